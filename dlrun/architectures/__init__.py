@@ -1,0 +1,1 @@
+"""Networks, one file per family; each is a torch.nn.Module made of the choices in `Blocks`."""

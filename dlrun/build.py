@@ -1,0 +1,218 @@
+"""From configs to a stack that can be trained; the only place that knows the config's keys."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from dlrun.activations import ACTIVATIONS, negative_slope
+from dlrun.architectures.blocks import Blocks
+from dlrun.datasets.data import Dataset
+from dlrun.datasets.prepare import prepare
+from dlrun.errors import ConfigError
+from dlrun.metrics import BY_TASK
+from dlrun.normalizations import running_averages
+from dlrun.rows import keywords
+from dlrun.schedules import Clock, Schedule, warmup_steps
+from dlrun.seeds import WEIGHTS, generator
+from dlrun.stack import Stack
+from dlrun.theta import Layout
+
+Node = dict[str, Any]
+
+MEASURED = 20_000  #: training samples up to which `train_metrics: auto` measures them at every evaluation
+COMPILED = 50_000  #: steps from which `compile: auto` compiles: it takes some 10 s and halves a small step of 0.7 ms
+THREADED = 10**9  #: operations per step from which `threads: auto` uses every core; below, threads wait for each other
+
+
+def build(configs: Sequence[DictConfig]) -> Stack:
+    """The stack of the runs that these configs describe, which differ in per-row numbers only.
+
+    Raises ConfigError where choices do not fit each other, the data or this machine.
+    """
+    nodes = [_plain(config) for config in configs]
+    node = nodes[0]
+    device = _device(node["device"])
+
+    rule, rule_rows = _component(node["optimizer"], "update", "point")
+    schedule, schedule_rows = _component(node["schedule"], "__call__", "momentum", "observe")
+    regularizers = {
+        key: _component(part, "soften", "penalize", "decay", "observe") for key, part in node["regularizer"].items()
+    }
+    dataset = _dataset(node)
+    loss = _component(node["loss"])[0].for_task(dataset.task)
+    for regularizer, _ in regularizers.values():
+        regularizer.fits(dataset.task)
+
+    models = [_model(node, dataset) for node in nodes]
+    model, layout = models[0], Layout(models[0])
+    theta = torch.stack([_initial(node, layout, model) for node, model in zip(nodes, models, strict=True)])
+    buffers = [dict(model.named_buffers()) for model in models]
+
+    batch_size = _batch_size(node, dataset, model)
+    per_epoch = -(-dataset.sizes["train"] // batch_size)
+    clock = Clock(node["steps"] or node["epochs"] * per_epoch, per_epoch)
+
+    def column(value: Callable[[Node], float]) -> Tensor:
+        return torch.tensor([[float(value(node))] for node in nodes], dtype=torch.float64)
+
+    def here(tensor: Tensor) -> Tensor:
+        return tensor.to(device, theta_dtype)
+
+    theta_dtype = dataset.inputs.dtype
+    lr = column(lambda node: node["optimizer"]["lr"] if node["lr"] is None else node["lr"])
+    hyper = {name: column(lambda node, n=name: node["optimizer"][n]) for name in rule_rows - {"lr"}}
+    rates = {name: column(lambda node, n=name: node["schedule"][n]).T for name in schedule_rows}
+    weights, everything = here(layout.mask("weight")), here(torch.ones(layout.params))
+    return Stack(
+        dataset=replace(dataset, inputs=dataset.inputs.to(device), targets=dataset.targets.to(device)),
+        model=model.to(device, theta_dtype),
+        layout=layout,
+        theta=here(theta),
+        buffers={name: here(torch.stack([each[name] for each in buffers])) for name in buffers[0]},
+        averages=running_averages(model),
+        loss=loss,
+        metrics=BY_TASK[dataset.task],
+        rule=rule,
+        hyper={name: here(value) for name, value in hyper.items()},
+        moving=["lr", *_cycled(schedule, rule_rows)],
+        schedule=schedule,
+        rates={"lr": lr.T, **rates},
+        regularizers=[regularizer for regularizer, _ in regularizers.values()],
+        penalties=[
+            {name: here(column(lambda node, k=key, n=name: node["regularizer"][k][n])) for name in names}
+            for key, (_, names) in regularizers.items()
+        ],
+        masks=[everything if regularizer.include_bias else weights for regularizer, _ in regularizers.values()],
+        seeds=[node["seed"] for node in nodes],
+        batch_size=batch_size,
+        steps=clock.total,
+        warmup=warmup_steps(node["schedule"]["warmup"], clock),
+        eval_every=max(1, round(node["eval_every"] * per_epoch)),
+        clip_norm=None if node["clip_norm"] is None else here(column(lambda node: node["clip_norm"])),
+        clip_value=None if node["clip_value"] is None else here(column(lambda node: node["clip_value"])),
+        measure_train=node["train_metrics"] == "measured"
+        or (node["train_metrics"] == "auto" and dataset.sizes["train"] <= MEASURED),
+        compile=_compiles(node["compile"], clock.total, device),
+        threads=_threads(node["threads"], model, dataset, batch_size),
+    )
+
+
+def _plain(config: DictConfig) -> Node:
+    node = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(node, dict)
+    return {str(key): value for key, value in node.items()}
+
+
+def _component(node: Node, *hooks: str) -> tuple[Any, set[str]]:
+    """The object that a `_target_` names, and those of its keys that are rows, not options of its `__init__`."""
+    cls = get_object(node["_target_"])
+    rows = {name for hook in hooks for name in keywords(getattr(cls, hook))} & node.keys()
+    # a group's common keys (bias, position, warmup, lr) are there for every member, also those that take none
+    accepted = inspect.signature(cls).parameters
+    return cls(**{key: value for key, value in node.items() if key in accepted}), rows
+
+
+def _dataset(node: Node) -> Dataset:
+    options = {key: value for key, value in node["dataset"].items() if key != "_target_"}
+    common = {key: options.pop(key) for key in keywords(prepare) & options.keys()}
+    samples = get_object(node["dataset"]["_target_"])(**options)
+    return prepare(samples, **common, dtype=getattr(torch, node["precision"]))
+
+
+def _model(node: Node, dataset: Dataset) -> nn.Module:
+    options = {key: value for key, value in node["architecture"].items() if key != "_target_"}
+    dropout = node["regularizer"].get("dropout", {"p_input": None, "p_hidden": None})
+    blocks = Blocks(
+        activation=options.pop("activation", "identity"),
+        normalization=_component(node["normalization"])[0],
+        position=node["normalization"]["position"],
+        p_input=dropout["p_input"],
+        p_hidden=dropout["p_hidden"],
+    )
+    cls = get_object(node["architecture"]["_target_"])
+    return cls(tuple(dataset.inputs.shape[1:]), dataset.outputs, blocks, **options)
+
+
+def _initial(node: Node, layout: Layout, model: nn.Module) -> Tensor:
+    """(params,): one run's initial parameters, from its seed; what is no weight and no bias keeps the model's value."""
+    initializer = _component(node["initializer"])[0]
+    slope = negative_slope(ACTIVATIONS[node["architecture"].get("activation", "identity")]())
+    random = generator(node["seed"], WEIGHTS)
+    own, parts = dict(model.named_parameters()), []
+    for slot in layout.slots:
+        if slot.kind == "weight":
+            parts.append(initializer.weight(slot.shape, slope, random))
+        elif slot.kind == "bias":
+            weight = own[slot.name.removesuffix("bias") + "weight"]
+            parts.append(initializer.bias(tuple(weight.shape), random))
+        else:
+            parts.append(own[slot.name].detach())
+    return torch.cat([part.flatten() for part in parts])
+
+
+def _batch_size(node: Node, dataset: Dataset, model: nn.Module) -> int:
+    size = dataset.sizes["train"]
+    batch_size = size if node["batch_size"] == "full" else min(node["batch_size"], size)
+    if running_averages(model) and 1 in (batch_size, size % batch_size):
+        raise ConfigError(
+            f"normalization=batch needs two samples or more in every minibatch, and {size} training samples in "
+            f"batches of {batch_size} leave one with a single sample: choose another batch_size"
+        )
+    return batch_size
+
+
+def _cycled(schedule: Schedule, rule_rows: set[str]) -> list[str]:
+    """The hyperparameter of the rule, if any, that the schedule moves beside lr."""
+    if type(schedule).momentum is Schedule.momentum:
+        return []
+    return [name for name in ("momentum", "beta1") if name in rule_rows][:1]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ValueError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise ConfigError(f"device={name}: not usable on this machine ({reason}); device=cpu always is") from problem
+    return device
+
+
+def _compiles(wish: bool | str, steps: int, device: torch.device) -> bool:
+    compiler = device.type != "cpu" or any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++")))
+    if wish is True and not compiler:
+        raise ConfigError("compile=true needs a C++ compiler (g++ or clang++), and none is found; leave compile=auto")
+    return wish is True or (wish == "auto" and steps >= COMPILED and compiler)
+
+
+def _threads(wish: int | str, model: nn.Module, dataset: Dataset, batch_size: int) -> int:
+    if wish != "auto":
+        return int(wish)
+    operations = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal operations
+        units = getattr(module, "weight").shape[0]
+        operations += 6 * getattr(module, "weight").numel() * output.numel() // units  # 2 forward, 4 backward
+
+    maps = [m for m in model.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)]
+    handles = [m.register_forward_hook(count) for m in maps]
+    training = model.training
+    with torch.no_grad():
+        model.eval()(dataset.inputs[:1].float())
+    model.train(training)
+    for handle in handles:
+        handle.remove()
+    return os.cpu_count() or 1 if operations * batch_size >= THREADED else 1

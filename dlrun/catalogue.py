@@ -1,0 +1,134 @@
+"""The YAML files in conf/ as a registry: which choices there are, what each is, and what each of its keys may be.
+
+A file's first line describes the choice. A key's comment states what it may be, then its meaning:
+`beta1: 0.9 # in [0, 1); decay of the first moment`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+KeyPath = tuple[str, ...]
+
+
+def conf_dir() -> Path:
+    """conf/ in the installed package, or beside it in a checkout."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def groups() -> list[str]:
+    """The config groups of techniques, in conf/'s order."""
+    return sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra")
+
+
+def choices(group: str) -> list[str]:
+    """The names that `group=` takes."""
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def description(path: Path) -> str:
+    """What a YAML file says of itself in its first line."""
+    with path.open(encoding="utf-8") as file:
+        return file.readline().lstrip("# ").strip()
+
+
+def targets(path: Path) -> set[str]:
+    """The classes and functions that a YAML file names by `_target_`."""
+    return set(re.findall(r"^\s*_target_:\s*(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def constraints(path: Path) -> dict[KeyPath, Constraint | None]:
+    """What each key of a YAML file may be; None where the file does not say."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+
+    def walk(node: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Constraint | None]]:
+        for key, value in node.value:
+            here = (*path, key.value)
+            # what stands after the value on its line; a list or mapping in braces counts as one value
+            comment = lines[value.end_mark.line][value.end_mark.column :].strip() if value.end_mark.line < len(lines) else ""
+            block = isinstance(value, yaml.MappingNode) and not value.flow_style
+            if block:
+                yield from walk(value, here)
+            elif key.value not in ("_target_", "defaults"):
+                yield here, Constraint.parse(comment.lstrip("# ")) if comment.startswith("#") else None
+
+    return dict(walk(root, ())) if isinstance(root, yaml.MappingNode) else {}
+
+
+_RANGE = re.compile(r"(?:(>=|>|<=|<) (\S+)|in ([\[(])(\S+), (\S+)([\])]))$")
+_TYPES = {"int": int, "number": (int, float), "text": str}
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What a value may be: one of several alternatives, in the words of the YAML file."""
+
+    text: str  #: "int >= 1 or full"
+    meaning: str  #: what the key stands for
+
+    @classmethod
+    def parse(cls, comment: str) -> Constraint:
+        """From a comment `alternatives; meaning`."""
+        text, _, meaning = comment.partition(";")
+        constraint = cls(text.strip(), meaning.strip())
+        constraint.allows(None)  # a comment that does not follow the grammar fails here
+        return constraint
+
+    def allows(self, value: Any) -> bool:
+        """Whether any alternative fits the value."""
+        return any([_fits(alternative, value) for alternative in self.text.split(" or ")])
+
+    @property
+    def words(self) -> list[str]:
+        """The alternatives that are literal words."""
+        return [a for a in self.text.split(" or ") if re.fullmatch(r"[A-Za-z]\w*", a) and a not in _KEYWORDS]
+
+
+_KEYWORDS = {"null", "bool", "path", "any", *_TYPES}
+
+
+def _fits(alternative: str, value: Any) -> bool:
+    if alternative.startswith("list of "):
+        rest = alternative.removeprefix("list of ")
+        rest = re.sub("^numbers", "number", rest)
+        fits = [_fits(rest, item) for item in value] if isinstance(value, list) else [_fits(rest, None)]
+        return isinstance(value, list) and all(fits)
+    if alternative == "any":
+        return True
+    if alternative == "null":
+        return value is None
+    if alternative == "bool":
+        return isinstance(value, bool)
+    if alternative == "path":
+        return isinstance(value, str)
+    if re.fullmatch(r"[A-Za-z]\w*", alternative) and alternative not in _TYPES:
+        return value == alternative
+    kind, _, rest = alternative.partition(" ")
+    if kind not in _TYPES:
+        kind, rest = "number", alternative
+    right_type = isinstance(value, _TYPES[kind]) and not isinstance(value, bool)
+    return _in_range(rest, value if right_type else None) and right_type
+
+
+def _in_range(text: str, value: Any) -> bool:
+    if not text:
+        return True
+    match = _RANGE.match(text)
+    if match is None:
+        raise ValueError(f"not a constraint: {text!r}")
+    sign, bound, left, low, high, right = match.groups()
+    if sign:
+        bounds = [(sign, float(bound))]
+    else:
+        bounds = [(">=" if left == "[" else ">", float(low)), ("<=" if right == "]" else "<", float(high))]
+    compare = {">": float.__gt__, ">=": float.__ge__, "<": float.__lt__, "<=": float.__le__}
+    return value is not None and all(compare[sign](float(value), bound) for sign, bound in bounds)

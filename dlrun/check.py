@@ -1,0 +1,124 @@
+"""Refuse a wrong config before anything is trained or written, in one readable message and without torch."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dlrun.catalogue import Constraint, KeyPath, conf_dir, constraints, groups, targets
+from dlrun.console import error
+from dlrun.errors import ConfigError
+from dlrun.records import refuse_old_run
+
+MISSING = "???"
+
+
+class Guard(Callback):
+    """Stands in Hydra's callbacks: a wrong config ends the program with 2 before Hydra makes the run's folder."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        HydraConfig.instance().set_config(config)  # for ${hydra:...} in the config
+        try:
+            check(config, config.hydra)
+            refuse_old_run(config.hydra.run.dir)
+        except ConfigError as mistake:
+            error(str(mistake))
+            sys.exit(2)
+
+
+def check(config: DictConfig, hydra: DictConfig) -> None:
+    """Raise ConfigError, with a line for each key whose name or value is wrong.
+
+    hydra: Hydra's own part of the config, which tells where the user's YAML files are and what was typed.
+    """
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    try:
+        values = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as problem:
+        raise ConfigError(str(problem).splitlines()[0]) from problem
+    assert isinstance(values, dict)
+    problems = [*_foreign_targets(values, hydra.overrides.task), *_wrong_values(values, _search_path(hydra))]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """`; did you mean x?` for the nearest of the known words, or nothing."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _search_path(hydra: DictConfig) -> list[Path]:
+    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    return list(dict.fromkeys([conf_dir(), *folders]))
+
+
+def _leaves(values: dict[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def _foreign_targets(values: dict[str, Any], overrides: Sequence[str]) -> Iterator[str]:
+    """A `_target_` runs code, so only dlrun's own and what the user typed in allow_targets are let through."""
+    typed = any(override.lstrip("+").startswith("allow_targets=") for override in overrides)
+    packages = ["dlrun", *(values.get("allow_targets") or [] if typed else [])]
+    for path, value in _leaves(values):
+        if path[-1] == "_target_" and not any(str(value).startswith(f"{package}.") for package in packages):
+            yield (
+                f"{'.'.join(path)}={value}: only dlrun's own code is run; "
+                f"if you trust it, add allow_targets=[{str(value).partition('.')[0]}] to the command"
+            )
+
+
+def _wrong_values(values: dict[str, Any], search_path: list[Path]) -> Iterator[str]:
+    known = _known(values, search_path)
+    for path, value in _leaves(values):
+        name = ".".join(path)
+        if path[-1] == "_target_" or value == {}:
+            continue
+        free = next((path[:n] for n in range(1, len(path) + 1) if path[:n] in known), None)
+        if free is None:
+            spellings = [".".join(p) for p in known]
+            siblings = [p for p in known if len(p) == len(path) and p[:-1] == path[:-1]]
+            near = did_you_mean(name, spellings)
+            listing = "" if near or not siblings else f"; the keys here are {', '.join(p[-1] for p in siblings)}"
+            yield f"{name}: there is no such key{near}{listing}"
+            continue
+        constraint = known[free]
+        if value == MISSING:
+            yield f"{name} has to be given" + (f": {constraint.meaning}" if constraint else "")
+        elif constraint and constraint.text != "any" and not constraint.allows(value):
+            near = did_you_mean(value, constraint.words) if isinstance(value, str) else ""
+            meaning = f" ({constraint.meaning})" if constraint.meaning else ""
+            yield f"{name}={_typed(value)}: must be {constraint.text}{meaning}{near}"
+
+
+def _known(values: dict[str, Any], search_path: list[Path]) -> dict[KeyPath, Constraint | None]:
+    """What every key of this config may be: of the main file, and of the files that name the targets chosen."""
+    known = constraints(conf_dir() / "dlrun.yaml")
+    for group in groups():
+        node = values.get(group)
+        chosen = {value for path, value in _leaves({group: node}) if path[-1] == "_target_"}
+        for folder in search_path:
+            for file in sorted((folder / group).glob("*.yaml")):
+                if targets(file) & chosen:
+                    known |= {(group, *path): constraint for path, constraint in constraints(file).items()}
+    return known
+
+
+def _typed(value: Any) -> str:
+    """A value as one would type it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

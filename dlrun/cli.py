@@ -1,0 +1,120 @@
+"""The command line: a verb, or overrides for Hydra. Imports nothing heavy, so that help and mistakes are quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from dlrun.catalogue import choices, conf_dir, description, groups
+from dlrun.check import check, did_you_mean
+from dlrun.console import error
+from dlrun.errors import ConfigError
+
+EXIT_CODES = {"finished": 0, "stopped_early": 0, "diverged": 1, "refused": 2, "interrupted": 130}
+
+_statuses: list[str] = []
+
+
+def main() -> None:
+    """The command `dlrun`. Exit code 0, 1 for a failed run, 2 for a mistake in the command, 130 for Ctrl-C."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0].replace("_", "").isalnum():
+        sys.exit(_verb(arguments[0], arguments[1:]))
+    full_error = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, to be told in dlrun's own words
+    try:
+        _app()
+    except (HydraException, OmegaConfBaseException, ConfigError) as mistake:
+        if full_error == "1":
+            raise
+        error(_readable(mistake))
+        sys.exit(2)
+    sys.exit(max((EXIT_CODES[status] for status in _statuses), default=0))
+
+
+@hydra.main(config_path=str(conf_dir()), config_name="dlrun", version_base="1.3")
+def _app(config: DictConfig) -> None:
+    context = HydraConfig.get()
+    folder = Path(context.runtime.output_dir)
+    sweeping = context.mode == RunMode.MULTIRUN
+    try:
+        if sweeping:
+            check(config, context)
+        from dlrun.run import run
+
+        _statuses.append(run(config, folder))
+    except ConfigError as mistake:
+        _discard(folder)
+        error(f"run {context.job.num}: {mistake}" if sweeping else str(mistake))
+        _statuses.append("refused")
+
+
+def _discard(folder: Path) -> None:
+    """Remove what Hydra wrote into the folder of a run that was refused."""
+    for file in (folder / ".hydra").glob("*.yaml"):
+        file.unlink()
+    for empty in (folder / ".hydra", folder):
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()
+
+
+def _readable(mistake: Exception) -> str:
+    """Hydra's and OmegaConf's errors in one message, with the nearest right spelling."""
+    if isinstance(mistake, MissingConfigException) and mistake.missing_cfg_file:
+        group, _, name = str(mistake.missing_cfg_file).rpartition("/")
+        known = list(mistake.options or [])
+        if known:
+            return f"{group}={name}: there is no such choice{did_you_mean(name, known)}; there are {', '.join(known)}"
+    cause = mistake.__cause__
+    if isinstance(mistake, ConfigCompositionException) and isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        parent = cause.parent_node
+        siblings = [str(key) for key in parent] if isinstance(parent, DictConfig) else []
+        prefix = str(cause.full_key).removesuffix(str(cause.key))
+        near = did_you_mean(str(cause.key), siblings)
+        return f"{cause.full_key}: there is no such key{near}; the keys here are {', '.join(prefix + s for s in siblings)}"
+    return str(mistake).split("\nSet the environment variable")[0].strip()
+
+
+def _verb(name: str, arguments: list[str]) -> int:
+    verbs: dict[str, Callable[[list[str]], int]] = {"list": _list, "plot": _plot}
+    if name not in verbs:
+        error(f"{name}: there is no such verb{did_you_mean(name, list(verbs))}; there are {', '.join(verbs)}")
+        return 2
+    try:
+        return verbs[name](arguments)
+    except ConfigError as mistake:
+        error(str(mistake))
+        return 2
+
+
+def _list(arguments: list[str]) -> int:
+    """dlrun list [GROUP...]: every choice, one line each."""
+    for group in arguments or groups():
+        if group not in groups():
+            raise ConfigError(
+                f"list {group}: there is no such group{did_you_mean(group, groups())}; there are {', '.join(groups())}"
+            )
+        print(f"{group}=")
+        for name in choices(group):
+            print(f"  {name:<22} {description(conf_dir() / group / f'{name}.yaml')}")
+    return 0
+
+
+def _plot(arguments: list[str]) -> int:
+    """dlrun plot FOLDER...: draw the pictures of runs again, from their CSV files."""
+    if not arguments:
+        raise ConfigError("plot: name the folders of one or more runs")
+    from dlrun.plots.curves import draw
+
+    for folder in arguments:
+        print(draw(Path(folder)))
+    return 0

@@ -1,0 +1,158 @@
+"""What a run shows on the terminal: its progress, a closing table, and errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+INTERVAL = 0.1  # seconds between two moves of the bar; each costs a millisecond, one per cent of the training
+LINES = 48  # for a whole training, where there is no bar; an evaluation before it and one cut short come on top
+STATUS = {"finished": "green", "stopped_early": "green", "interrupted": "yellow"}  # anything else is red
+
+
+class Progress:
+    """A bar on a terminal; elsewhere (a file, a cluster's log) plain lines, at most 50 for a training of any length.
+
+    Args:
+        total_steps: steps of the whole training.
+        steps_per_epoch: in a training of less than two epochs, steps are counted instead.
+        metric: what to show of the validation part besides its loss; "loss" where the task has no metric.
+        console: where to print; standard output if None.
+    """
+
+    def __init__(self, total_steps: int, steps_per_epoch: int, metric: str, console: Console | None = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self.console = console or Console()
+        self._total, self._val = total_steps, f"val_{metric}"
+        self._unit, self._size = ("epoch", steps_per_epoch) if total_steps >= 2 * steps_per_epoch else ("step", 1)
+        self._next_look = 0.0
+        self._lines = -1  # of the LINES, how many the training has passed
+        self._unprinted: Mapping[str, float] | None = None
+        self._bar: Bar | None = None
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
+            texts = [TextColumn(f"{{task.fields[{name}]}}") for name in ("count", "values", "speed")]
+            bar = BarColumn(bar_width=None)
+            # Drawn by the training itself: a drawing thread would compete with it for the interpreter.
+            self._bar = Bar(
+                texts[0], bar, *texts[1:], TimeRemainingColumn(compact=True),
+                console=self.console, auto_refresh=False, transient=True, expand=True,
+            )  # fmt: skip
+            self._task = self._bar.add_task("", total=total_steps, count=self._count(0), values="", speed="")
+        self._shown = {"loss": "-", self._val: "-", "lr": "-"}
+
+    def __enter__(self) -> Progress:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar:
+            self._bar.stop()
+        if self._unprinted:
+            self._print(self._unprinted)
+
+    def due(self) -> bool:
+        """Whether it is time for a `step`; never, where there is no bar to move."""
+        return self._bar is not None and time.monotonic() >= self._next_look
+
+    def step(self, done: int, loss: float, lr: float) -> None:
+        """Move the bar to `done` steps; meant to be called when `due`."""
+        self._shown |= {"loss": number(loss), "lr": f"{lr:.3g}"}
+        self._move(done)
+
+    def row(self, row: Mapping[str, float]) -> None:
+        """Show an evaluation, given the columns of metrics.csv; lines are spread evenly over the training."""
+        done = int(row["step"])
+        if self._bar:
+            self._shown |= {self._val: number(row[self._val]), "lr": f"{row['lr']:.3g}"}
+            self._move(done)
+        elif (lines := done * LINES // self._total) > self._lines:
+            self._lines = lines
+            self._print(row)
+        else:
+            self._unprinted = row
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        _say(self.console, text)
+
+    def _move(self, done: int) -> None:
+        if self._bar is None:
+            return
+        values = "  ".join(f"{name} {value}" for name, value in self._shown.items())
+        self._bar.update(self._task, completed=done, count=self._count(done), values=values)
+        if speed := self._bar.tasks[0].speed:
+            self._bar.update(self._task, speed=f"{speed:,.0f}/s")
+        self._bar.refresh()
+        self._next_look = time.monotonic() + INTERVAL
+
+    def _print(self, row: Mapping[str, float]) -> None:
+        self._unprinted = None
+        names = dict.fromkeys(["train_loss", "val_loss", self._val])
+        values = "  ".join(f"{name} {number(row[name]):<9}" for name in names)
+        _say(self.console, f"{self._count(int(row['step']))}  {values}  lr {row['lr']:<8.3g}  {row['seconds']:.1f} s")
+
+    def _count(self, done: int) -> str:
+        total = f"{self._total / self._size:.1f}".removesuffix(".0")
+        return f"{self._unit} {done // self._size:>{len(total)}}/{total}"
+
+
+def closing_table(summary: Mapping[str, Any], folder: str | Path, console: Console | None = None) -> None:
+    """Print how a run ended, given the contents of its summary.json: at most 80 columns, but for folder and error."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = console or Console()
+    status = summary["status"]
+    _say(console, f"{summary['name']}: {status.replace('_', ' ')}", f"bold {STATUS.get(status, 'red')}")
+    if summary.get("error"):
+        _say(console, summary["error"], "red")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("parameters")
+    table.add_column("")
+    for part in ("train", "val", "test"):
+        table.add_column(part, justify="right")
+    quantities = [key.removeprefix("best_val_") for key in summary if key.startswith("best_val_")]
+    for which, epoch, prefix in (("best", "best_epoch", ""), ("last", "epochs", "last_")):
+        for quantity in quantities:
+            keys = [f"{which}_train_{quantity}", f"{which}_val_{quantity}", f"{prefix}test_{quantity}"]
+            label = f"{which} (epoch {number(summary.get(epoch), '.6g')})" if quantity == quantities[0] else ""
+            table.add_row(label, quantity, *(number(summary.get(key)) for key in keys))
+    if quantities:
+        console.print(table)
+    if summary.get("train_metrics") == "running":
+        _say(console, "train: averaged over the batches of an epoch, while the parameters moved", "dim")
+    if "steps" in summary:
+        _say(
+            console,
+            f"{summary['steps']:,} steps in {summary['seconds']:.1f} s ({number(summary['steps_per_second'], ',.0f')} "
+            f"per second), {summary['parameters']:,} parameters, {summary['device']}, seed {summary['seed']}",
+        )
+    _say(console, str(folder))
+
+
+def error(message: str) -> None:
+    """Print `dlrun: message` on standard error, in red on a terminal."""
+    from rich.console import Console
+
+    _say(Console(stderr=True), f"dlrun: {message}", "red")
+
+
+def number(value: float | None, form: str = "#.4g") -> str:
+    """A number as people read it, four digits unless said otherwise; "-" where there is none."""
+    return "-" if value is None else f"{value:{form}}".rstrip(".")
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    """Print text as it is: brackets are no markup, and long lines are left to the terminal to wrap."""
+    from rich.text import Text
+
+    console.print(Text(text, style), soft_wrap=True)

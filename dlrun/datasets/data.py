@@ -1,0 +1,56 @@
+"""What a data source returns, and what the trainer gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+Task = Literal["regression", "binary", "multiclass"]
+
+
+@dataclass
+class Samples:
+    """What a source returns: every sample it has, unscaled and in no particular order.
+
+    inputs: (samples, features) or images (samples, channels, height, width), any number type.
+    targets: (samples,) class numbers from 0, or (samples,) / (samples, outputs) floats for a regression.
+    parts: rows of a split that the source itself fixes, by name ("train", "val", "test"); what it does not
+        name is drawn by the split's seed. Rows may be shared (xor's four points are all there is).
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    task: Task
+    feature_names: list[str] = field(default_factory=list)
+    class_names: list[str] = field(default_factory=list)
+    parts: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass
+class Dataset:
+    """Split and scaled tensors, held once: the rows of `train`, then `val`, then `test`.
+
+    inputs: (samples, features...) floats. targets: (samples,) int64 classes, float 0/1 for a binary task, or
+    (samples, outputs) floats. `sizes` counts the rows of the three parts.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    task: Task
+    sizes: dict[str, int]
+    outputs: int  #: classes, or numbers predicted
+    feature_names: list[str]
+    class_names: list[str]
+
+    def part(self, name: str) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of "train", "val" or "test", as views."""
+        start = 0
+        for part, size in self.sizes.items():
+            if part == name:
+                return self.inputs[start : start + size], self.targets[start : start + size]
+            start += size
+        raise KeyError(name)

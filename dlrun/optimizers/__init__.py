@@ -1,0 +1,1 @@
+"""Update rules on the parameter matrix theta; one file per family of papers."""

@@ -1,0 +1,202 @@
+"""A run's folder: the names of its files and columns, and how they are written and read back."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from dlrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+CONFIG = "config.yaml"
+METRICS = "metrics.csv"
+SUMMARY = "summary.json"
+CURVES = "curves.png"
+BEST = "model.safetensors"  #: the best parameters, judged by the validation part
+LAST = "last.safetensors"
+
+
+def columns(metrics: list[str]) -> list[str]:
+    """The header of metrics.csv; the first metric is the task's main one, and there may be none."""
+    measured = [f"{part}_{metric}" for metric in ["loss", *metrics] for part in ("train", "val")]
+    return ["epoch", "step", "lr", *measured, "grad_norm", "seconds"]
+
+
+def holds_run(folder: str | Path) -> bool:
+    """Whether a run was written here before; Hydra's own `.hydra/` and log file do not count."""
+    return any((Path(folder) / name).exists() for name in (METRICS, SUMMARY, CONFIG, BEST))
+
+
+def refuse_old_run(folder: str | Path) -> None:
+    """Raise ConfigError if the folder holds a run."""
+    if holds_run(folder):
+        raise ConfigError(
+            f"the folder {folder} already holds a run, which is never overwritten; "
+            "choose another with hydra.run.dir=..., or delete it"
+        )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path that takes the place of `path` when the block ends well: readers see the old file or the new."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class Run:
+    """One run's folder, open for writing; close it, or use it as a context manager."""
+
+    def __init__(self, folder: Path, metrics: list[str], csv: TextIO) -> None:
+        self.folder = folder
+        self.columns = columns(metrics)
+        self._csv = csv
+
+    @classmethod
+    def create(cls, folder: str | Path, metrics: list[str], config_yaml: str) -> Run:
+        """Start a run: make the folder, write config.yaml and the header of metrics.csv.
+
+        Raises ConfigError if the folder already holds a run or cannot be written.
+        """
+        folder = Path(folder)
+        refuse_old_run(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Of two runs that start in one folder at the same moment, "x" lets only one through.
+            csv = open(folder / METRICS, "x", encoding="utf-8", newline="")  # noqa: SIM115 - closed with the run
+            run = cls(folder, metrics, csv)
+            run._write_line(run.columns)
+            with replacing(folder / CONFIG) as part:
+                part.write_text(config_yaml, encoding="utf-8")
+        except OSError as error:
+            if isinstance(error, FileExistsError):
+                refuse_old_run(folder)
+            reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+            raise ConfigError(f"cannot write to the run's folder {folder} ({reason}); set hydra.run.dir=...") from error
+        return run
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Add one evaluation to metrics.csv; every column has a number, which may be NaN or infinite."""
+        assert row.keys() == set(self.columns), f"columns {sorted(row.keys() ^ set(self.columns))} missing or unknown"
+        self._write_line([_cell(name, row[name]) for name in self.columns])
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json; JSON has no NaN and no infinity, so both become null."""
+        text = json.dumps(_strict(summary), indent=2, allow_nan=False) + "\n"
+        with replacing(self.folder / SUMMARY) as part:
+            part.write_text(text, encoding="utf-8")
+
+    def save_weights(self, name: str, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+        """Write tensors, each copied out of theta, to the safetensors file `name`."""
+        import torch
+        from safetensors.torch import save
+
+        copies = {k: t.detach().cpu().clone(memory_format=torch.contiguous_format) for k, t in tensors.items()}
+        with replacing(self.folder / name) as part:
+            part.write_bytes(save(copies, metadata))  # save_file would make a file that only its owner can read
+
+    def close(self) -> None:
+        self._csv.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _write_line(self, cells: list[str]) -> None:
+        # One write of a whole line, so that a reader never sees half of it.
+        self._csv.write(",".join(cells) + "\n")
+        self._csv.flush()
+
+
+def read_metrics(folder: str | Path) -> pd.DataFrame:
+    """The rows of metrics.csv, bit for bit as they were appended; a line cut short by a crash is left out.
+
+    Raises ConfigError if there is no such file.
+    """
+    import pandas as pd
+
+    text = _read(Path(folder), METRICS)
+    whole = text[: text.rfind("\n") + 1]
+    if not whole:
+        raise ConfigError(f"{Path(folder) / METRICS} is empty: the run ended before it could write; delete the folder")
+    header, *rows = (line.split(",") for line in whole.splitlines())
+    # Python's float() is exact; pandas' own parser is in some versions an ulp off.
+    cells = [[float(cell) for cell in row] for row in rows]
+    return pd.DataFrame(cells, columns=header, dtype=float).astype({"step": "int64"})
+
+
+def read_summary(folder: str | Path) -> dict[str, Any]:
+    """The contents of summary.json; raises ConfigError if there is no such file."""
+    return json.loads(_read(Path(folder), SUMMARY))
+
+
+def environment() -> dict[str, Any]:
+    """What a run's numbers depend on besides its config: versions, and the git commit of the working directory."""
+    commit, dirty = _git(os.getcwd())
+    packages = {"dlrun": "dlrun", "torch": "torch", "hydra": "hydra-core", "numpy": "numpy"}
+    versions = {name: _version(package) for name, package in packages.items()}
+    return {"versions": {"python": platform.python_version(), **versions}, "git_commit": commit, "git_dirty": dirty}
+
+
+def _version(package: str) -> str | None:
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # a checkout that was never installed
+        return None
+
+
+@functools.cache  # a sweep asks for every run, and its code was loaded once
+def _git(cwd: str) -> tuple[str | None, bool | None]:
+    """Commit, and whether tracked files differ from it; (None, None) outside of a repository or without git."""
+    import subprocess
+
+    # Without optional locks, many workers can ask at once and the user's own git commands are not disturbed.
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=2, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+    lines = done.stdout.splitlines()
+    commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), None)
+    return (None if commit == "(initial)" else commit), any(not line.startswith("#") for line in lines)
+
+
+def _read(folder: Path, name: str) -> str:
+    try:
+        return (folder / name).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(f"{folder} holds no run: it has no {name}; give the folder of one run") from None
+
+
+def _cell(name: str, value: float) -> str:
+    """The shortest text that reads back as the same number; whole epochs look whole."""
+    if isinstance(value, Integral) or (name == "epoch" and float(value).is_integer()):
+        return repr(int(value))
+    return repr(float(value))
+
+
+def _strict(value: Any) -> Any:
+    """The value with null for every NaN and infinity in it."""
+    if isinstance(value, Mapping):
+        return {key: _strict(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,25 @@
+"""Numbers that may differ from run to run of a stack, and how a technique declares them.
+
+A technique (an update rule, a schedule, a regularizer) declares a per-row number as a keyword-only argument of the
+method that uses it; what shapes the computation is an argument of `__init__` instead. The signature is the only
+declaration.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+
+def keywords(method: Callable[..., Any]) -> set[str]:
+    """The names of a method's keyword-only arguments."""
+    parameters = inspect.signature(method).parameters.values()
+    return {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def call(method: Callable[..., Any], *args: Any, rows: Mapping[str, Tensor]) -> Any:
+    """Call the method with those of the rows that it declares."""
+    return method(*args, **{name: rows[name] for name in keywords(method)})

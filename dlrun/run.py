@@ -1,0 +1,112 @@
+"""One job: from a config to a finished folder."""
+
+from __future__ import annotations
+
+import logging
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from dlrun.build import build
+from dlrun.console import Progress, closing_table
+from dlrun.records import BEST, LAST, Run, environment
+from dlrun.stack import Stack
+from dlrun.train import Outcome, Row, Snapshot, fit
+
+HEADER = "# Repeats this run: dlrun --config-dir {folder} --config-name config\ndefaults: [setup, _self_]\n\n"
+
+
+def run(config: DictConfig, folder: Path) -> str:
+    """Train what the config says and leave its folder complete; returns the run's status.
+
+    Raises ConfigError, with nothing left in the folder, where the config cannot be trained.
+    """
+    torch.set_num_threads(1)
+    stack = build([config])
+    torch.set_num_threads(stack.threads)
+    metrics = [metric.name for metric in stack.metrics]
+    text = HEADER.format(folder=folder) + OmegaConf.to_yaml(_resolved(config, stack))
+    with (
+        Run.create(folder, metrics, text) as record,
+        Progress(stack.steps, stack.steps_per_epoch, metrics[0]) as progress,
+    ):
+        watch = Watch(record, progress)
+        if config.batch_size != "full" and config.batch_size > stack.train_size:
+            watch.warn(f"batch_size={config.batch_size} exceeds the {stack.train_size} training samples: full batches")
+        outcome = fit(stack, watch)
+        summary = summarize(config, stack, outcome)
+        record.finish(summary)
+        for name, snapshot in ((BEST, outcome.best), (LAST, outcome.last)):
+            record.save_weights(name, weights(stack, snapshot), {"step": str(snapshot.rows[0]["step"])})
+    if config.plots != "none":
+        from dlrun.plots.curves import draw
+
+        draw(folder)
+    closing_table(summary, folder)
+    return str(summary["status"])
+
+
+class Watch:
+    """Passes what the trainer reports to the run's folder and to the terminal."""
+
+    def __init__(self, record: Run, progress: Progress) -> None:
+        self.record = record
+        self.progress = progress
+        self.due = progress.due
+        self.step = progress.step
+
+    def row(self, run: int, row: Row) -> None:
+        self.record.append(row)
+        self.progress.row(row)
+
+    def warn(self, text: str) -> None:
+        logging.getLogger("dlrun").warning(text)
+        self.progress.note(text)
+
+
+def weights(stack: Stack, snapshot: Snapshot) -> dict[str, torch.Tensor]:
+    """The single run's parameters and buffers by their names in the model."""
+    rows = {**stack.layout.views(snapshot.theta), **snapshot.buffers}
+    return {name: tensor[0] for name, tensor in rows.items()}
+
+
+def summarize(config: DictConfig, stack: Stack, outcome: Outcome) -> dict[str, Any]:
+    """The contents of summary.json for the stack's single run."""
+    best, last = outcome.best.rows[0], outcome.last.rows[0]
+    measured = [key for key in last if key.startswith(("train_", "val_"))]
+    steps, status = int(last["step"]), outcome.status[0]
+    return {
+        "status": status,
+        "name": config.name,
+        "seed": config.seed,
+        "epochs": last["epoch"],
+        "steps": steps,
+        "best_epoch": best["epoch"],
+        "best_step": int(best["step"]),
+        **{f"best_{key}": best[key] for key in measured},
+        **{f"last_{key}": last[key] for key in measured},
+        **{f"test_{key}": value[0].item() for key, value in outcome.best_test.items()},
+        **{f"last_test_{key}": value[0].item() for key, value in outcome.last_test.items()},
+        "train_metrics": "measured" if stack.measure_train else "running",
+        "parameters": stack.layout.params,
+        "started": outcome.started,
+        "seconds": outcome.seconds,
+        "steps_per_second": steps / outcome.seconds if steps else nan,
+        "compile_seconds": outcome.compile_seconds,
+        "device": str(stack.theta.device),
+        "threads": stack.threads,
+        "error": "the loss or the gradient is no longer finite; a smaller lr may help" if status == "diverged" else None,
+        **environment(),
+    }
+
+
+def _resolved(config: DictConfig, stack: Stack) -> DictConfig:
+    """The config with every `auto` and default that this run decided written out."""
+    resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    assert isinstance(resolved, DictConfig)
+    resolved.lr = stack.rates["lr"].item()
+    resolved.train_metrics = "measured" if stack.measure_train else "running"
+    return resolved

@@ -1,0 +1,67 @@
+"""The parameter matrix theta: one row per run, (runs, params), and where each layer's parameters lie in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Kind = Literal["weight", "bias", "other"]  # "other": norm scales, PReLU slopes, whatever is not a linear map
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Columns start:stop of theta hold the parameter `name` of the given shape."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+    kind: Kind
+
+
+class Layout:
+    """Maps a model's named parameters to columns of theta.
+
+    Args:
+        model: any module; its parameters are listed in their own order.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        linear_maps = {
+            name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
+        }
+        self.slots: list[Slot] = []
+        self.params = 0
+        for name, parameter in model.named_parameters():
+            owner, _, leaf = name.rpartition(".")
+            kind: Kind = "other"
+            if owner in linear_maps:
+                kind = "bias" if leaf == "bias" else "weight"
+            stop = self.params + parameter.numel()
+            self.slots.append(Slot(name, tuple(parameter.shape), self.params, stop, kind))
+            self.params = stop
+
+    def views(self, theta: Tensor) -> dict[str, Tensor]:
+        """theta (runs, params) as one view per parameter, (runs, *shape)."""
+        return {s.name: theta[:, s.start : s.stop].view(theta.shape[0], *s.shape) for s in self.slots}
+
+    def flatten(self, tensors: dict[str, Tensor]) -> Tensor:
+        """The inverse of `views`, as a new matrix (runs, params)."""
+        return torch.cat([tensors[s.name].flatten(1) for s in self.slots], dim=1)
+
+    def mask(self, *kinds: Kind) -> Tensor:
+        """(params,) of 1 where the parameter is of one of the kinds, else 0."""
+        mask = torch.zeros(self.params)
+        for s in self.slots:
+            if s.kind in kinds:
+                mask[s.start : s.stop] = 1
+        return mask
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight (out, in, *kernel): inputs to one unit, and units one input goes to."""
+    return shape[1] * prod(shape[2:]), shape[0] * prod(shape[2:])

@@ -1,0 +1,125 @@
+"""Record a function of tensors once, as a flat list of operations, and replay it cheaply.
+
+Eager differentiation spends most of a small network's step in Python and in autograd's bookkeeping. Recording the
+operations that really run, forward and backward, leaves a straight line of tensor calls. `torch.fx`'s own tracer
+does the same but imports some 800 modules at its first call, longer than a small run takes to train.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Program = Callable[..., tuple[Tensor, ...]]
+aten = torch.ops.aten
+
+# Operations whose Python binding takes exactly the operator's arguments, and skips some microseconds of dispatch.
+_DIRECT = """add add_ addcdiv addcdiv_ addcmul addcmul_ addmm baddbmm bmm cat clone copy_ cos div div_ eq exp expand
+ fill_ ge gt le lerp lerp_ log log1p lt maximum mean minimum mm mul mul_ neg permute pow reciprocal relu rsqrt rsub
+ select sigmoid sign sqrt sub sub_ sum t tanh transpose unsqueeze view where _log_softmax
+ _log_softmax_backward_data""".split()
+
+
+class Recording(TorchDispatchMode):
+    """The operations that a function ran, below autograd and vmap, with the tensors they ran on.
+
+    Tensors that the function neither received nor made are taken to be memory that outlives it (theta, an
+    optimizer's state, the data): they are read and written in place at every replay.
+
+    Args:
+        fn: takes the tensors `moving`, which change from call to call, and returns a tuple of tensors. It runs once.
+        moving: example arguments; every replay needs the same shapes.
+    """
+
+    def __init__(self, fn: Callable[..., tuple[Tensor, ...]], moving: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.operations: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+        self.moving = list(moving)
+        with self:
+            self.outputs = fn(*moving)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else the first dispatch imports all of torch._dynamo to wrap this method
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.operations.append((func, args, kwargs or {}, out))
+        return out
+
+    def program(self) -> Program:
+        """A plain Python function of the moving tensors that replays the operations."""
+        graph, memory = self._graph(hoist=True)
+        for node in graph.nodes:
+            name = _binding(node.target)
+            if name is not None:
+                method = not hasattr(torch, name)
+                node.op, node.target = ("call_method", name) if method else ("call_function", getattr(torch, name))
+        return partial(fx.GraphModule(torch.nn.Module(), graph).forward, *memory)
+
+    def compiled(self) -> Program:
+        """The same, fused by TorchInductor; takes seconds, and needs a C++ compiler on a CPU."""
+        from torch._inductor import compile as inductor
+
+        graph, memory = self._graph(hoist=False)
+        module = fx.GraphModule(torch.nn.Module(), graph)
+        return partial(inductor(module, [*memory, *self.moving]), *memory)
+
+    def _graph(self, hoist: bool) -> tuple[fx.Graph, list[Tensor]]:
+        """The operations as a graph whose inputs are the outliving memory, then the moving tensors.
+
+        With hoist, a view of memory alone becomes memory: it is the same at every replay.
+        """
+        graph = fx.Graph()
+        nodes: dict[int, fx.Node] = {id(t): graph.placeholder(f"moving_{i}") for i, t in enumerate(self.moving)}
+        first = next(iter(graph.nodes), None)
+        memory: dict[int, Tensor] = {}
+        untransposed: dict[fx.Node, fx.Node] = {}
+
+        def node_of(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                if id(value) not in nodes:
+                    with graph.inserting_before(first):
+                        nodes[id(value)] = graph.placeholder(f"memory_{len(memory)}")
+                    memory[id(value)] = value
+                return nodes[id(value)]
+            if isinstance(value, list | tuple):
+                return type(value)(map(node_of, value))
+            return value
+
+        for func, args, kwargs, out in self.operations:
+            tensors = [a for a in args if isinstance(a, Tensor)]
+            if hoist and func.is_view and all(id(t) in memory or id(t) not in nodes for t in tensors):
+                continue
+            if func in (aten.detach.default, aten.alias.default):
+                nodes[id(out)] = node_of(args[0])
+                continue
+            inputs = node_of(args)
+            if func is aten.t.default and inputs[0] in untransposed:
+                nodes[id(out)] = untransposed[inputs[0]]
+                continue
+            node = graph.call_function(func, inputs, {k: node_of(v) for k, v in kwargs.items()})
+            if func is aten.t.default:
+                untransposed[node] = inputs[0]
+            if isinstance(out, Tensor):
+                nodes.setdefault(id(out), node)  # an operation in place returns its own first argument
+            else:
+                for i, part in enumerate(out):
+                    nodes[id(part)] = graph.call_function(operator.getitem, (node, i))
+        graph.output(tuple(node_of(out) for out in self.outputs))
+        graph.eliminate_dead_code()
+        return graph, list(memory.values())
+
+
+def _binding(target: Any) -> str | None:
+    """The name of the Python binding to call in place of an operator, if there is a quicker one."""
+    if not isinstance(target, torch._ops.OpOverload) or target._overloadname.endswith("out"):
+        return None
+    name = target._schema.name.removeprefix("aten::")
+    return name if name in _DIRECT else None

@@ -1,0 +1,179 @@
+"""How fast, how soon, how large: python scripts/bench.py speed|start|memory [--rounds N] [--output FILE].
+
+speed   steps per second of one job (scripts/bench_loops.py says which), by hand, with Lightning and with dlrun
+start   wall time of `dlrun --cfg job`, and from the command to the first training step
+memory  peak resident memory of `dlrun dataset=mnist epochs=1` (set DLRUN_DATA to where MNIST lies or may be put)
+
+Every contestant runs in a process of its own, and the contestants take turns within a round, so that a machine which
+slows down or is shared slows all of them; ratios are taken within a round. For Linux, after
+`pip install -c constraints.txt -e '.[bench]'`; without lightning its row is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+LOOPS = Path(__file__).with_name("bench_loops.py")
+DLRUN = str(Path(sys.executable).with_name("dlrun"))
+EPOCHS = 200
+# 1437 training samples, as in bench_loops; dlrun wants a test part too, and one sample takes no time.
+JOB = [
+    "dataset=digits",
+    "dataset.val_fraction=0.2",
+    "dataset.test_fraction=0.0006",
+    "architecture=mlp",
+    "architecture.hidden=[128,128]",
+    "architecture.activation=relu",
+    "optimizer=adam",
+    "lr=0.001",
+    "batch_size=64",
+    f"epochs={EPOCHS}",
+    "eval_every=1",
+    "threads=1",
+    "device=cpu",
+    "plots=none",
+]
+
+Rounds = list[dict[str, float]]  #: per round, one number for each contestant
+
+
+def speed(rounds: int, folder: Path) -> str:
+    contestants: dict[str, Callable[[Path], dict[str, Any]]] = {
+        "bare DataLoader loop": lambda _: loop("bare"),
+        "indexed loop, fused Adam": lambda _: loop("indexed"),
+        "Lightning": lambda _: loop("lightning"),
+        "dlrun compile=false": lambda run: dlrun(run, *JOB, "compile=false"),
+        "dlrun compile=true": lambda run: dlrun(run, *JOB, "compile=true"),
+    }
+    notes = []
+    if importlib.util.find_spec("lightning") is None:
+        del contestants["Lightning"]
+        notes.append("Lightning is not installed and left out: pip install -e '.[bench]'.")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")  # the first compilation is a cold one
+    results = [
+        {name: contest(folder / f"{turn}-{number}") for number, (name, contest) in enumerate(contestants.items())}
+        for turn in range(rounds)
+    ]
+    speeds = [{name: result["steps_per_second"] for name, result in turn.items()} for turn in results]
+    pairs = [
+        ("dlrun compile=false", "bare DataLoader loop"),
+        ("dlrun compile=false", "indexed loop, fused Adam"),
+        ("dlrun compile=true", "indexed loop, fused Adam"),
+    ]
+    compile_seconds = [turn["dlrun compile=true"]["compile_seconds"] for turn in results]
+    later = f", with its cache {median(compile_seconds[1:]):.1f} s" if rounds > 1 else ""
+    notes.append(
+        f"Compiling is not in the steps per second: it took {compile_seconds[0]:.1f} s{later}. "
+        "dlrun also measures loss and accuracy on the training part after every epoch, which the others do not."
+    )
+    return "\n\n".join([table("steps/s", speeds, ".0f"), ratio_table(speeds, pairs), *notes])
+
+
+def start(rounds: int, folder: Path) -> str:
+    commands = {
+        "python -c pass": [sys.executable, "-c", "pass"],
+        "python -c 'import hydra'": [sys.executable, "-c", "import hydra"],
+        "dlrun --cfg job": [DLRUN, "--cfg", "job"],
+        "python -c 'import torch'": [sys.executable, "-c", "import torch"],
+    }
+    first_step = "dlrun, to the first training step"
+    dlrun(folder / "warm", "epochs=1")  # writes the byte code, so that every round finds the same
+    times = []
+    for turn in range(rounds):
+        times.append({name: wall_seconds(command) for name, command in commands.items()})
+        times[-1][first_step] = dlrun(folder / str(turn), "epochs=1")["seconds_to_first_step"]
+    pairs = [("dlrun --cfg job", "python -c 'import hydra'"), (first_step, "python -c 'import torch'")]
+    return "\n\n".join([table("seconds", times, ".3f"), ratio_table(times, pairs)])
+
+
+def memory(rounds: int, folder: Path) -> str:
+    overrides = ["dataset=mnist", "epochs=1"]
+    peaks = []
+    for turn in range(rounds):
+        process = subprocess.Popen(
+            [DLRUN, *overrides, f"hydra.run.dir={folder / str(turn)}"], stdout=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise SystemExit("the run failed")
+        peaks.append({f"dlrun {' '.join(overrides)}": usage.ru_maxrss / 2**20})  # ru_maxrss counts KiB
+    return table("peak GiB", peaks, ".2f")
+
+
+def loop(name: str) -> dict[str, Any]:
+    """What one of bench_loops' loops prints."""
+    done = subprocess.run([sys.executable, LOOPS, name, str(EPOCHS)], check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def dlrun(folder: Path, *overrides: str) -> dict[str, Any]:
+    """The summary that the command dlrun leaves in the folder."""
+    subprocess.run([DLRUN, *overrides, f"hydra.run.dir={folder}"], check=True, stdout=subprocess.DEVNULL)
+    return json.loads((folder / "summary.json").read_text())
+
+
+def wall_seconds(command: list[str]) -> float:
+    begin = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+def table(unit: str, rounds: Rounds, form: str) -> str:
+    """A markdown table: each contestant's median, least and greatest number over the rounds."""
+    lines = [f"| | {unit}, median of {len(rounds)} | least – greatest |", "|---|---:|---:|"]
+    for name in rounds[0]:
+        values = [turn[name] for turn in rounds]
+        lines.append(f"| {name} | {median(values):{form}} | {min(values):{form}} – {max(values):{form}} |")
+    return "\n".join(lines)
+
+
+def ratio_table(rounds: Rounds, pairs: list[tuple[str, str]]) -> str:
+    """The same for ratios, each taken between two contestants of one round."""
+    ratios = [{f"{a} / {b}": turn[a] / turn[b] for a, b in pairs} for turn in rounds]
+    return table("ratio", ratios, ".2f")
+
+
+def machine(load_before: float) -> str:
+    models = [line.split(": ")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    versions = [f"{name} {version(name)}" for name in ("torch", "lightning", "dlrun")]
+    return (
+        f"{models[0] if models else platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
+        f"load {load_before:.2f} before and {os.getloadavg()[0]:.2f} after; "
+        f"{platform.system()}, Python {platform.python_version()}, {', '.join(versions)}"
+    )
+
+
+def version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["speed", "start", "memory"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, help="a markdown file to write the tables to as well")
+    args = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users' machines keep byte code
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as temporary:
+        tables = {"speed": speed, "start": start, "memory": memory}[args.what](args.rounds, Path(temporary))
+    report = f"## {args.what}\n\n{tables}\n\n{machine(load)}\n"
+    print(report)
+    if args.output:
+        args.output.write_text(report, encoding="utf-8")

@@ -1,0 +1,180 @@
+"""The terminal: a bar where there is one, few plain lines where there is none, and tables that fit 80 columns."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from io import StringIO
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from dlrun import console as module
+from dlrun.console import Progress, closing_table, error, number
+
+SUMMARY = {
+    "status": "finished", "name": "digits-mlp", "epochs": 30, "steps": 3000, "parameters": 26122, "seconds": 1.234,
+    "steps_per_second": 2431.1, "device": "cpu", "seed": 7, "best_epoch": 26, "best_step": 2600,
+    "best_train_loss": 0.011, "last_train_loss": 0.012, "best_val_loss": 0.013, "last_val_loss": 0.014,
+    "best_train_accuracy": 0.95, "last_train_accuracy": 0.96, "best_val_accuracy": 0.97, "last_val_accuracy": 0.98,
+    "test_loss": 0.015, "test_accuracy": 0.93, "last_test_loss": 0.016, "last_test_accuracy": 0.94,
+    "error": None, "train_metrics": "measured",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plain_environment():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TERM", "xterm")
+        for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+def screen(terminal):
+    return Console(file=StringIO(), force_terminal=terminal, width=80, color_system="standard" if terminal else None)
+
+
+def written(console):
+    return console.file.getvalue()
+
+
+def row(step, epoch=0.0):
+    return {
+        "epoch": epoch, "step": step, "lr": 0.001, "train_loss": 0.5, "val_loss": 0.25, "train_accuracy": 0.75,
+        "val_accuracy": step / 1e4, "grad_norm": 1.0, "seconds": 1.26,
+    }  # fmt: skip
+
+
+def lines_of(total, per_epoch, evaluated, metric="accuracy"):
+    console = screen(terminal=False)
+    with Progress(total, per_epoch, metric, console) as progress:
+        for step in evaluated:
+            assert not progress.due()
+            progress.row(row(step))
+    assert "\x1b" not in written(console) and "\r" not in written(console)
+    return written(console).splitlines()
+
+
+def test_a_plain_line_says_it_all():
+    lines = lines_of(400, 100, [0, 100, 400])
+    assert " ".join(lines[1].split()) == (
+        "epoch 1/4 train_loss 0.5000 val_loss 0.2500 val_accuracy 0.01000 lr 0.001 1.3 s"
+    )
+    assert lines_of(400, 100, [0], metric="loss")[0].count("val_loss") == 1
+    assert lines_of(150, 100, [0, 150])[1].startswith("step 150/150 ")
+    assert lines_of(250, 100, [200])[0].startswith("epoch   2/2.5 ")
+
+
+@settings(deadline=None, max_examples=40)
+@given(total=st.integers(1, 10**6), every=st.integers(1, 1000), data=st.data())
+def test_at_most_fifty_lines_with_the_first_and_the_last(total, every, data):
+    steps = [*range(0, total, max(every, total // 300)), total]
+    steps = steps[: data.draw(st.integers(1, len(steps)), label="evaluations until it was stopped")]
+    shown = [int(re.match(r"step +(\d+)", line)[1]) for line in lines_of(total, 10**6, steps)]
+    assert shown == sorted(set(shown)) and set(shown) <= set(steps)
+    assert shown[0] == steps[0] and shown[-1] == steps[-1]
+    assert len(shown) <= 50
+    gap = max([b - a for a, b in pairwise(steps)], default=0)
+    assert all(b - a < total / 48 + 2 * gap + 1 for a, b in pairwise(shown))
+
+
+def test_all_of_a_few_evaluations_are_shown():
+    assert len(lines_of(3000, 100, range(0, 3001, 100))) == 31
+
+
+def test_the_bar_shows_everything_and_goes_away():
+    console = screen(terminal=True)
+    with Progress(400, 100, "accuracy", console) as progress:
+        assert progress.due()
+        progress.row(row(100))
+        progress.step(250, 0.125, 3e-4)
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written(console)).split("\r")[-1]
+        assert shown.startswith("epoch 2/4 ━")
+        assert "loss 0.1250  val_accuracy 0.01000  lr 0.0003" in shown
+        assert re.search(r" [\d,]+/s \d\d:\d\d$", shown.rstrip())  # speed and time left
+        assert max(map(len, shown.splitlines())) <= 80
+        progress.note("half [128,128] of :smile:")
+    assert "half [128,128] of :smile:\n" in written(console)
+    assert written(console).endswith("\x1b[?25h\r\x1b[1A\x1b[2K")  # cursor back, line erased
+
+
+def test_the_bar_looks_at_the_loss_ten_times_a_second(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    looks = 0
+    with Progress(10_000, 100, "loss", screen(terminal=True)) as progress:
+        for step in range(10_000):
+            now[0] += 0.001
+            if progress.due():
+                looks += 1
+                progress.step(step, 0.5, 0.1)
+    assert 97 <= looks <= 100
+
+
+def test_the_terminal_is_given_back_when_training_fails():
+    console = screen(terminal=True)
+    with pytest.raises(RuntimeError), Progress(400, 100, "accuracy", console):
+        raise RuntimeError
+    assert written(console).rfind("\x1b[?25h") > written(console).rfind("\x1b[?25l")
+
+
+def table(**changes):
+    console = screen(terminal=False)
+    closing_table(SUMMARY | changes, "outputs/2026-01-01/10-00-00-digits-mlp", console)
+    return written(console)
+
+
+def test_closing_table():
+    text = table()
+    cells = [line.split() for line in text.splitlines()]
+    assert cells[0] == ["digits-mlp:", "finished"]
+    assert cells[1] == ["parameters", "train", "val", "test"]
+    assert cells[2] == ["best", "(epoch", "26)", "loss", "0.01100", "0.01300", "0.01500"]
+    assert cells[3] == ["accuracy", "0.9500", "0.9700", "0.9300"]
+    assert cells[4] == ["last", "(epoch", "30)", "loss", "0.01200", "0.01400", "0.01600"]
+    assert cells[5] == ["accuracy", "0.9600", "0.9800", "0.9400"]
+    assert text.splitlines()[6] == "3,000 steps in 1.2 s (2,431 per second), 26,122 parameters, cpu, seed 7"
+    assert text.splitlines()[7] == "outputs/2026-01-01/10-00-00-digits-mlp"
+    assert "averaged" not in text and "averaged" in table(train_metrics="running")
+
+
+def test_closing_table_of_a_diverged_run_fits():
+    worst = {key: -1.23456e-100 for key in SUMMARY if key.endswith(("_loss", "_accuracy"))}
+    text = table(**worst, status="diverged", error="the loss is NaN at step [12]")
+    assert max(map(len, text.splitlines())) <= 80 and text.count("-1.235e-100") == 12
+    assert text.splitlines()[:2] == ["digits-mlp: diverged", "the loss is NaN at step [12]"]
+    nothing = dict.fromkeys([*worst, "best_epoch", "best_step", "steps_per_second"])
+    assert "best (epoch -)" in table(**nothing, status="diverged")
+
+
+def test_closing_table_of_a_run_that_failed_at_once():
+    console = screen(terminal=False)
+    closing_table({"status": "failed", "name": "x", "error": "out of memory"}, "folder", console)
+    assert written(console) == "x: failed\nout of memory\nfolder\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.97, "0.9700"), (1.0, "1.000"), (1234.0, "1234"), (1e10, "1.000e+10"), (None, "-"), (float("nan"), "nan")],
+)
+def test_number(value, text):
+    assert number(value) == text
+
+
+def test_errors_go_to_standard_error_and_are_red_on_a_terminal(capsys, monkeypatch):
+    message = "lr=[-1] is out of range: " + "x" * 100
+    error(message)
+    assert capsys.readouterr() == ("", f"dlrun: {message}\n")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    error("no")
+    assert capsys.readouterr().err == "\x1b[31mdlrun: no\x1b[0m\n"
+
+
+def test_importing_console_is_cheap():
+    code = "import dlrun.console, sys; print({'torch', 'rich', 'rich.console', 'numpy'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"

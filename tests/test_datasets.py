@@ -1,0 +1,499 @@
+"""Sources against scikit-learn and known numbers; splits and scaling against their definitions."""
+
+from __future__ import annotations
+
+import gzip
+import inspect
+import os
+import re
+import struct
+import subprocess
+import sys
+import tracemalloc
+import urllib.error
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from omegaconf import OmegaConf
+
+from dlrun.datasets import bundled, california, download, idx, synthetic
+from dlrun.datasets.data import Samples
+from dlrun.datasets.prepare import prepare
+from dlrun.datasets.split import split
+from dlrun.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("DLRUN_TEST_DATA", ROOT.parent / "shared" / "data"))
+OPTIONS = {"scale": "none", "scale_target": False, "val_fraction": 0.2, "test_fraction": 0.2, "split_seed": 0}
+
+
+def need(name: str) -> Path:
+    if not (DATA / name).is_dir():
+        pytest.skip(f"no {DATA / name}: set DLRUN_TEST_DATA to the folder that holds {name}/")
+    return DATA / name
+
+
+def table(inputs: np.ndarray, targets: np.ndarray | None = None, task: str = "regression", **kwargs) -> Samples:
+    return Samples(inputs, np.zeros(len(inputs)) if targets is None else targets, task, **kwargs)
+
+
+# Bundled tables
+
+
+@pytest.mark.parametrize("name", ["digits", "iris", "breast_cancer", "diabetes"])
+def test_bundled_tables_are_scikit_learns(name):
+    import sklearn.datasets
+
+    bunch = getattr(sklearn.datasets, f"load_{name}")(**({"scaled": False} if name == "diabetes" else {}))
+    samples = getattr(bundled, name)()
+    assert np.array_equal(samples.inputs.reshape(bunch.data.shape), bunch.data)
+    assert np.array_equal(samples.targets, bunch.target) and samples.targets.dtype == bunch.target.dtype
+    assert samples.class_names == [str(n) for n in getattr(bunch, "target_names", [])]
+    if samples.inputs.ndim == 2:
+        assert samples.feature_names == [str(n) for n in bunch.feature_names]
+    else:
+        assert samples.inputs.shape == (1797, 1, 8, 8)
+
+
+def test_sources_import_nothing_heavy():
+    code = (
+        "import sys; from dlrun.datasets import bundled, california, download, idx, prepare, synthetic, table;"
+        "bundled.iris(); print([m for m in ('sklearn', 'pandas', 'pooch', 'requests', 'rich') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_scikit_learn_missing_is_told(monkeypatch):
+    monkeypatch.setattr(bundled, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"iris\.csv comes with scikit-learn"):
+        bundled.iris()
+
+
+# California housing
+
+
+def test_california_is_scikit_learns(monkeypatch):
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(need("scikit_learn_data")))
+    from sklearn.datasets import fetch_california_housing
+
+    samples, bunch = california.california_housing(), fetch_california_housing()
+    assert np.array_equal(samples.inputs, bunch.data) and np.array_equal(samples.targets, bunch.target)
+    assert samples.inputs.shape == (20640, 8) and samples.feature_names == bunch.feature_names
+
+
+def test_california_offline_says_where_it_looked(monkeypatch, tmp_path):
+    from sklearn.datasets import _base, _california_housing
+
+    def offline(*args, **kwargs):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(_base, "urlretrieve", offline)
+    monkeypatch.setattr(_base.time, "sleep", lambda seconds: None)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    with pytest.warns(UserWarning, match="Retry"), pytest.raises(ConfigError) as refused:
+        california.california_housing()
+    for told in (str(tmp_path / "cal_housing.tgz"), _california_housing.ARCHIVE.url, "no network"):
+        assert told in str(refused.value)
+
+
+def test_california_damaged_cache_is_named(monkeypatch, tmp_path):
+    (tmp_path / "cal_housing_py3.pkz").write_bytes(b"not a pickle")
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"cal_housing_py3\.pkz cannot be read"):
+        california.california_housing()
+
+
+# IDX files and MNIST
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def write_mnist(folder: Path, seed: int = 0, ending: str = "") -> np.ndarray:
+    """Five training and three test images; returns all eight."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    images = rng.integers(0, 256, (8, 28, 28))
+    for part, rows in (("train", images[:5]), ("t10k", images[5:])):
+        for kind, array in (("images-idx3", rows), ("labels-idx1", np.arange(len(rows)))):
+            content = idx_bytes(array)
+            (folder / f"{part}-{kind}-ubyte{ending}").write_bytes(gzip.compress(content) if ending else content)
+    return images
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_idx_is_read_plain_and_gzipped(tmp_path, pack):
+    array = np.arange(24).reshape(2, 3, 4)
+    (tmp_path / "x").write_bytes(pack(idx_bytes(array)))
+    assert np.array_equal(idx.read_idx(tmp_path / "x", 3), array)
+
+
+GOOD = idx_bytes(np.arange(6).reshape(2, 3))
+MALFORMED = {
+    "no IDX file": [b"", b"\0", b"\0\0\x08", b"PNG" + GOOD[3:]],
+    r"type 0x0D; unsigned bytes \(0x08\)": [GOOD[:2] + b"\x0d" + GOOD[3:]],
+    "holds 3 dimensions; 2 are wanted": [GOOD[:3] + b"\3" + GOOD[4:]],
+    r"bytes; its dimensions \[2, 3\] make 18": [GOOD[:-1], GOOD + b"\0"],
+    "bytes; its dimensions": [GOOD[:4], GOOD[:9], GOOD[:4] + b"\xff" * 8 + GOOD[12:]],
+    "holds no values": [idx_bytes(np.zeros((0, 3)))],
+    "cannot be read": [gzip.compress(GOOD)[:-9], gzip.compress(GOOD)[:12] + b"\xff" + gzip.compress(GOOD)[13:]],
+}
+
+
+@pytest.mark.parametrize(("message", "content"), [(m, c) for m, contents in MALFORMED.items() for c in contents])
+def test_malformed_idx_says_what_is_wrong(tmp_path, message, content):
+    file = tmp_path / "labels"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"{re.escape(str(file))}.*{message}"):
+        idx.read_idx(file, 2)
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_an_array_or_a_config_error(tmp_path_factory, data):
+    valid = data.draw(st.sampled_from([GOOD, gzip.compress(GOOD, mtime=0)]))
+    content = bytearray(data.draw(st.one_of(st.just(valid), st.binary(max_size=40))))
+    for _ in range(data.draw(st.integers(0, 3))):
+        if content:
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    file = tmp_path_factory.getbasetemp() / "fuzz.idx"
+    file.write_bytes(bytes(content[: data.draw(st.integers(0, 40))]))
+    try:
+        assert idx.read_idx(file, 2).ndim == 2
+    except ConfigError as error:
+        assert str(file) in str(error)
+
+
+@pytest.mark.parametrize("layout", ["mnist", "MNIST/raw"])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_mnist_is_found_where_it_lies(monkeypatch, tmp_path, layout, ending):
+    named, here, platform = (tmp_path / name for name in ("named", "here", "platform"))
+    monkeypatch.setenv("DLRUN_DATA", str(named))
+    monkeypatch.setattr(download, "_platform_folder", lambda: platform)
+    here.mkdir()
+    monkeypatch.chdir(here)
+    # Each place found beats the ones written before it.
+    for seed, folder in enumerate((platform, here / "data", named)):
+        images = write_mnist(folder / layout, seed, ending)
+        samples = idx.mnist()
+        assert samples.inputs.dtype == np.uint8 and np.array_equal(samples.inputs[:, 0], images)
+    assert np.array_equal(samples.targets, [0, 1, 2, 3, 4, 0, 1, 2]) and list(samples.parts["test"]) == [5, 6, 7]
+    images = write_mnist(tmp_path / "mine", 9, ending)
+    assert np.array_equal(idx.mnist(str(tmp_path / "mine")).inputs[:, 0], images)
+
+
+def test_mnist_path_without_its_files_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=f"neither train-images-idx3-ubyte nor .*gz is in {tmp_path}"):
+        idx.mnist(str(tmp_path))
+
+
+def test_mnist_downloads_what_is_missing_to_the_cache(monkeypatch, tmp_path):
+    write_mnist(tmp_path / "origin", ending=".gz")
+    asked = {}
+
+    def fetch(name, urls, sha256, folder):
+        asked[name] = urls, sha256, folder
+        return tmp_path / "origin" / name
+
+    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(download, "_platform_folder", lambda: tmp_path / "platform")
+    monkeypatch.setattr(idx, "fetch", fetch)
+    idx.mnist()
+    assert asked == {
+        f"{name}.gz": ([f"{url}{name}.gz" for url in idx.MIRRORS], sha256, tmp_path / "cache" / "mnist")
+        for name, sha256 in idx.SHA256.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("train-images-idx3-ubyte", np.zeros((5, 28, 27)), "images of 28 x 27"),
+        ("train-images-idx3-ubyte", np.zeros((4, 28, 28)), "4 images, but .*train-labels.* holds 5 labels"),
+        ("t10k-labels-idx1-ubyte", np.array([0, 1, 10]), "t10k-labels.* the label 10"),
+    ],
+)
+def test_files_that_are_not_mnist_are_refused(tmp_path, name, array, message):
+    write_mnist(tmp_path / "mine")
+    (tmp_path / "mine" / name).write_bytes(idx_bytes(array))
+    with pytest.raises(ConfigError, match=message):
+        idx.mnist(str(tmp_path / "mine"))
+
+
+def test_real_mnist_has_the_published_counts_and_mean():
+    samples = idx.mnist(str(need("mnist")))
+    assert samples.inputs.shape == (70000, 1, 28, 28) and len(samples.parts["test"]) == 10000
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert list(np.bincount(samples.targets[:60000])) == counts
+    dataset = prepare(samples, **OPTIONS | {"scale": "minmax", "val_fraction": 0.1})
+    assert dataset.sizes == {"train": 54000, "val": 6000, "test": 10000}
+    train = dataset.inputs[:60000]
+    assert train.mean() == pytest.approx(0.1307, abs=1e-4) and train.std() == pytest.approx(0.3081, abs=1e-4)
+    assert torch.equal(dataset.part("test")[1], torch.from_numpy(samples.targets[60000:]))
+
+
+# Formulas
+
+
+def test_linear_is_the_line_within_its_noise():
+    samples = synthetic.linear(samples=1000, noise=0.1, seed=3)
+    residual = samples.targets - (3 * samples.inputs + 2)
+    assert np.abs(residual).max() <= 0.1
+    assert residual.std() == pytest.approx(0.1 / np.sqrt(3), rel=0.05)
+    assert samples.inputs.min() >= 0 and samples.inputs.max() <= 1
+    assert samples.inputs.std() == pytest.approx(1 / np.sqrt(12), rel=0.05)
+    x, y = samples.inputs[samples.parts["train"]], samples.targets[samples.parts["train"]]
+    assert np.polyfit(x[:, 0], y[:, 0], 1) == pytest.approx([3, 2], abs=0.03)
+
+
+def test_linear_draws_val_and_test_afresh_by_its_own_seed():
+    dataset = prepare(synthetic.linear(), **OPTIONS)
+    assert dataset.sizes == {"train": 30, "val": 30, "test": 30} and dataset.targets.shape == (90, 1)
+    assert len(torch.unique(dataset.inputs)) == 90
+    assert np.array_equal(synthetic.linear(seed=1).inputs, synthetic.linear(seed=1).inputs)
+    assert not np.array_equal(synthetic.linear(seed=1).inputs, synthetic.linear(seed=2).inputs)
+
+
+def test_xor_is_the_same_four_points_thrice():
+    dataset = prepare(synthetic.xor(), **OPTIONS)
+    for part in ("train", "val", "test"):
+        x, y = dataset.part(part)
+        assert x.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]] and y.tolist() == [0, 1, 1, 0]
+    assert (dataset.task, dataset.outputs, y.dtype) == ("binary", 1, torch.float32)
+
+
+# Splits
+
+
+@given(
+    counts=st.lists(st.integers(1, 40), min_size=1, max_size=6),
+    fractions=st.tuples(st.floats(0.05, 0.45), st.floats(0.05, 0.45)),
+    seed=st.integers(0, 2**32),
+)
+@settings(deadline=None)
+def test_split_covers_the_rows_once_and_keeps_the_classes_shares(counts, fractions, seed):
+    classes = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    samples = table(np.zeros((len(classes), 1)), classes, "multiclass")
+    n, (test, val) = len(classes), fractions
+    try:
+        parts = split(samples, {"test": test, "val": val}, seed)
+    except ConfigError:
+        assert min(round(test * n), round(val * n), n - round(test * n) - round(val * n)) <= 0
+        return
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(n))
+    assert (len(parts["test"]), len(parts["val"])) == (round(test * n), round(val * n))
+    for c, count in enumerate(counts):
+        quota = count * round(test * n) / n
+        assert abs(np.sum(classes[parts["test"]] == c) - quota) < 1
+        left = count - np.sum(classes[parts["test"]] == c)
+        assert abs(np.sum(classes[parts["val"]] == c) - left * round(val * n) / (n - round(test * n))) < 1
+
+
+def test_split_depends_on_its_seed_alone_and_test_not_on_the_val_fraction():
+    iris = bundled.iris()
+    parts = split(iris, {"test": 0.2, "val": 0.2}, 7)
+    again, other = split(iris, {"test": 0.2, "val": 0.2}, 7), split(iris, {"test": 0.2, "val": 0.2}, 8)
+    assert all(np.array_equal(parts[name], again[name]) for name in parts)
+    assert not np.array_equal(parts["test"], other["test"])
+    assert np.array_equal(parts["test"], split(iris, {"test": 0.2, "val": 0.4}, 7)["test"])
+
+
+def test_rows_of_a_tie_are_drawn_by_lot():
+    """Ten classes of one row: whichever goes to the test part must be the seed's choice, not the class number's."""
+    samples = table(np.zeros((10, 1)), np.arange(10), "multiclass")
+    drawn = [int(split(samples, {"test": 0.1, "val": 0.1}, seed)["test"][0]) for seed in range(60)]
+    assert len(set(drawn)) == 10
+
+
+def test_regression_rows_are_drawn_evenly():
+    samples = table(np.zeros((10, 1)))
+    drawn = np.bincount([r for s in range(500) for r in split(samples, {"test": 0.2, "val": 0.2}, s)["test"]])
+    assert np.abs(drawn - 100).max() < 4 * np.sqrt(500 * 0.2 * 0.8)
+
+
+def test_fixed_parts_stay_and_the_rest_is_drawn_around_them():
+    fixed = np.array([3, 1, 4])
+    parts = split(table(np.zeros((13, 1)), parts={"test": fixed}), {"test": 0.5, "val": 0.3}, 0)
+    assert np.array_equal(parts["test"], fixed) and len(parts["val"]) == 3 and len(parts["train"]) == 7
+    assert sorted([*parts["train"], *parts["val"]]) == [r for r in range(13) if r not in fixed]
+
+
+@pytest.mark.parametrize(
+    ("fractions", "part"),
+    [((0.5, 0.5), "train"), ((0.01, 0.2), "val"), ((0.2, 0.0), "test"), ((0.9, 0.9), "train")],
+)
+def test_an_empty_part_is_refused_by_name(fractions, part):
+    val, test = fractions
+    asked = OPTIONS | {"val_fraction": val, "test_fraction": test}
+    with pytest.raises(ConfigError, match=rf"empty split: .*val_fraction={val}.* of 20 rows leave no row for {part}"):
+        prepare(table(np.zeros((20, 1))), **asked)
+
+
+# Scaling
+
+NUMBERS = arrays(np.float64, (30, 2), elements=st.floats(-1e3, 1e3).map(lambda x: round(x, 3)))
+
+
+def by_hand(scale: str, x: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """The lectures' formulas on (rows, columns)."""
+    low, high, mean, std = train.min(0), train.max(0), train.mean(0), train.std(0)
+    return {
+        "none": x,
+        "minmax": (x - low) / (high - low + 1e-8),
+        "symmetric": 2 * (x - low) / (high - low + 1e-8) - 1,
+        "standard": (x - mean) / (std + 1e-8),
+    }[scale]
+
+
+@pytest.mark.parametrize("scale", ["none", "minmax", "symmetric", "standard"])
+@given(inputs=NUMBERS, seed=st.integers(0, 100), other=NUMBERS)
+@settings(max_examples=40, deadline=None)
+def test_scaling_is_the_lectures_by_the_training_part_alone(scale, inputs, seed, other):
+    inputs = inputs + np.arange(30)[:, None] / 7  # no constant column: see the next test
+    samples = table(inputs)
+    parts = split(samples, {"test": 0.2, "val": 0.2}, seed)
+    options = OPTIONS | {"scale": scale, "split_seed": seed}
+    dataset = prepare(samples, **options, dtype=torch.float64)
+    for name, rows in parts.items():
+        expected = by_hand(scale, inputs[rows], inputs[parts["train"]])
+        np.testing.assert_allclose(dataset.part(name)[0], expected, rtol=1e-9, atol=1e-9)
+    # Whatever val and test hold, the training part comes out the same.
+    changed = inputs.copy()
+    rest = np.concatenate([parts["val"], parts["test"]])
+    changed[rest] = 1e6 * other[rest]
+    after = prepare(table(changed), **options, dtype=torch.float64)
+    assert torch.equal(after.part("train")[0], dataset.part("train")[0])
+
+
+@pytest.mark.parametrize("scaler", ["MinMaxScaler", "StandardScaler"])
+def test_scaling_agrees_with_scikit_learn(scaler):
+    import sklearn.preprocessing
+
+    cancer = bundled.breast_cancer()
+    train = split(cancer, {"test": 0.2, "val": 0.2}, 0)["train"]
+    expected = getattr(sklearn.preprocessing, scaler)().fit(cancer.inputs[train]).transform(cancer.inputs[train])
+    scale = {"MinMaxScaler": "minmax", "StandardScaler": "standard"}[scaler]
+    dataset = prepare(cancer, **OPTIONS | {"scale": scale})
+    np.testing.assert_allclose(dataset.part("train")[0], expected, rtol=2e-5, atol=1e-6)
+
+
+def test_images_are_scaled_by_channel_across_chunks():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5000, 3, 2, 2)).astype(np.uint8)
+    images[:, 1] //= 4
+    samples = table(images)
+    train = split(samples, {"test": 0.2, "val": 0.2}, 0)["train"]
+    columns = images.astype(np.float64).transpose(0, 2, 3, 1)
+    for scale in ("minmax", "symmetric", "standard"):
+        expected = by_hand(scale, columns[train].reshape(-1, 3), columns[train].reshape(-1, 3))
+        x = prepare(samples, **OPTIONS | {"scale": scale}).part("train")[0].permute(0, 2, 3, 1).reshape(-1, 3)
+        np.testing.assert_allclose(x, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("scale", "value"), [("minmax", 0.0), ("symmetric", -1.0), ("standard", 0.0)])
+def test_a_constant_column_stays_harmless_where_val_differs(scale, value):
+    inputs = np.full((20, 1), 0.1)
+    parts = split(table(inputs), {"test": 0.2, "val": 0.2}, 0)
+    inputs[parts["val"]] = 1.1
+    dataset = prepare(table(inputs), **OPTIONS | {"scale": scale}, dtype=torch.float64)
+    assert (dataset.part("train")[0] == value).all()
+    assert (dataset.part("val")[0].abs() <= 1).all()
+
+
+def test_large_numbers_keep_their_digits():
+    """Seconds since 1970 differ by less than float32 can tell, until they are scaled."""
+    inputs = 1.7e9 + np.arange(20.0)[:, None]
+    dataset = prepare(table(inputs), **OPTIONS | {"scale": "minmax"})
+    assert len(torch.unique(dataset.inputs)) == 20
+
+
+def test_missing_numbers_become_the_training_medians():
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(40, 2))
+    inputs[rng.random((40, 2)) < 0.3] = np.nan
+    samples = table(inputs, feature_names=["a", "b"])
+    train = split(samples, {"test": 0.2, "val": 0.2}, 0)["train"]
+    medians = [np.median([x for x in inputs[train, j] if not np.isnan(x)]) for j in (0, 1)]
+    dataset = prepare(samples, **OPTIONS, dtype=torch.float64)
+    rows = np.concatenate([split(samples, {"test": 0.2, "val": 0.2}, 0)[p] for p in ("train", "val", "test")])
+    expected = [[medians[j] if np.isnan(inputs[r, j]) else inputs[r, j] for j in (0, 1)] for r in rows]
+    assert dataset.inputs.tolist() == expected
+    inputs[train, 1] = np.nan
+    with pytest.raises(ConfigError, match="no number in the training part to fill with: b"):
+        prepare(samples, **OPTIONS)
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_float32_are_refused_by_column():
+    inputs = np.column_stack([np.arange(20.0), np.linspace(-1, 1, 20) * 1e308])
+    for scale in ("none", "minmax", "standard"):
+        with pytest.raises(ConfigError, match=r"too large for torch\.float32: big;"):
+            prepare(table(inputs, feature_names=["small", "big"]), **OPTIONS | {"scale": scale})
+
+
+def test_images_are_never_copied_as_float64():
+    samples = table(np.zeros((20000, 1, 28, 28), np.uint8))
+    tracemalloc.start()  # sees NumPy's memory; torch holds the result
+    prepare(samples, **OPTIONS | {"scale": "standard"})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20000 * 28 * 28 * 4
+
+
+# Targets
+
+
+def test_targets_have_the_form_of_their_task():
+    iris = prepare(bundled.iris(), **OPTIONS)
+    assert (iris.outputs, iris.targets.dtype, iris.targets.shape) == (3, torch.int64, (150,))
+    cancer = prepare(bundled.breast_cancer(), **OPTIONS)
+    assert (cancer.outputs, cancer.targets.dtype, cancer.targets.shape) == (1, torch.float32, (569,))
+    assert set(cancer.targets.tolist()) == {0.0, 1.0}
+    assert iris.class_names == ["setosa", "versicolor", "virginica"] and len(cancer.feature_names) == 30
+    two = prepare(table(np.zeros((20, 1)), np.arange(40.0).reshape(20, 2)), **OPTIONS)
+    assert (two.outputs, two.targets.dtype, two.targets.shape) == (2, torch.float32, (20, 2))
+
+
+def test_inputs_and_targets_of_a_row_stay_together():
+    x = np.arange(30.0)
+    dataset = prepare(table(x[:, None], 2 * x), **OPTIONS)
+    assert torch.equal(dataset.targets, 2 * dataset.inputs)
+
+
+def test_scaled_targets_are_standard_in_the_training_part():
+    diabetes = bundled.diabetes()
+    train = split(diabetes, {"test": 0.2, "val": 0.2}, 0)["train"]
+    y = diabetes.targets[train]
+    dataset = prepare(diabetes, **OPTIONS | {"scale_target": True})
+    np.testing.assert_allclose(dataset.part("train")[1][:, 0], (y - y.mean()) / y.std(), atol=1e-6)
+    with pytest.raises(ConfigError, match=r"scale_target=true: .* not multiclass"):
+        prepare(bundled.iris(), **OPTIONS | {"scale_target": True})
+
+
+# The registry
+
+YAMLS = sorted((ROOT / "conf" / "dataset").glob("*.yaml"))
+KIND = r"(?:(?:int|number|list of int|list of numbers|list of text)\b ?)?(?:(?:>=?|<=?) \S+|in [\[(].+, .+[\])])?"
+CONSTRAINT = re.compile(rf"^(?:{KIND}|null|bool|text|path|any|[a-z]+)(?: or (?:{KIND}|[a-z]+))*; \S")
+
+
+@pytest.mark.parametrize("yaml", YAMLS, ids=lambda file: file.stem)
+def test_yaml_fits_its_source_and_states_its_constraints(yaml):
+    lines = yaml.read_text(encoding="utf-8").splitlines()
+    assert re.match(r"# \S", lines[0]) and lines[1].startswith("_target_: ")
+    config = OmegaConf.to_container(OmegaConf.load(yaml))
+    module, name = config.pop("_target_").rsplit(".", 1)
+    parameters = inspect.signature(getattr(import_module(module), name)).parameters
+    assert set(parameters) <= set(config) <= set(parameters) | set(inspect.signature(prepare).parameters)
+    assert {key: config[key] for key in parameters} == {key: p.default for key, p in parameters.items()}
+    for line in lines[2:]:
+        assert CONSTRAINT.match(line.split(" # ", 1)[1]), line

@@ -1,0 +1,225 @@
+"""A run's folder: what is written reads back bit for bit, nothing is overwritten, nothing is seen half-written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import stat
+import struct
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+
+from dlrun import records
+from dlrun.errors import ConfigError
+from dlrun.records import Run, columns, environment, holds_run, read_metrics, read_summary
+
+HEADER = ["epoch", "step", "lr", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "grad_norm", "seconds"]
+FLOATS = [name for name in HEADER if name not in ("epoch", "step")]
+
+
+@pytest.fixture
+def run(tmp_path):
+    with Run.create(tmp_path / "run", ["accuracy"], "lr: 0.1\n") as run:
+        yield run
+
+
+def row(**values):
+    return {**dict.fromkeys(HEADER, 0.5), "epoch": 1, "step": 7} | values
+
+
+def bits(value):
+    return "nan" if math.isnan(value) else struct.pack("<d", value)  # NaN has many bit patterns and one meaning
+
+
+def test_header_is_the_contract():
+    assert columns(["accuracy"]) == HEADER
+    assert columns([]) == ["epoch", "step", "lr", "train_loss", "val_loss", "grad_norm", "seconds"]
+    assert columns(["r2", "mae"])[3:-2] == ["train_loss", "val_loss", "train_r2", "val_r2", "train_mae", "val_mae"]
+
+
+def test_create_writes_config_and_header(run):
+    assert (run.folder / "config.yaml").read_text() == "lr: 0.1\n"
+    assert (run.folder / "metrics.csv").read_text() == ",".join(HEADER) + "\n"
+    assert sorted(os.listdir(run.folder)) == ["config.yaml", "metrics.csv"]
+
+
+cells = st.fixed_dictionaries(
+    {"epoch": st.floats(0, 1e6), "step": st.integers(0, 2**53)} | dict.fromkeys(FLOATS, st.floats())
+)
+
+
+@settings(deadline=None)
+@given(rows=st.lists(cells, min_size=1, max_size=5))
+def test_rows_round_trip_bit_for_bit(tmp_path_factory, rows):
+    with Run.create(tmp_path_factory.mktemp("run"), ["accuracy"], "") as run:
+        for values in rows:
+            run.append(dict(reversed(values.items())))  # the order is the file's, not the caller's
+    frame = read_metrics(run.folder)
+    assert list(frame.columns) == HEADER
+    assert frame["step"].tolist() == [values["step"] for values in rows]
+    for name in ["epoch", *FLOATS]:
+        expected = [bits(values[name] + 0.0 if name == "epoch" else values[name]) for values in rows]
+        assert [bits(value) for value in frame[name].astype(float)] == expected, name
+
+
+def test_cells_look_plain(run):
+    run.append(row(epoch=3.0, step=torch.tensor(40).item(), lr=1e-3, train_loss=math.inf, val_loss=-math.inf))
+    run.append(row(epoch=3.5, train_loss=math.nan, grad_norm=torch.tensor(0.1)))
+    lines = (run.folder / "metrics.csv").read_text().splitlines()
+    assert lines[1] == "3,40,0.001,inf,-inf,0.5,0.5,0.5,0.5"
+    assert lines[2] == "3.5,7,0.5,nan,0.5,0.5,0.5,0.10000000149011612,0.5"
+
+
+def test_each_row_is_on_disk_at_once(run):
+    run.append(row())
+    assert (run.folder / "metrics.csv").read_text().endswith("1,7,0.5,0.5,0.5,0.5,0.5,0.5,0.5\n")
+
+
+@pytest.mark.parametrize("change", [{"val_f1": 0.0}, {"lr": None}])
+def test_missing_and_unknown_columns_are_our_mistake(run, change):
+    values = {name: value for name, value in (row() | change).items() if value is not None}
+    with pytest.raises(AssertionError, match=next(iter(change))):
+        run.append(values)
+    assert (run.folder / "metrics.csv").read_text() == ",".join(HEADER) + "\n"
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "summary.json", "config.yaml", "model.safetensors"])
+def test_a_folder_with_a_run_is_refused_and_left_alone(tmp_path, name):
+    (tmp_path / name).write_text("precious")
+    assert holds_run(tmp_path)
+    with pytest.raises(ConfigError, match=r"already holds a run.*hydra\.run\.dir=") as refusal:
+        Run.create(tmp_path, [], "")
+    assert str(tmp_path) in str(refusal.value)
+    assert os.listdir(tmp_path) == [name] and (tmp_path / name).read_text() == "precious"
+
+
+def test_the_files_of_hydra_are_no_run(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / "dlrun.log").touch()
+    assert not holds_run(tmp_path) and not holds_run(tmp_path / "absent")
+    Run.create(tmp_path, [], "").close()
+    assert holds_run(tmp_path)
+
+
+def test_of_two_runs_that_start_together_one_gets_the_folder(tmp_path, monkeypatch):
+    answers = iter([False, True])  # both looked before either wrote
+    monkeypatch.setattr(records, "holds_run", lambda folder: next(answers))
+    (tmp_path / "metrics.csv").write_text("the first run's")
+    with pytest.raises(ConfigError, match="already holds a run"):
+        Run.create(tmp_path, [], "")
+    assert os.listdir(tmp_path) == ["metrics.csv"]
+    assert (tmp_path / "metrics.csv").read_text() == "the first run's"
+
+
+def full_disk(*paths: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot write to .*file/run .*Not a directory.*hydra\.run\.dir="):
+        Run.create(tmp_path / "file" / "run", [], "")
+    with pytest.raises(ConfigError, match=r"cannot write to .*file .*File exists"):
+        Run.create(tmp_path / "file", [], "")
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(ConfigError, match="No space left on device"):
+        Run.create(tmp_path / "run", [], "")
+
+
+def test_summary_is_strict_json(run):
+    run.finish({"best": math.nan, "last": [1.5, math.inf], "versions": {"x": -math.inf, "y": None}, "steps": 3})
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    text = (run.folder / "summary.json").read_text()
+    expected = {"best": None, "last": [1.5, None], "versions": {"x": None, "y": None}, "steps": 3}
+    assert json.loads(text, parse_constant=refuse) == expected
+    assert read_summary(run.folder) == expected
+
+
+def test_a_failed_replacement_leaves_the_old_file(run, monkeypatch):
+    run.finish({"status": "old"})
+    run.save_weights("last.safetensors", {"w": torch.ones(2)}, {})
+    before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        run.finish({"status": "new"})
+    with pytest.raises(OSError, match="No space"):
+        run.save_weights("last.safetensors", {"w": torch.zeros(2)}, {})
+    assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
+
+
+def test_weights_are_copied_out_of_theta(run):
+    theta = torch.arange(12.0).reshape(2, 6)
+    views = {"weight": theta[1, :4].view(2, 2).T, "bias": theta[1, 4:]}  # one memory, not contiguous
+    run.save_weights("model.safetensors", views, {"step": "7"})
+    with safe_open(run.folder / "model.safetensors", "pt") as file:
+        assert file.metadata() == {"step": "7"}
+        assert file.get_tensor("weight").tolist() == [[6.0, 8.0], [7.0, 9.0]]
+        assert file.get_tensor("bias").tolist() == [10.0, 11.0]
+    mode = stat.S_IMODE((run.folder / "model.safetensors").stat().st_mode)
+    assert mode == stat.S_IMODE((run.folder / "metrics.csv").stat().st_mode)  # whoever reads one reads the other
+
+
+def test_a_line_cut_short_by_a_crash_is_dropped(run):
+    run.append(row(epoch=0))
+    run.append(row(epoch=1))
+    text = (run.folder / "metrics.csv").read_text()
+    for cut in range(1, len(text.splitlines()[-1]) + 2):
+        (run.folder / "metrics.csv").write_text(text[:-cut])
+        assert read_metrics(run.folder)["epoch"].tolist() == [0]
+
+
+def test_reading_where_there_is_no_run(tmp_path):
+    with pytest.raises(ConfigError, match=r"holds no run: it has no metrics\.csv"):
+        read_metrics(tmp_path)
+    with pytest.raises(ConfigError, match=r"holds no run: it has no summary\.json"):
+        read_summary(tmp_path / "absent")
+    (tmp_path / "metrics.csv").write_text("epoch,st")
+    with pytest.raises(ConfigError, match="is empty"):
+        read_metrics(tmp_path)
+
+
+def test_environment_names_versions_and_commit(tmp_path, monkeypatch):
+    def git(*words):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+        done = subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    records._git.cache_clear()
+    monkeypatch.chdir(tmp_path)
+    found = environment()
+    assert (found["git_commit"], found["git_dirty"]) == (None, None)
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["versions"]["python"] == sys.version.split()[0]
+    assert list(found["versions"]) == ["python", "dlrun", "torch", "hydra", "numpy"]
+
+    (tmp_path / "file").write_text("one")
+    git("init")
+    git("add", "file")
+    git("commit", "-m", "first")
+    (tmp_path / "new").touch()  # untracked: outputs are, and change nothing
+    records._git.cache_clear()
+    assert (environment()["git_commit"], environment()["git_dirty"]) == (git("rev-parse", "HEAD"), False)
+    (tmp_path / "file").write_text("two")
+    records._git.cache_clear()
+    assert environment()["git_dirty"] is True
+    monkeypatch.setenv("PATH", "")
+    records._git.cache_clear()
+    assert environment()["git_commit"] is None
+    records._git.cache_clear()
+
+
+def test_importing_records_is_cheap():
+    heavy = "{'torch', 'pandas', 'numpy', 'safetensors', 'omegaconf', 'subprocess', 'importlib.metadata'}"
+    code = f"import dlrun.records, sys; print({heavy} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
