@@ -6,6 +6,7 @@ A file's first line describes the choice. A key's comment states what it may be,
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,13 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
+def choices_with(group: str, key: str) -> tuple[str, list[str]]:
+    """The key of any choice of the group that is spelled most like `key`, and the choices that have it."""
+    keys = {name: {path[-1] for path in constraints(conf_dir() / group / f"{name}.yaml")} for name in choices(group)}
+    near = difflib.get_close_matches(key, {key for names in keys.values() for key in names}, n=1)
+    return (near[0], [name for name, names in keys.items() if near[0] in names]) if near else (key, [])
+
+
 def description(path: Path) -> str:
     """What a YAML file says of itself in its first line."""
     with path.open(encoding="utf-8") as file:
@@ -54,11 +62,10 @@ def constraints(path: Path) -> dict[KeyPath, Constraint | None]:
         for key, value in node.value:
             here = (*path, key.value)
             # what stands after the value on its line; a list or mapping in braces counts as one value
-            comment = lines[value.end_mark.line][value.end_mark.column :].strip() if value.end_mark.line < len(lines) else ""
-            block = isinstance(value, yaml.MappingNode) and not value.flow_style
-            if block:
+            if isinstance(value, yaml.MappingNode) and not value.flow_style:
                 yield from walk(value, here)
             elif key.value not in ("_target_", "defaults"):
+                comment = lines[value.end_mark.line][value.end_mark.column :].strip()
                 yield here, Constraint.parse(comment.lstrip("# ")) if comment.startswith("#") else None
 
     return dict(walk(root, ())) if isinstance(root, yaml.MappingNode) else {}

@@ -24,6 +24,9 @@ MISSING = "???"
 class Guard(Callback):
     """Stands in Hydra's callbacks: a wrong config ends the program with 2 before Hydra makes the run's folder."""
 
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        HydraConfig.instance().set_config(config)  # for ${hydra:...} in the sweep's folder
+
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         HydraConfig.instance().set_config(config)  # for ${hydra:...} in the config
         try:
@@ -110,10 +113,12 @@ def _known(values: dict[str, Any], search_path: list[Path]) -> dict[KeyPath, Con
     for group in groups():
         node = values.get(group)
         chosen = {value for path, value in _leaves({group: node}) if path[-1] == "_target_"}
-        for folder in search_path:
-            for file in sorted((folder / group).glob("*.yaml")):
-                if targets(file) & chosen:
-                    known |= {(group, *path): constraint for path, constraint in constraints(file).items()}
+        files = [file for folder in search_path for file in sorted((folder / group).glob("*.yaml"))]
+        describing = [file for file in files if targets(file) & chosen]
+        for file in describing:
+            known |= {(group, *path): constraint for path, constraint in constraints(file).items()}
+        if chosen and not describing:
+            known[(group,)] = None
     return known
 
 

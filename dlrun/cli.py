@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from dlrun.catalogue import choices, conf_dir, description, groups
+from dlrun.catalogue import choices, choices_with, conf_dir, description, groups
 from dlrun.check import check, did_you_mean
 from dlrun.console import error
 from dlrun.errors import ConfigError
+from dlrun.records import holds_run
 
 EXIT_CODES = {"finished": 0, "stopped_early": 0, "diverged": 1, "refused": 2, "interrupted": 130}
 
@@ -38,6 +40,9 @@ def main() -> None:
             raise
         error(_readable(mistake))
         sys.exit(2)
+    except KeyboardInterrupt:
+        error("interrupted")
+        sys.exit(EXIT_CODES["interrupted"])
     sys.exit(max((EXIT_CODES[status] for status in _statuses), default=0))
 
 
@@ -52,6 +57,10 @@ def _app(config: DictConfig) -> None:
         from dlrun.run import run
 
         _statuses.append(run(config, folder))
+    except KeyboardInterrupt:
+        if not holds_run(folder):
+            _discard(folder)
+        raise
     except ConfigError as mistake:
         _discard(folder)
         error(f"run {context.job.num}: {mistake}" if sweeping else str(mistake))
@@ -59,12 +68,13 @@ def _app(config: DictConfig) -> None:
 
 
 def _discard(folder: Path) -> None:
-    """Remove what Hydra wrote into the folder of a run that was refused."""
+    """Remove what Hydra made for a run that was refused, up to the working directory, as far as it is empty."""
     for file in (folder / ".hydra").glob("*.yaml"):
         file.unlink()
-    for empty in (folder / ".hydra", folder):
-        if empty.is_dir() and not any(empty.iterdir()):
-            empty.rmdir()
+    for empty in (folder / ".hydra", folder, *folder.parents):
+        if not empty.is_relative_to(Path.cwd() / "") or empty == Path.cwd() or any(empty.iterdir()):
+            break
+        empty.rmdir()
 
 
 def _readable(mistake: Exception) -> str:
@@ -77,10 +87,19 @@ def _readable(mistake: Exception) -> str:
     cause = mistake.__cause__
     if isinstance(mistake, ConfigCompositionException) and isinstance(cause, ConfigKeyError | ConfigAttributeError):
         parent = cause.parent_node
-        siblings = [str(key) for key in parent] if isinstance(parent, DictConfig) else []
-        prefix = str(cause.full_key).removesuffix(str(cause.key))
+        siblings = [str(key) for key in parent if key != "_target_"] if isinstance(parent, DictConfig) else []
         near = did_you_mean(str(cause.key), siblings)
-        return f"{cause.full_key}: there is no such key{near}; the keys here are {', '.join(prefix + s for s in siblings)}"
+        group = str(cause.full_key).split(".")[0]
+        if not near and group in groups():
+            key, names = choices_with(group, str(cause.key))
+            near = f"; {key} is a key of {', '.join(f'{group}={name}' for name in names)}" if names else ""
+        return f"{cause.full_key}: there is no such key{near}; the keys here are {', '.join(siblings)}"
+    unmatched = re.match(r"Could not override '(\w+)'. No match in the defaults list", str(mistake))
+    if unmatched and unmatched[1] in groups():
+        return (
+            f"{unmatched[1]}: this config is that of a run, in which every choice is made; its keys can be set, but for "
+            "other choices start from the defaults, without --config-name"
+        )
     return str(mistake).split("\nSet the environment variable")[0].strip()
 
 

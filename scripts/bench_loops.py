@@ -137,4 +137,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     seconds, val_loss, val_accuracy = {"bare": bare, "indexed": indexed, "lightning": lightning}[loop](epochs)
     speed = epochs * STEPS_PER_EPOCH / seconds
-    print(json.dumps({"steps_per_second": speed, "val_loss": val_loss, "val_accuracy": val_accuracy}))
+    print(json.dumps({"steps_per_second": speed, "last_val_loss": val_loss, "last_val_accuracy": val_accuracy}))

@@ -138,9 +138,9 @@ def test_a_passing_spike_is_not_a_divergence(tmp_path):
 
 
 def test_any_name_is_a_title(tmp_path):
-    name = "cost in $ of $x_1, " + "lr=0.1," * 20
+    name = r"cost in $\lr of $x_1, " + "lr=0.1," * 20
     page = figure(write(tmp_path, falling(3), summary={"name": name}))
-    page.canvas.draw()  # a lone $ is no formula
+    page.canvas.draw()  # it is no formula either
     title = page.get_suptitle()
     assert title.replace("\n", "").replace(" ", "") == name.replace(" ", "")
     assert max(map(len, title.splitlines())) <= 60

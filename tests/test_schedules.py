@@ -99,28 +99,27 @@ def test_cosine(min_factor):
     assert row[30] == close(0.1 * (1 + min_factor) / 2)
 
 
-@pytest.mark.parametrize(("total", "warm"), [(60, 0.3), (61, 0.25), (7, 0.4), (3, 0.3), (10, 0.1)])
+ONE_CYCLE = {"start_divisor": 10, "end_divisor": 50, "max_momentum": 0.9, "min_momentum": 0.8}
+
+
+@pytest.mark.parametrize(("total", "warm"), [(60, 0.3), (61, 0.25), (7, 0.4), (3, 0.3)])
 def test_one_cycle(total, warm):
     def twin(optimizer):
+        momentum = {"base_momentum": 0.8, "max_momentum": 0.9}
         return lr_scheduler.OneCycleLR(
-            optimizer,
-            0.1,
-            total,
-            pct_start=warm,
-            base_momentum=0.8,
-            max_momentum=0.9,
-            div_factor=10,
-            final_div_factor=5,
+            optimizer, 0.1, total, pct_start=warm, div_factor=10, final_div_factor=5, **momentum
         )
 
-    changes = {"warm_fraction": warm, "start_divisor": 10, "end_divisor": 50, "max_momentum": 0.9, "min_momentum": 0.8}
-    if warm * total == 1:  # torch divides by zero: its first phase ends at step 0, which is then the peak
-        expected = [0.002 + 0.098 * (1 + math.cos(math.pi * t / 9)) / 2 for t in range(10)]
-        assert table("one_cycle", Clock(total, 1), **changes) == [close(expected)]
-        return
     lrs, expected_momenta = torch_table(twin, steps=total)
+    changes = {**ONE_CYCLE, "warm_fraction": warm}
     assert table("one_cycle", Clock(total, 1), **changes) == [close(lrs)]
     assert table("one_cycle", Clock(total, 1), kind=momenta, **changes) == [close(expected_momenta)]
+
+
+def test_one_cycle_that_starts_at_its_peak():
+    # torch divides by zero here: the first phase begins and ends at step 0
+    expected = [0.002 + 0.098 * (1 + math.cos(math.pi * t / 9)) / 2 for t in range(10)]
+    assert table("one_cycle", Clock(10, 1), **ONE_CYCLE, warm_fraction=0.1) == [close(expected)]
 
 
 def test_one_cycle_by_default_is_torch_by_default():

@@ -7,6 +7,7 @@ import gzip
 import io
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -186,9 +187,11 @@ CELLS = st.one_of(
     st.sampled_from(["", "1", "2.5", "-0", "1e999", "nan", "inf", "True", "a", '"', "?", "9" * 30, "0x1", "\x00"]),
 )
 GRIDS = st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=6)
+TAME = st.tuples(st.integers(), st.sampled_from("ab"), st.sampled_from(["", "1.5", "-2e3"]), st.sampled_from("red"))
+ONE_WILD_CELL = st.tuples(st.lists(TAME, min_size=8, max_size=20), CELLS).map(lambda x: [*x[0], (1, "a", 1.5, x[1])])
 
 
-def quoted(rows: list[list[str]]) -> str:
+def quoted(rows: Iterable[Iterable[object]]) -> str:
     out = io.StringIO()
     csv.writer(out).writerows(rows)
     return out.getvalue()
@@ -199,16 +202,18 @@ def quoted(rows: list[list[str]]) -> str:
         st.binary(max_size=60),
         GRIDS.map(lambda rows: "\n".join(map(",".join, rows)).encode()),
         GRIDS.map(lambda rows: quoted([["a", "b", "c"], *rows]).encode()),
+        ONE_WILD_CELL.map(lambda rows: quoted([["a", "y", "b", "c"], *rows]).encode()),
     ),
+    target=st.sampled_from([None, "y"]),
     impute=st.booleans(),
     task=st.sampled_from(["auto", "regression", "binary", "multiclass"]),
 )
 @settings(max_examples=100, deadline=None)
-def test_any_text_is_a_table_or_a_config_error(tmp_path_factory, content, impute, task):
+def test_any_text_is_a_table_or_a_config_error(tmp_path_factory, content, target, impute, task):
     file = tmp_path_factory.getbasetemp() / "fuzz.csv"
     file.write_bytes(content)
     try:
-        samples = table(str(file), task=task, impute=impute)
+        samples = table(str(file), target, task, impute)
         assert len(samples.inputs) == len(samples.targets) and samples.inputs.shape[1] == len(samples.feature_names)
         assert not np.isinf(samples.inputs).any() and not np.isnan(samples.targets).any()
         dataset = prepare(samples, **OPTIONS | {"scale": "standard"})

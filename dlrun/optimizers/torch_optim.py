@@ -27,7 +27,7 @@ class TorchOptim(Rule):
 
     Args:
         name: a class of torch.optim.
-        args: its keyword arguments but lr.
+        args: its keyword arguments but lr; None for its defaults.
 
     Raises ConfigError where the class or an argument does not exist, or the class refuses a value or a parameter.
     """
@@ -35,9 +35,11 @@ class TorchOptim(Rule):
     traceable = False
     stackable = False
 
-    def __init__(self, name: str, args: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, args: Mapping[str, Any] | None = None) -> None:
+        if args is not None and not isinstance(args, Mapping):
+            raise ConfigError(f"optimizer.args={args}: write keyword arguments, such as {{momentum:0.9,nesterov:true}}")
         self.name = name
-        self.args = dict(args)
+        self.args = dict(args or {})
         self.optimizer_class = _class_named(name)
         accepted = [arg for arg in inspect.signature(self.optimizer_class).parameters if arg not in ("params", "lr")]
         for arg in self.args:
