@@ -62,6 +62,8 @@ def build(configs: Sequence[DictConfig]) -> Stack:
     per_epoch = -(-dataset.sizes["train"] // batch_size)
     clock = Clock(node["steps"] or node["epochs"] * per_epoch, per_epoch)
 
+    threads = _threads(node["threads"], model, dataset, batch_size)
+
     def column(value: Callable[[Node], float]) -> Tensor:
         return torch.tensor([[float(value(node))] for node in nodes], dtype=torch.float64)
 
@@ -103,7 +105,7 @@ def build(configs: Sequence[DictConfig]) -> Stack:
         measure_train=node["train_metrics"] == "measured"
         or (node["train_metrics"] == "auto" and dataset.sizes["train"] <= MEASURED),
         compile=_compiles(node["compile"], clock.total, device),
-        threads=_threads(node["threads"], model, dataset, batch_size),
+        threads=threads,
     )
 
 

@@ -1,12 +1,13 @@
 """The YAML files in conf/ as a registry: which choices there are, what each is, and what each of its keys may be.
 
 A file's first line describes the choice. A key's comment states what it may be, then its meaning:
-`beta1: 0.9 # in [0, 1); decay of the first moment`.
+`beta1: 0.9 # in [0, 1); decay of the first moment`. A comment without a semicolon is only a remark.
 """
 
 from __future__ import annotations
 
 import difflib
+import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from dlrun.errors import ConfigError
 
 KeyPath = tuple[str, ...]
 
@@ -53,26 +56,35 @@ def targets(path: Path) -> set[str]:
 
 
 def constraints(path: Path) -> dict[KeyPath, Constraint | None]:
-    """What each key of a YAML file may be; None where the file does not say."""
+    """What each key of a YAML file may be; None where the file does not say.
+
+    Raises ConfigError for a comment that does not follow the grammar.
+    """
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
     root = yaml.compose(text, Loader=yaml.SafeLoader)
 
-    def walk(node: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Constraint | None]]:
+    def walk(node: Any, above: KeyPath) -> Iterator[tuple[KeyPath, Constraint | None]]:
         for key, value in node.value:
-            here = (*path, key.value)
+            here = (*above, key.value)
             # what stands after the value on its line; a list or mapping in braces counts as one value
             if isinstance(value, yaml.MappingNode) and not value.flow_style:
                 yield from walk(value, here)
             elif key.value not in ("_target_", "defaults"):
-                comment = lines[value.end_mark.line][value.end_mark.column :].strip()
-                yield here, Constraint.parse(comment.lstrip("# ")) if comment.startswith("#") else None
+                end = value.end_mark  # a list or text in a block of its own ends where the next key stands
+                comment = lines[end.line][end.column :].strip() if end.line < len(lines) else ""
+                yield here, Constraint.parse(comment.lstrip("# ")) if re.match("#.*;", comment) else None
 
-    return dict(walk(root, ())) if isinstance(root, yaml.MappingNode) else {}
+    try:
+        return dict(walk(root, ())) if isinstance(root, yaml.MappingNode) else {}
+    except ValueError as problem:
+        raise ConfigError(
+            f"{path}: {problem}; write a comment such as `# int >= 1 or full; meaning`, or a remark without a semicolon"
+        ) from problem
 
 
 _RANGE = re.compile(r"(?:(>=|>|<=|<) (\S+)|in ([\[(])(\S+), (\S+)([\])]))$")
-_TYPES = {"int": int, "number": (int, float), "text": str}
+_TYPES: dict[str, type | tuple[type, ...]] = {"int": int, "number": (int, float), "text": str}
 
 
 @dataclass(frozen=True)
@@ -137,5 +149,5 @@ def _in_range(text: str, value: Any) -> bool:
         bounds = [(sign, float(bound))]
     else:
         bounds = [(">=" if left == "[" else ">", float(low)), ("<=" if right == "]" else "<", float(high))]
-    compare = {">": float.__gt__, ">=": float.__ge__, "<": float.__lt__, "<=": float.__le__}
-    return value is not None and all(compare[sign](float(value), bound) for sign, bound in bounds)
+    compare = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+    return value is not None and all(compare[sign](value, bound) for sign, bound in bounds)

@@ -44,10 +44,9 @@ def check(config: DictConfig, hydra: DictConfig) -> None:
     """
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
-        values = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
+        values: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as problem:
         raise ConfigError(str(problem).splitlines()[0]) from problem
-    assert isinstance(values, dict)
     problems = [*_foreign_targets(values, hydra.overrides.task), *_wrong_values(values, _search_path(hydra))]
     if problems:
         raise ConfigError("\n".join(problems))
@@ -86,22 +85,23 @@ def _foreign_targets(values: dict[str, Any], overrides: Sequence[str]) -> Iterat
 
 def _wrong_values(values: dict[str, Any], search_path: list[Path]) -> Iterator[str]:
     known = _known(values, search_path)
+    free = {path for path, constraint in known.items() if constraint is None or constraint.text == "any"}
     for path, value in _leaves(values):
         name = ".".join(path)
-        if path[-1] == "_target_" or value == {}:
+        if path[-1] == "_target_" or (value == {} and path not in known):
             continue
-        free = next((path[:n] for n in range(1, len(path) + 1) if path[:n] in known), None)
-        if free is None:
+        constraint = known.get(path)
+        if value == MISSING:
+            yield f"{name} has to be given" + (f": {constraint.meaning}" if constraint else "")
+        elif any(path[:n] in free for n in range(1, len(path))):
+            continue  # what stands below such a key is the user's own
+        elif path not in known:
             spellings = [".".join(p) for p in known]
             siblings = [p for p in known if len(p) == len(path) and p[:-1] == path[:-1]]
             near = did_you_mean(name, spellings)
             listing = "" if near or not siblings else f"; the keys here are {', '.join(p[-1] for p in siblings)}"
             yield f"{name}: there is no such key{near}{listing}"
-            continue
-        constraint = known[free]
-        if value == MISSING:
-            yield f"{name} has to be given" + (f": {constraint.meaning}" if constraint else "")
-        elif constraint and constraint.text != "any" and not constraint.allows(value):
+        elif constraint and not constraint.allows(value):
             near = did_you_mean(value, constraint.words) if isinstance(value, str) else ""
             meaning = f" ({constraint.meaning})" if constraint.meaning else ""
             yield f"{name}={_typed(value)}: must be {constraint.text}{meaning}{near}"
@@ -116,7 +116,8 @@ def _known(values: dict[str, Any], search_path: list[Path]) -> dict[KeyPath, Con
         files = [file for folder in search_path for file in sorted((folder / group).glob("*.yaml"))]
         describing = [file for file in files if targets(file) & chosen]
         for file in describing:
-            known |= {(group, *path): constraint for path, constraint in constraints(file).items()}
+            for path, constraint in constraints(file).items():  # a user's file may leave it to dlrun's own to say
+                known[(group, *path)] = constraint or known.get((group, *path))
         if chosen and not describing:
             known[(group,)] = None
     return known

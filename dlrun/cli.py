@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -21,8 +22,9 @@ from dlrun.console import error
 from dlrun.errors import ConfigError
 from dlrun.records import holds_run
 
-EXIT_CODES = {"finished": 0, "stopped_early": 0, "diverged": 1, "refused": 2, "interrupted": 130}
+EXIT_CODES = {"finished": 0, "stopped_early": 0, "diverged": 1, "failed": 1, "refused": 2, "interrupted": 130}
 
+_full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
 _statuses: list[str] = []
 
 
@@ -31,12 +33,11 @@ def main() -> None:
     arguments = sys.argv[1:]
     if arguments and arguments[0].replace("_", "").isalnum():
         sys.exit(_verb(arguments[0], arguments[1:]))
-    full_error = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, to be told in dlrun's own words
     try:
         _app()
     except (HydraException, OmegaConfBaseException, ConfigError) as mistake:
-        if full_error == "1":
+        if _full_error:
             raise
         error(_readable(mistake))
         sys.exit(2)
@@ -57,18 +58,27 @@ def _app(config: DictConfig) -> None:
         from dlrun.run import run
 
         _statuses.append(run(config, folder))
+        if sweeping and _statuses[-1] == "interrupted":
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
-        if not holds_run(folder):
-            _discard(folder)
+        _discard(folder)
         raise
     except ConfigError as mistake:
         _discard(folder)
         error(f"run {context.job.num}: {mistake}" if sweeping else str(mistake))
         _statuses.append("refused")
+    except Exception as problem:
+        if _full_error:
+            raise
+        logging.getLogger("dlrun").exception("the run failed")
+        error(f"the run failed, {folder / 'dlrun.log'} has the details: {problem!r}")
+        _statuses.append("failed")
 
 
 def _discard(folder: Path) -> None:
-    """Remove what Hydra made for a run that was refused, up to the working directory, as far as it is empty."""
+    """Remove what Hydra made for a run that never began, up to the working directory, as far as it is empty."""
+    if holds_run(folder):
+        return
     for file in (folder / ".hydra").glob("*.yaml"):
         file.unlink()
     for empty in (folder / ".hydra", folder, *folder.parents):

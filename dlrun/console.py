@@ -65,34 +65,29 @@ class Progress:
 
     def step(self, done: int, loss: float, lr: float) -> None:
         """Move the bar to `done` steps; meant to be called when `due`."""
-        self._shown |= {"loss": number(loss), "lr": f"{lr:.3g}"}
-        self._move(done)
-
-    def row(self, row: Mapping[str, float]) -> None:
-        """Show an evaluation, given the columns of metrics.csv; lines are spread evenly over the training."""
-        done = int(row["step"])
-        if self._bar:
-            self._shown |= {self._val: number(row[self._val]), "lr": f"{row['lr']:.3g}"}
-            self._move(done)
-        elif (lines := done * LINES // self._total) > self._lines:
-            self._lines = lines
-            self._print(row)
-        else:
-            self._unprinted = row
-
-    def note(self, text: str) -> None:
-        """Print a line above the bar."""
-        _say(self.console, text)
-
-    def _move(self, done: int) -> None:
         if self._bar is None:
             return
+        self._shown |= {"loss": number(loss), "lr": f"{lr:.3g}"}
         values = "  ".join(f"{name} {value}" for name, value in self._shown.items())
         self._bar.update(self._task, completed=done, count=self._count(done), values=values)
         if speed := self._bar.tasks[0].speed:
             self._bar.update(self._task, speed=f"{speed:,.0f}/s")
         self._bar.refresh()
         self._next_look = time.monotonic() + INTERVAL
+
+    def row(self, row: Mapping[str, float]) -> None:
+        """Take an evaluation, the columns of metrics.csv, for the bar's next move, or print it if its turn has come."""
+        self._shown[self._val] = number(row[self._val])
+        lines = int(row["step"]) * LINES // self._total
+        if self._bar is None and lines > self._lines:
+            self._lines = lines
+            self._print(row)
+        elif self._bar is None:
+            self._unprinted = row
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        _say(self.console, text)
 
     def _print(self, row: Mapping[str, float]) -> None:
         self._unprinted = None

@@ -57,12 +57,15 @@ def _root(mean: Tensor) -> Tensor:
 
 def _determination(mean: Tensor) -> Tensor:
     error, y, y_squared = mean.chunk(3, dim=-1)
-    return (1 - error / (y_squared - y.square())).mean(-1)
+    variance = y_squared - y.square()
+    constant = variance <= 1e-14 * y_squared  # but for rounding; the value is then scikit-learn's convention
+    return torch.where(constant, (error == 0).to(error), 1 - error / variance).mean(-1)
 
 
 #: The metrics of each task; the first is the main one. In double precision whatever the training's.
 #: accuracy: share of samples whose most probable class (or sign) is right. rmse: $\sqrt{E (f-y)^2}$, mae: $E |f-y|$,
-#: r2: $1 - E (f-y)^2 / Var\, y$, mean over outputs; all in the units of the targets as scaled.
+#: r2: $1 - E (f-y)^2 / Var\, y$, mean over outputs, 0 (1 without error) for one whose targets are all equal; all in
+#: the units of the targets as scaled.
 BY_TASK: dict[Task, list[Metric]] = {
     "multiclass": [Metric("accuracy", _correct, _only)],
     "binary": [Metric("accuracy", _correct_sign, _only)],

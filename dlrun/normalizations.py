@@ -6,6 +6,8 @@ $\\hat x = (x - \\mu) / \\sqrt{\\sigma^2 + \\epsilon}$, then $\\gamma \\hat x + 
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from dlrun.errors import ConfigError
@@ -17,6 +19,10 @@ class Normalization:
     def layer(self, channels: int, axes: int) -> nn.Module:
         """The layer for (batch, channels, *spatial) with this many spatial axes; ConfigError where it cannot be."""
         raise NotImplementedError
+
+    def head(self) -> Normalization:
+        """What takes its place in the fully connected layers that follow convolutions."""
+        return self
 
 
 class NoNormalization(Normalization):
@@ -33,7 +39,7 @@ class BatchNorm(Normalization):
     """
 
     def __init__(self, eps: float, affine: bool, momentum: float) -> None:
-        self.options = {"eps": eps, "affine": affine, "momentum": momentum}
+        self.options: dict[str, Any] = {"eps": eps, "affine": affine, "momentum": momentum}
 
     def layer(self, channels: int, axes: int) -> nn.Module:
         norm = [nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d][axes](channels, **self.options)
@@ -48,20 +54,20 @@ class LayerNorm(Normalization):
     """
 
     def __init__(self, eps: float, affine: bool) -> None:
-        self.options = {"eps": eps, "affine": affine}
+        self.options: dict[str, Any] = {"eps": eps, "affine": affine}
 
     def layer(self, channels: int, axes: int) -> nn.Module:
         return nn.GroupNorm(1, channels, **self.options)
 
 
 class InstanceNorm(Normalization):
-    """Statistics per sample and channel over space, so only for networks with spatial axes.
+    """Statistics per sample and channel over space, so only for networks with spatial axes, and none in their heads.
 
     Reference: Ulyanov et al. 2016, arXiv:1607.08022; lecture 004.
     """
 
     def __init__(self, eps: float, affine: bool) -> None:
-        self.options = {"eps": eps, "affine": affine}
+        self.options: dict[str, Any] = {"eps": eps, "affine": affine}
 
     def layer(self, channels: int, axes: int) -> nn.Module:
         if axes == 0:
@@ -70,6 +76,9 @@ class InstanceNorm(Normalization):
                 "choose normalization=layer, or a convolutional architecture (architecture=cnn)"
             )
         return nn.GroupNorm(channels, channels, **self.options)
+
+    def head(self) -> Normalization:
+        return NoNormalization()
 
 
 class GroupNorm(Normalization):
@@ -80,13 +89,18 @@ class GroupNorm(Normalization):
 
     def __init__(self, groups: int, eps: float, affine: bool) -> None:
         self.groups = groups
-        self.options = {"eps": eps, "affine": affine}
+        self.options: dict[str, Any] = {"eps": eps, "affine": affine}
 
     def layer(self, channels: int, axes: int) -> nn.Module:
         if channels % self.groups:
             raise ConfigError(
                 f"normalization.groups={self.groups} does not divide a layer's {channels} channels: "
                 "choose a common divisor of all hidden layers' widths"
+            )
+        if axes == 0 and channels == self.groups:
+            raise ConfigError(
+                f"normalization.groups={self.groups} makes groups of one in a layer of {channels} units, "
+                "and a single number has no variance: choose fewer groups"
             )
         return nn.GroupNorm(self.groups, channels, **self.options)
 

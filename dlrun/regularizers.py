@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -22,22 +24,22 @@ class Regularizer:
     def fits(self, task: Task) -> None:
         """ConfigError where the regularizer makes no sense for the task."""
 
-    def soften(self, targets: Tensor, outputs: int) -> Tensor:
+    def soften(self, targets: Tensor, outputs: int, *_: Any, **rows: Any) -> Tensor:
         """Other targets for one row's training loss."""
         return targets
 
-    def penalize(self, g: Tensor, theta: Tensor, mask: Tensor) -> Tensor:
+    def penalize(self, g: Tensor, theta: Tensor, mask: Tensor, *_: Any, **rows: Any) -> Tensor:
         """The gradient g of the loss, (runs, params), plus the penalty's."""
         return g
 
-    def decay(self, theta: Tensor, mask: Tensor, lr: Tensor) -> None:
+    def decay(self, theta: Tensor, mask: Tensor, lr: Tensor, *_: Any, **rows: Any) -> None:
         """Change theta in place, apart from the gradient."""
 
     def init(self, runs: int) -> State:
         """The memory of `observe`."""
         return {}
 
-    def observe(self, state: State, val_loss: Tensor) -> Tensor:
+    def observe(self, state: State, val_loss: Tensor, *_: Any, **rows: Any) -> Tensor:
         """Which rows should stop, (runs,), after an evaluation's validation loss (runs,)."""
         return torch.zeros_like(val_loss, dtype=torch.bool)
 

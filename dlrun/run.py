@@ -36,7 +36,11 @@ def run(config: DictConfig, folder: Path) -> str:
         watch = Watch(record, progress)
         if config.batch_size != "full" and config.batch_size > stack.train_size:
             watch.warn(f"batch_size={config.batch_size} exceeds the {stack.train_size} training samples: full batches")
-        outcome = fit(stack, watch)
+        try:
+            outcome = fit(stack, watch)
+        except Exception as problem:
+            record.finish({"status": "failed", **identity(config, stack), "error": repr(problem), **environment()})
+            raise
         summary = summarize(config, stack, outcome)
         record.finish(summary)
         for name, snapshot in ((BEST, outcome.best), (LAST, outcome.last)):
@@ -63,7 +67,7 @@ class Watch:
         self.progress.row(row)
 
     def warn(self, text: str) -> None:
-        logging.getLogger("dlrun").warning(text)
+        logging.getLogger("dlrun").warning(text)  # to the run's log file
         self.progress.note(text)
 
 
@@ -73,6 +77,17 @@ def weights(stack: Stack, snapshot: Snapshot) -> dict[str, torch.Tensor]:
     return {name: tensor[0] for name, tensor in rows.items()}
 
 
+def identity(config: DictConfig, stack: Stack) -> dict[str, Any]:
+    """What summary.json says of any run, also one that failed."""
+    return {
+        "name": config.name,
+        "seed": config.seed,
+        "parameters": stack.layout.params,
+        "device": str(stack.theta.device),
+        "threads": stack.threads,
+    }
+
+
 def summarize(config: DictConfig, stack: Stack, outcome: Outcome) -> dict[str, Any]:
     """The contents of summary.json for the stack's single run."""
     best, last = outcome.best.rows[0], outcome.last.rows[0]
@@ -80,8 +95,7 @@ def summarize(config: DictConfig, stack: Stack, outcome: Outcome) -> dict[str, A
     steps, status = int(last["step"]), outcome.status[0]
     return {
         "status": status,
-        "name": config.name,
-        "seed": config.seed,
+        **identity(config, stack),
         "epochs": last["epoch"],
         "steps": steps,
         "best_epoch": best["epoch"],
@@ -91,13 +105,10 @@ def summarize(config: DictConfig, stack: Stack, outcome: Outcome) -> dict[str, A
         **{f"test_{key}": value[0].item() for key, value in outcome.best_test.items()},
         **{f"last_test_{key}": value[0].item() for key, value in outcome.last_test.items()},
         "train_metrics": "measured" if stack.measure_train else "running",
-        "parameters": stack.layout.params,
         "started": outcome.started,
         "seconds": outcome.seconds,
         "steps_per_second": steps / outcome.seconds if steps else nan,
         "compile_seconds": outcome.compile_seconds,
-        "device": str(stack.theta.device),
-        "threads": stack.threads,
         "error": "the loss or the gradient is no longer finite; a smaller lr may help" if status == "diverged" else None,
         **environment(),
     }

@@ -51,7 +51,8 @@ class Layout:
 
     def flatten(self, tensors: dict[str, Tensor]) -> Tensor:
         """The inverse of `views`, as a new matrix (runs, params)."""
-        return torch.cat([tensors[s.name].flatten(1) for s in self.slots], dim=1)
+        parts = [tensors[s.name] for s in self.slots]
+        return torch.cat([part.flatten(1) if part.ndim > 1 else part[:, None] for part in parts], dim=1)
 
     def mask(self, *kinds: Kind) -> Tensor:
         """(params,) of 1 where the parameter is of one of the kinds, else 0."""

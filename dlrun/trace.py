@@ -30,7 +30,7 @@ class Recording(TorchDispatchMode):
     """The operations that a function ran, below autograd and vmap, with the tensors they ran on.
 
     Tensors that the function neither received nor made are taken to be memory that outlives it (theta, an
-    optimizer's state, the data): they are read and written in place at every replay.
+    optimizer's state, the data): they are read and written in place at every replay. Replay under torch.no_grad().
 
     Args:
         fn: takes the tensors `moving`, which change from call to call, and returns a tuple of tensors. It runs once.

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from hydra.utils import get_class
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
@@ -27,7 +27,6 @@ def schedule_and_rows(name, **changes):
     """The schedule of a YAML and its numbers per row, some changed; a list gives one number to each row."""
     values = {**yaml.safe_load((CONF / f"{name}.yaml").read_text()), "lr": 0.1, **changes}
     schedule_class = get_class(values.pop("_target_"))
-    values.pop("warmup")
     flags = [key for key in values if key in inspect.signature(schedule_class).parameters]
     schedule = schedule_class(**{key: values.pop(key) for key in flags})
     rows = {key: torch.tensor(value, dtype=torch.float64).reshape(1, -1) for key, value in values.items()}
@@ -238,6 +237,7 @@ def test_a_training_of_warmup_alone(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None, max_examples=25)
 @given(total=st.integers(1, 200), share=st.floats(0, 1), per_epoch=st.integers(1, 50))
 def test_rates_stay_between_zero_and_lr(name, total, share, per_epoch):
     (row,) = table(name, Clock(total, per_epoch), warmup=int(share * total))

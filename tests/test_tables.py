@@ -153,7 +153,7 @@ def test_missing_and_foreign_files_are_told_with_their_place(tmp_path, monkeypat
     with pytest.raises(ConfigError, match=r"bad\.csv\.gz cannot be read as \.csv"):
         table("bad.csv.gz")
     Path("bad.parquet").write_bytes(b"not parquet")
-    with pytest.raises(ConfigError, match=r"bad\.parquet (cannot be read as \.parquet|: Parquet needs pyarrow)"):
+    with pytest.raises(ConfigError, match=r"bad\.parquet( cannot be read as \.parquet|: Parquet needs pyarrow)"):
         table("bad.parquet")
 
 

@@ -20,6 +20,8 @@ class Dropout(nn.Module):
     Reference: Srivastava et al. 2014; lecture 002.
     """
 
+    p: Tensor
+
     def __init__(self, p: float) -> None:
         super().__init__()
         self.register_buffer("p", torch.tensor(p))

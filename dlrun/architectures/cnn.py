@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -51,8 +52,9 @@ class CNN(nn.Sequential):
             layers.append(nn.MaxPool2d(2))
             depth, height, width = units, height // 2, width // 2
         layers.append(nn.Flatten())
+        head = replace(blocks, normalization=blocks.normalization.head())
         fan_in = depth * height * width
         for units in hidden:
-            layers += [nn.Linear(fan_in, units), *blocks.hidden(units, axes=0)]
+            layers += [nn.Linear(fan_in, units), *head.hidden(units, axes=0)]
             fan_in = units
         super().__init__(*layers, nn.Linear(fan_in, outputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 
 from torch import nn
@@ -49,7 +50,7 @@ class MLP(nn.Sequential):
             hidden = [width] * depth
         sizes = [prod(shape), *(hidden or [])]
         layers: list[nn.Module] = [nn.Flatten(), *blocks.input()]
-        for fan_in, units in zip(sizes, sizes[1:], strict=False):
+        for fan_in, units in pairwise(sizes):
             layer = [nn.Linear(fan_in, units), *blocks.hidden(units, axes=0)]
             layers += [Residual(*layer)] if skip and fan_in == units else layer
         if skip and not any(isinstance(layer, Residual) for layer in layers):

@@ -92,7 +92,7 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
     if content[3] != dimensions:
         raise ConfigError(f"{file} holds {content[3]} dimensions; {dimensions} are wanted")
     shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4)]
-    if len(content) < header or len(content) != header + prod(shape):
+    if len(content) != header + prod(shape):
         raise ConfigError(f"{file} holds {len(content)} bytes; its dimensions {shape} make {header + prod(shape)}")
     if prod(shape) == 0:
         raise ConfigError(f"{file} holds no values: its dimensions are {shape}")

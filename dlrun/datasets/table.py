@@ -65,10 +65,9 @@ def _read(file: Path) -> pd.DataFrame:
                     file,
                     sep=SEPARATORS[ending],
                     na_values=["?"],  # as the UCI tables have it, beside pandas' own: empty, NA, NaN, null...
-                    encoding="utf-8-sig",
                     index_col=False,
                     skipinitialspace=True,
-                    low_memory=False,
+                    low_memory=False,  # one type per column, however long
                 )
     except ImportError as error:
         raise ConfigError(f"{file}: Parquet needs pyarrow: pip install pyarrow, or save the table as CSV") from error

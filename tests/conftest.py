@@ -1,0 +1,54 @@
+"""What several test files need: configs composed as the command line composes them, and a training without a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from dlrun.build import build
+from dlrun.catalogue import conf_dir
+from dlrun.stack import Stack
+from dlrun.train import Outcome, Row, fit
+
+
+def config(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("dlrun", [*overrides, "name=test"])
+
+
+class Rows:
+    """An observer that keeps the rows of every run."""
+
+    def __init__(self, runs: int) -> None:
+        self.rows: list[list[Row]] = [[] for _ in range(runs)]
+
+    def row(self, run: int, row: Row) -> None:
+        self.rows[run].append(row)
+
+    def due(self) -> bool:
+        return False
+
+    def step(self, done: int, loss: float, lr: float) -> None:
+        raise AssertionError("never due")
+
+
+@pytest.fixture(scope="session")
+def stack_of() -> Callable[..., Stack]:
+    """Overrides shared by all rows, and one list of further overrides per row."""
+
+    def make(*overrides: str, rows: list[list[str]] | None = None) -> Stack:
+        return build([config(*overrides, *row) for row in (rows or [[]])])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def train() -> Callable[[Stack], tuple[Outcome, list[list[Row]]]]:
+    def training(stack: Stack) -> tuple[Outcome, list[list[Row]]]:
+        rows = Rows(stack.runs)
+        return fit(stack, rows), rows.rows
+
+    return training

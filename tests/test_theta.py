@@ -1,0 +1,77 @@
+"""The parameter matrix: what goes in comes out, in torch's own order, and masks say what a layer's parameters are."""
+
+from __future__ import annotations
+
+from math import prod
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.func import functional_call
+
+from dlrun.architectures.blocks import Blocks
+from dlrun.architectures.cnn import CNN
+from dlrun.normalizations import BatchNorm
+from dlrun.theta import Layout, fans
+
+shapes = st.lists(st.lists(st.integers(1, 4), max_size=4), min_size=1, max_size=5)
+
+
+def network():
+    return CNN((2, 4, 4), 3, Blocks("prelu", BatchNorm(1e-5, True, 0.1)), [4], 3, [5])
+
+
+@settings(max_examples=50, deadline=None)
+@given(shapes=shapes, runs=st.integers(1, 3))
+def test_views_and_flatten(shapes, runs):
+    model = nn.ParameterDict({f"p{i}": nn.Parameter(torch.randn(shape)) for i, shape in enumerate(shapes)})
+    layout = Layout(model)
+    assert layout.params == sum(map(prod, shapes))
+    theta = torch.randn(runs, layout.params)
+    views = layout.views(theta)
+    assert [list(view.shape) for view in views.values()] == [[runs, *shape] for shape in shapes]
+    assert torch.equal(layout.flatten(views), theta)
+    for run in range(runs):
+        nn.utils.vector_to_parameters(theta[run], model.parameters())  # torch's own order
+        assert all(torch.equal(views[name][run], parameter) for name, parameter in model.named_parameters())
+
+
+def test_views_share_memory():
+    layout, theta = Layout(network()), torch.zeros(3, Layout(network()).params)
+    for value, view in enumerate(layout.views(theta).values(), start=1):
+        view[1] = value
+    expected = [value for value, slot in enumerate(layout.slots, start=1) for _ in range(prod(slot.shape))]
+    assert theta.tolist() == [[0.0] * layout.params, expected, [0.0] * layout.params]
+    copy = layout.flatten(layout.views(theta))
+    copy.zero_()
+    assert theta[1].tolist() == expected
+
+
+def test_a_row_is_a_network():
+    """A module called with a row's views computes what it computes with these parameters of its own."""
+    model, x = network().eval(), torch.randn(7, 2, 4, 4)
+    layout = Layout(model)
+    theta = torch.randn(2, layout.params)
+    for run in range(2):
+        views = {name: view[run] for name, view in layout.views(theta).items()}
+        outputs = functional_call(model, views, (x,))
+        twin = network().eval()
+        nn.utils.vector_to_parameters(theta[run], twin.parameters())
+        torch.testing.assert_close(outputs, twin(x))
+
+
+def test_masks():
+    layout = Layout(network())
+    #        convolution, norm's scale and shift, PReLU; the same of the linear layer; the last layer
+    kinds = [("weight", 72), ("bias", 4), ("other", 9), ("weight", 80), ("bias", 5), ("other", 11)]
+    kinds += [("weight", 15), ("bias", 3)]
+    expected = [kind for kind, size in kinds for _ in range(size)]
+    for chosen in (["weight"], ["bias"], ["other"], ["weight", "bias"], []):
+        assert layout.mask(*chosen).tolist() == [float(kind in chosen) for kind in expected]
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (7, 2, 3), (6, 4, 3, 5), (2, 3, 1, 4, 5)])
+def test_fans(shape):
+    assert fans(shape) == nn.init._calculate_fan_in_and_fan_out(torch.empty(shape))

@@ -1,0 +1,80 @@
+"""A recording replays exactly what the function computes."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from torch import Tensor
+
+from dlrun.trace import Recording
+
+
+def affine(memory: Tensor) -> object:
+    """A function that reads memory, through a view, and writes it."""
+
+    def fn(x: Tensor) -> tuple[Tensor, ...]:
+        weight = memory[0, :6].view(2, 3)
+        y = torch.relu(x @ weight.t().t().t())
+        loss = y.square().sum()
+        memory.mul_(0.5).add_(loss)
+        return loss, y
+
+    return fn
+
+
+@pytest.fixture(params=["program", "compiled"])
+def replay(request: pytest.FixtureRequest) -> str:
+    if request.param == "compiled" and not (shutil.which("g++") or shutil.which("clang++")):
+        pytest.skip("no C++ compiler on this machine")
+    return request.param
+
+
+def test_replay_reads_new_inputs_and_the_memory_as_it_is_now(replay: str) -> None:
+    memory = torch.randn(1, 8, dtype=torch.float64)
+    twin = memory.clone()
+    example = torch.randn(4, 3, dtype=torch.float64)
+    recording = Recording(affine(memory), [example])
+    expected = affine(twin)(example)
+    assert all(map(torch.equal, recording.outputs, expected)) and torch.equal(memory, twin)
+    program = getattr(recording, replay)()
+    for _ in range(3):
+        x = torch.randn(4, 3, dtype=torch.float64)
+        for got, wanted in zip(program(x), affine(twin)(x), strict=True):
+            torch.testing.assert_close(got, wanted, rtol=1e-12, atol=0)
+        torch.testing.assert_close(memory, twin, rtol=1e-12, atol=0)
+
+
+def test_gradients_are_recorded_below_autograd(replay: str) -> None:
+    memory = torch.randn(5, 3)
+
+    def fn(x: Tensor) -> tuple[Tensor, ...]:
+        leaf = memory.detach().requires_grad_()
+        loss = torch.nn.functional.softplus(x @ leaf.t()).prod(1).sum()
+        return torch.autograd.grad(loss, [leaf])
+
+    program = getattr(Recording(fn, [torch.randn(2, 3)]), replay)()
+    x = torch.randn(2, 3)
+    with torch.no_grad():
+        replayed = program(x)[0]
+    torch.testing.assert_close(replayed, fn(x)[0])
+
+
+def test_noise_is_drawn_anew_at_every_replay(replay: str) -> None:
+    program = getattr(Recording(lambda x: (torch.rand_like(x) * x,), [torch.ones(1000)]), replay)()
+    first, second = program(torch.ones(1000))[0].clone(), program(torch.ones(1000))[0]
+    assert not torch.equal(first, second)
+    assert abs(first.mean() - 0.5) < 0.05
+    torch.manual_seed(7)
+    third = program(torch.ones(1000))[0].clone()
+    torch.manual_seed(7)
+    assert torch.equal(third, program(torch.ones(1000))[0])
+
+
+def test_views_of_memory_alone_are_taken_once() -> None:
+    memory = torch.randn(1, 6)
+    recording = Recording(lambda x: (x @ memory[:, :4].view(2, 2).t(),), [torch.randn(3, 2)])
+    graph, inputs = recording._graph(hoist=True)
+    assert [node.op for node in graph.nodes].count("call_function") == 1  # the product
+    assert inputs[0].data_ptr() == memory.data_ptr()
