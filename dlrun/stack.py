@@ -60,6 +60,9 @@ class Stack:
     compile: bool
     threads: int
 
+    def __post_init__(self) -> None:
+        self.ones = torch.ones_like(self.theta[:, 0])
+
     @property
     def runs(self) -> int:
         """Rows of theta."""
@@ -82,27 +85,34 @@ class Stack:
         Without measure_train also the sums over the minibatch that `values` takes, (runs, 1 + statistics).
         batch: (runs, batch) row numbers of the dataset.
         """
-        x, y = self.dataset.inputs[batch], self.dataset.targets[batch]
+        x, y = (
+            samples.index_select(0, batch.flatten()).unflatten(0, batch.shape)
+            for samples in (self.dataset.inputs, self.dataset.targets)
+        )
         parameters = {name: view.detach().requires_grad_() for name, view in self.layout.views(point).items()}
 
         def loss_of_row(parameters: Any, buffers: Any, x: Tensor, y: Tensor, penalties: Any) -> Any:
             averages = {name: buffers[name].clone() for name in self.averages}  # layers change theirs in place
             outputs = functional_call(self.model, {**parameters, **buffers, **averages}, (x,))
-            sums = [] if self.measure_train else [self.sums(outputs.detach(), y)]
+            losses = self.loss(outputs, y)
+            sums = [] if self.measure_train else [self.sums(losses.detach(), outputs.detach(), y)]
+            soft = y
             for regularizer, rows in zip(self.regularizers, penalties, strict=True):
-                y = call(regularizer.soften, y, self.dataset.outputs, rows=rows)
-            return self.loss(outputs, y).mean(), averages, *sums
+                soft = call(regularizer.soften, soft, self.dataset.outputs, rows=rows)
+            if soft is not y:
+                losses = self.loss(outputs, soft)
+            return losses.mean(), averages, *sums
 
         self.model.train()
         losses, averages, *sums = over_rows(loss_of_row, self.runs)(parameters, self.buffers, x, y, self.penalties)
-        gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
+        gradients = torch.autograd.grad(losses, list(parameters.values()), self.ones)
         g = self.layout.flatten(dict(zip(parameters, gradients, strict=True)))
         return losses.detach(), g, averages, *sums
 
-    def sums(self, outputs: Tensor, y: Tensor) -> Tensor:
+    def sums(self, losses: Tensor, outputs: Tensor, y: Tensor) -> Tensor:
         """Sums over one row's samples of the loss and of every metric's statistics, (1 + statistics,) doubles."""
         statistics = [metric.statistics(outputs, y) for metric in self.metrics]
-        return torch.cat([self.loss(outputs, y).double()[:, None], *statistics], 1).sum(0)
+        return torch.cat([losses.double()[:, None], *statistics], 1).sum(0)
 
     def values(self, means: Tensor) -> dict[str, Tensor]:
         """{"loss": (runs,), metric: (runs,), ...} from means over samples, (runs, 1 + statistics)."""
@@ -148,7 +158,8 @@ class Evaluation:
         buffers = dict(zip(self.stack.buffers, values, strict=True))
 
         def sums_of_row(parameters: Any, buffers: Any) -> Tensor:
-            return self.stack.sums(functional_call(self.stack.model, {**parameters, **buffers}, (x,)), y)
+            outputs = functional_call(self.stack.model, {**parameters, **buffers}, (x,))
+            return self.stack.sums(self.stack.loss(outputs, y), outputs, y)
 
         self.stack.model.eval()
         return (over_rows(sums_of_row, self.stack.runs)(self.stack.layout.views(theta), buffers),)

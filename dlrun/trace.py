@@ -20,9 +20,9 @@ Program = Callable[..., tuple[Tensor, ...]]
 aten = torch.ops.aten
 
 # Operations whose Python binding takes exactly the operator's arguments, and skips some microseconds of dispatch.
-_DIRECT = """add add_ addcdiv addcdiv_ addcmul addcmul_ addmm baddbmm bmm cat clone copy_ cos div div_ eq exp expand
- fill_ ge gt le lerp lerp_ log log1p lt maximum mean minimum mm mul mul_ neg permute pow reciprocal relu rsqrt rsub
- select sigmoid sign sqrt sub sub_ sum t tanh transpose unsqueeze view where _log_softmax
+_DIRECT = """add add_ addcdiv addcdiv_ addcmul addcmul_ addmm baddbmm bmm cat clamp clone copy_ cos div div_ eq exp expand
+ fill_ ge gt index_select le lerp lerp_ log log1p lt maximum mean minimum mm mul mul_ neg permute pow reciprocal relu rsqrt rsub
+ select sigmoid sign sqrt sqrt_ sub sub_ sum t tanh transpose unsqueeze view where _log_softmax
  _log_softmax_backward_data""".split()
 
 
@@ -101,6 +101,8 @@ class Recording(TorchDispatchMode):
                 nodes[id(out)] = node_of(args[0])
                 continue
             inputs = node_of(args)
+            if func is aten.view.default and inputs[0].target is aten.unsqueeze.default:
+                inputs = (inputs[0].args[0], inputs[1])
             if func is aten.t.default and inputs[0] in untransposed:
                 nodes[id(out)] = untransposed[inputs[0]]
                 continue
