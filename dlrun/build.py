@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import torch
@@ -64,16 +66,17 @@ def build(configs: Sequence[DictConfig]) -> Stack:
 
     threads = _threads(node["threads"], model, dataset, batch_size)
 
-    def column(value: Callable[[Node], float]) -> Tensor:
-        return torch.tensor([[float(value(node))] for node in nodes], dtype=torch.float64)
+    def column(*path: str) -> Tensor:
+        """Each run's number under these keys, (runs, 1)."""
+        numbers: list[Any] = [reduce(getitem, path, node) for node in nodes]
+        return torch.tensor(numbers, dtype=torch.float64)[:, None]
 
     def here(tensor: Tensor) -> Tensor:
         return tensor.to(device, theta_dtype)
 
     theta_dtype = dataset.inputs.dtype
-    lr = column(lambda node: node["optimizer"]["lr"] if node["lr"] is None else node["lr"])
-    hyper = {name: column(lambda node, n=name: node["optimizer"][n]) for name in rule_rows - {"lr"}}
-    rates = {name: column(lambda node, n=name: node["schedule"][n]).T for name in schedule_rows}
+    for each in nodes:
+        each["lr"] = each["optimizer"]["lr"] if each["lr"] is None else each["lr"]
     weights, everything = here(layout.mask("weight")), here(torch.ones(layout.params))
     return Stack(
         dataset=replace(dataset, inputs=dataset.inputs.to(device), targets=dataset.targets.to(device)),
@@ -85,13 +88,13 @@ def build(configs: Sequence[DictConfig]) -> Stack:
         loss=loss,
         metrics=BY_TASK[dataset.task],
         rule=rule,
-        hyper={name: here(value) for name, value in hyper.items()},
+        hyper={name: here(column("optimizer", name)) for name in sorted(rule_rows - {"lr"})},
         moving=["lr", *_cycled(schedule, rule_rows)],
         schedule=schedule,
-        rates={"lr": lr.T, **rates},
+        rates={"lr": column("lr").T, **{name: column("schedule", name).T for name in sorted(schedule_rows)}},
         regularizers=[regularizer for regularizer, _ in regularizers.values()],
         penalties=[
-            {name: here(column(lambda node, k=key, n=name: node["regularizer"][k][n])) for name in names}
+            {name: here(column("regularizer", key, name)) for name in sorted(names)}
             for key, (_, names) in regularizers.items()
         ],
         masks=[everything if regularizer.include_bias else weights for regularizer, _ in regularizers.values()],
@@ -100,8 +103,8 @@ def build(configs: Sequence[DictConfig]) -> Stack:
         steps=clock.total,
         warmup=warmup_steps(node["schedule"]["warmup"], clock),
         eval_every=max(1, round(node["eval_every"] * per_epoch)),
-        clip_norm=None if node["clip_norm"] is None else here(column(lambda node: node["clip_norm"])),
-        clip_value=None if node["clip_value"] is None else here(column(lambda node: node["clip_value"])),
+        clip_norm=None if node["clip_norm"] is None else here(column("clip_norm")),
+        clip_value=None if node["clip_value"] is None else here(column("clip_value")),
         measure_train=node["train_metrics"] == "measured"
         or (node["train_metrics"] == "auto" and dataset.sizes["train"] <= MEASURED),
         compile=_compiles(node["compile"], clock.total, device),
@@ -177,7 +180,7 @@ def _cycled(schedule: Schedule, rule_rows: set[str]) -> list[str]:
     """The hyperparameter of the rule, if any, that the schedule moves beside lr."""
     if type(schedule).momentum is Schedule.momentum:
         return []
-    return [name for name in ("momentum", "beta1") if name in rule_rows][:1]
+    return sorted(rule_rows & {"momentum", "beta1"})
 
 
 def _device(name: str) -> torch.device:
@@ -206,8 +209,8 @@ def _threads(wish: int | str, model: nn.Module, dataset: Dataset, batch_size: in
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal operations
-        units = getattr(module, "weight").shape[0]
-        operations += 6 * getattr(module, "weight").numel() * output.numel() // units  # 2 forward, 4 backward
+        weight = module.get_parameter("weight")
+        operations += 6 * weight.numel() * output.numel() // weight.shape[0]  # 2 forward, 4 backward
 
     maps = [m for m in model.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)]
     handles = [m.register_forward_hook(count) for m in maps]

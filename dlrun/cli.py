@@ -6,12 +6,14 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -30,12 +32,13 @@ _statuses: list[str] = []
 
 def main() -> None:
     """The command `dlrun`. Exit code 0, 1 for a failed run, 2 for a mistake in the command, 130 for Ctrl-C."""
+    _statuses.clear()
     arguments = sys.argv[1:]
     if arguments and arguments[0].replace("_", "").isalnum():
         sys.exit(_verb(arguments[0], arguments[1:]))
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors, to be told in dlrun's own words
     try:
-        _app()
+        with _hydra_raises():
+            _app()
     except (HydraException, OmegaConfBaseException, ConfigError) as mistake:
         if _full_error:
             raise
@@ -47,6 +50,20 @@ def main() -> None:
     sys.exit(max((EXIT_CODES[status] for status in _statuses), default=0))
 
 
+@contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Lets Hydra raise its errors, to be told in dlrun's own words, instead of printing them and exiting."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
 @hydra.main(config_path=str(conf_dir()), config_name="dlrun", version_base="1.3")
 def _app(config: DictConfig) -> None:
     context = HydraConfig.get()
@@ -54,7 +71,7 @@ def _app(config: DictConfig) -> None:
     sweeping = context.mode == RunMode.MULTIRUN
     try:
         if sweeping:
-            check(config, context)
+            check(config, cast(DictConfig, context))
         from dlrun.run import run
 
         _statuses.append(run(config, folder))
@@ -91,9 +108,12 @@ def _readable(mistake: Exception) -> str:
     """Hydra's and OmegaConf's errors in one message, with the nearest right spelling."""
     if isinstance(mistake, MissingConfigException) and mistake.missing_cfg_file:
         group, _, name = str(mistake.missing_cfg_file).rpartition("/")
-        known = list(mistake.options or [])
+        known = list(mistake.options or (choices(group) if group in groups() else []))
         if known:
             return f"{group}={name}: there is no such choice{did_you_mean(name, known)}; there are {', '.join(known)}"
+    if isinstance(mistake, OverrideParseException):
+        reason = str(mistake).splitlines()[-2 if "See https" in str(mistake) else -1]
+        return f"{mistake.override}: not understood ({reason}); write key=value, in quotes where it holds brackets"
     cause = mistake.__cause__
     if isinstance(mistake, ConfigCompositionException) and isinstance(cause, ConfigKeyError | ConfigAttributeError):
         parent = cause.parent_node
@@ -107,8 +127,8 @@ def _readable(mistake: Exception) -> str:
     unmatched = re.match(r"Could not override '(\w+)'. No match in the defaults list", str(mistake))
     if unmatched and unmatched[1] in groups():
         return (
-            f"{unmatched[1]}: this config is that of a run, in which every choice is made; its keys can be set, but for "
-            "other choices start from the defaults, without --config-name"
+            f"{unmatched[1]}: this config is that of a run, in which every choice is made; its keys can be set, "
+            "but for other choices start from the defaults, without --config-name"
         )
     return str(mistake).split("\nSet the environment variable")[0].strip()
 

@@ -16,6 +16,7 @@ from dlrun.records import BEST, LAST, Run, environment
 from dlrun.stack import Stack
 from dlrun.train import Outcome, Row, Snapshot, fit
 
+DIVERGED = "the loss or the gradient is no longer finite; a smaller lr may help"
 HEADER = "# Repeats this run: dlrun --config-dir {folder} --config-name config\ndefaults: [setup, _self_]\n\n"
 
 
@@ -109,7 +110,7 @@ def summarize(config: DictConfig, stack: Stack, outcome: Outcome) -> dict[str, A
         "seconds": outcome.seconds,
         "steps_per_second": steps / outcome.seconds if steps else nan,
         "compile_seconds": outcome.compile_seconds,
-        "error": "the loss or the gradient is no longer finite; a smaller lr may help" if status == "diverged" else None,
+        "error": DIVERGED if status == "diverged" else None,
         **environment(),
     }
 

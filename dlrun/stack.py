@@ -143,7 +143,7 @@ class Evaluation:
     def __call__(self, theta: Tensor, buffers: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
         """{"loss": (runs,), metric: (runs,), ...} in double precision, on the CPU."""
         inputs, targets = self.stack.dataset.part(part)
-        total: Tensor | int = 0
+        total = torch.zeros((), dtype=torch.float64, device=theta.device)
         # about 4 MB of inputs for all rows at a time: the activations are a few times as large
         size = max(64, 2**20 // (self.stack.runs * inputs[0].numel()))
         for x, y in zip(inputs.split(size), targets.split(size), strict=True):

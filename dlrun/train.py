@@ -190,9 +190,7 @@ def plan(stack: Stack, state: State, stop: int) -> Iterator[tuple[Tensor, ...]]:
         epoch, first = divmod(state.step, stack.steps_per_epoch)
         last = min(stack.steps_per_epoch, first + stop - state.step, first + BLOCK)
         order = epoch_order(stack, epoch)
-        batches = [
-            order[:, i * stack.batch_size : (i + 1) * stack.batch_size].contiguous() for i in range(first, last)
-        ]
+        batches = [order[:, i * stack.batch_size : (i + 1) * stack.batch_size].contiguous() for i in range(first, last)]
         yield from zip(batches, *moving_numbers(stack, state, last - first), strict=True)
 
 
@@ -211,7 +209,9 @@ def moving_numbers(stack: Stack, state: State, steps: int) -> list[tuple[Tensor,
     values = [learning_rates(stack, state, state.step, steps)]
     if len(stack.moving) > 1:
         t, clock, rows = _schedule_arguments(stack, state, state.step, steps, stack.schedule.momentum)
-        values.append(momenta(stack.schedule, t, clock, stack.warmup, **rows))
+        momentum = momenta(stack.schedule, t, clock, stack.warmup, **rows)
+        assert momentum is not None
+        values.append(momentum)
     return [value[:, :, None].to(stack.theta).unbind() for value in values]
 
 

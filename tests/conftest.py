@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -12,6 +13,8 @@ from dlrun.build import build
 from dlrun.catalogue import conf_dir
 from dlrun.stack import Stack
 from dlrun.train import Outcome, Row, fit
+
+torch.set_num_threads(1)  # several threads on small tensors wait for each other more than they work
 
 
 def config(*overrides: str) -> DictConfig:

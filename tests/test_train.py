@@ -121,7 +121,13 @@ STACKS = {
     "batch norm": ["optimizer=momentum", "normalization=batch"],
     "penalties": ["optimizer=rmsprop", "regularizer=[l1,l2,weight_decay,label_smoothing]", "clip_norm=0.5"],
     "layer norm, residual": ["optimizer=adagrad", "normalization=layer", "architecture.skip=true", "schedule=cosine"],
-    "convolution": ["dataset=digits", "optimizer=momentum", "architecture=cnn", "architecture.channels=[3]", "normalization=batch"],
+    "convolution": [
+        "dataset=digits",
+        "optimizer=momentum",
+        "architecture=cnn",
+        "architecture.channels=[3]",
+        "normalization=batch",
+    ],
     "running means": ["train_metrics=running", "schedule=plateau", "regularizer=early_stopping"],
 }
 

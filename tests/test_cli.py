@@ -1,0 +1,244 @@
+"""The command line as its user meets it: what it prints, what it leaves, how it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from safetensors.torch import load_file
+
+from dlrun.cli import main
+
+QUICK = ["dataset=iris", "epochs=3", "plots=none"]
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def dlrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """The command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["dlrun", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Ended(int(ended.value.code or 0), *capfd.readouterr())
+
+    return run
+
+
+def metrics(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def summary(folder: Path) -> dict[str, object]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def test_a_run_leaves_a_complete_folder(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = dlrun("dataset=iris", "epochs=3")
+    assert ended.code == 0 and ended.err == ""
+    assert "\x1b" not in ended.out  # no control codes where there is no terminal
+    [folder] = (tmp_path / "outputs").glob("*/*-iris-mlp-adam")
+    assert str(folder) in ended.out.replace("\n", "")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".hydra",
+        "config.yaml",
+        "curves.png",
+        "last.safetensors",
+        "metrics.csv",
+        "model.safetensors",
+        "summary.json",
+    ]
+    header = (folder / "metrics.csv").read_text().splitlines()[0]
+    assert header == "epoch,step,lr,train_loss,val_loss,train_accuracy,val_accuracy,grad_norm,seconds"
+    rows, result = metrics(folder), summary(folder)
+    assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
+    assert all(row.values() for row in map(lambda row: {k: v != "" for k, v in row.items()}, rows))
+    assert result["status"] == "finished" and result["last_val_loss"] == float(rows[-1]["val_loss"])
+    assert result["best_val_loss"] == min(float(row["val_loss"]) for row in rows)
+    weights = load_file(folder / "model.safetensors")
+    assert sum(tensor.numel() for tensor in weights.values()) == result["parameters"]
+
+
+def test_config_yaml_repeats_the_run_to_the_last_digit(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    choices = ["optimizer=momentum", "regularizer=[l2,dropout]", "schedule=cosine", "schedule.warmup=0.1", "seed=3"]
+    assert dlrun(*QUICK, *choices, f"hydra.run.dir={first}").code == 0
+    assert dlrun("--config-dir", str(first), "--config-name", "config", f"hydra.run.dir={second}").code == 0
+    assert metrics(first) == metrics(second)
+    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+    ended = dlrun("--config-dir", str(first), "--config-name", "config", "optimizer=sgd")
+    assert ended.code == 2 and "without --config-name" in ended.err.replace("\n", " ")
+
+
+def test_a_folder_that_holds_a_run_is_never_touched(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert dlrun(*QUICK, f"hydra.run.dir={folder}").code == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    ended = dlrun(*QUICK, "seed=1", f"hydra.run.dir={folder}")
+    assert ended.code == 2 and "already holds a run" in ended.err.replace("\n", " ")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_divergence_ends_the_run_with_1_and_a_complete_folder(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = dlrun("dataset=diabetes", "epochs=20", "optimizer=sgd", "lr=1e20", f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 1
+    result = summary(tmp_path / "run")
+    assert result["status"] == "diverged" and "smaller lr" in str(result["error"])
+    assert len(metrics(tmp_path / "run")) < 21
+    assert (tmp_path / "run" / "curves.png").exists() and (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_ctrl_c_leaves_a_complete_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dlrun", "epochs=100000", "compile=false", f"hydra.run.dir={tmp_path / 'run'}"]
+    started = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    assert started.stdout is not None
+    assert "epoch" in started.stdout.readline()
+    started.send_signal(signal.SIGINT)
+    _, errors = started.communicate(timeout=60)
+    assert started.returncode == 130 and errors == ""
+    assert summary(tmp_path / "run")["status"] == "interrupted"
+    assert int(metrics(tmp_path / "run")[-1]["step"]) == summary(tmp_path / "run")["steps"] > 0
+    assert (tmp_path / "run" / "curves.png").exists()
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+
+
+MISTAKES = {
+    "unknown choice": (["optimizer=adm"], "optimizer=adm: there is no such choice; did you mean adam?"),
+    "unknown key": (["architecture.hiden=[3]"], "architecture.hiden: there is no such key; did you mean hidden?"),
+    "another choice's key": (["optimizer.momentum=0.9"], "momentum is a key of optimizer=momentum"),
+    "unknown key, added": (["+epoch=3"], "epoch: there is no such key; did you mean epochs?"),
+    "wrong type": (["epochs=ten"], "epochs=ten: must be int >= 1"),
+    "out of range": (["optimizer.beta1=1"], "optimizer.beta1=1: must be in [0, 1)"),
+    "wrong word": (["batch_size=fulll"], "did you mean full?"),
+    "wrong regularizer": (["regularizer=[l2,dropuot]"], "regularizer=dropuot: there is no such choice"),
+    "foreign code": (["optimizer._target_=os.system"], "only dlrun's own code is run"),
+    "not an override": (["--epochs=3"], "unrecognized arguments"),
+    "syntax": (["architecture.hidden=[3"], "architecture.hidden=[3"),
+    "unknown verb": (["lst"], "lst: there is no such verb; did you mean list?"),
+    "unknown group": (["list", "optimiser"], "did you mean optimizer?"),
+    "instance norm on vectors": (["normalization=instance"], "normalization=instance averages over space"),
+    "loss that does not fit": (["dataset=diabetes", "loss=hinge"], "loss=hinge is for binary targets"),
+    "images wanted": (["dataset=iris", "architecture=cnn"], "architecture=cnn needs images"),
+    "smoothed numbers": (["dataset=diabetes", "regularizer=label_smoothing"], "label_smoothing needs classes"),
+    "empty split": (["dataset=iris", "dataset.val_fraction=0.001"], "empty split"),
+    "single sample": (["normalization=batch", "batch_size=1"], "normalization=batch needs two samples"),
+    "no such file": (["dataset=table", "dataset.path=nowhere.csv"], "nowhere.csv"),
+    "no such device": (["device=cuda:99"], "device=cuda:99: not usable on this machine"),
+    "unknown torch optimizer": (["optimizer=torch", "optimizer.name=Adm"], "did you mean Adam?"),
+    "warmup": (["schedule.warmup=soon"], "schedule.warmup=soon"),
+    "width without depth": (["architecture.width=3"], "give architecture.depth"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gets_one_message_before_anything_is_written(
+    mistake: str, dlrun: Callable[..., Ended], tmp_path: Path
+) -> None:
+    arguments, message = MISTAKES[mistake]
+    ended = dlrun(*arguments)
+    assert ended.code == 2
+    assert message in " ".join(ended.err.split())
+    assert "Traceback" not in ended.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_wrong_key_is_told_at_once(dlrun: Callable[..., Ended]) -> None:
+    ended = dlrun("epochs=0", "lr=-1", "optimizer.beta2=2")
+    assert all(text in ended.err for text in ("epochs=0", "lr=-1", "optimizer.beta2=2"))
+
+
+def test_missing_numbers_of_a_table_are_told_by_column_and_count(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("a,b,y\n" + "1.5,,0.3\n" * 7 + "2.5,1.0,0.7\n" * 30)
+    ended = dlrun("dataset=table", f"dataset.path={table}")
+    assert ended.code == 2
+    assert "b" in ended.err and "7" in ended.err and "Traceback" not in ended.err
+
+
+def test_a_batch_larger_than_the_data_is_told_and_becomes_the_full_batch(
+    dlrun: Callable[..., Ended], tmp_path: Path
+) -> None:
+    ended = dlrun(*QUICK, "batch_size=1000", f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0
+    assert "batch_size=1000 exceeds the 106 training samples" in " ".join(ended.out.split())
+    assert summary(tmp_path / "run")["steps"] == 3
+
+
+def test_code_of_ones_own_runs_only_when_asked_for(
+    dlrun: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text("from dlrun.optimizers.sgd import SGD\nclass Mine(SGD):\n    pass\n")
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "mine.yaml").write_text("_target_: mine.Mine\nlr: 0.1 # > 0; rate\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = ["--config-dir", str(tmp_path), "optimizer=mine", *QUICK]
+    assert "allow_targets=[mine]" in " ".join(dlrun(*own).err.split())
+    assert dlrun(*own, "allow_targets=[mine]").code == 0
+    assert "optimizer.lr=0: must be > 0" in dlrun(*own, "allow_targets=[mine]", "optimizer.lr=0").err
+
+
+def test_a_sweep_goes_on_after_a_run_that_fails(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = dlrun("-m", *QUICK, "dataset=diabetes", "optimizer=sgd", "lr=0.01,-1,1e30", "hydra.sweep.dir=sweep")
+    assert ended.code == 2
+    assert summary(tmp_path / "sweep" / "0")["status"] == "finished"
+    assert not (tmp_path / "sweep" / "1").exists() and "run 1: lr=-1" in ended.err
+    assert summary(tmp_path / "sweep" / "2")["status"] == "diverged"
+
+
+def test_list_and_plot(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
+    listed = dlrun("list", "optimizer", "schedule")
+    assert listed.code == 0 and "Kingma & Ba 2015" in listed.out and "cosine" in listed.out
+    dlrun(*QUICK, f"hydra.run.dir={tmp_path / 'run'}")
+    assert not (tmp_path / "run" / "curves.png").exists()
+    assert dlrun("plot", str(tmp_path / "run")).code == 0
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert dlrun("plot", str(tmp_path)).code == 2
+
+
+HEAVY = {"torch", "sklearn", "pandas", "matplotlib"}
+LIGHT = {
+    "config": (["--cfg", "job"], 0, "optimizer:"),
+    "help": (["--help"], 0, "dlrun list"),
+    "list": (["list"], 0, "architecture="),
+    "unknown choice": (["optimizer=adm"], 2, ""),
+    "wrong value": (["lr=abc"], 2, ""),
+    "misspelt key": (["optimizer.beta=0.3"], 2, ""),
+}
+
+
+@pytest.mark.parametrize("case", LIGHT)
+def test_help_and_mistakes_import_nothing_heavy(case: str, tmp_path: Path) -> None:
+    arguments, code, text = LIGHT[case]
+    script = (
+        "import atexit, sys\n"
+        f"atexit.register(lambda: print('HEAVY', *sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr))\n"
+        "from dlrun.cli import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True, env=environment()
+    )
+    assert ended.returncode == code, ended.stderr
+    assert text in ended.stdout
+    assert ended.stderr.splitlines()[-1] == "HEAVY"
