@@ -22,7 +22,7 @@ from dlrun.datasets.data import Dataset
 from dlrun.datasets.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.metrics import BY_TASK
-from dlrun.normalizations import running_averages
+from dlrun.normalizations import NoNormalization, running_averages
 from dlrun.rows import keywords
 from dlrun.schedules import Clock, Schedule, warmup_steps
 from dlrun.seeds import WEIGHTS, generator
@@ -145,7 +145,13 @@ def _model(node: Node, dataset: Dataset) -> nn.Module:
         p_hidden=dropout["p_hidden"],
     )
     cls = get_object(node["architecture"]["_target_"])
-    return cls(tuple(dataset.inputs.shape[1:]), dataset.outputs, blocks, **options)
+    model: nn.Module = cls(tuple(dataset.inputs.shape[1:]), dataset.outputs, blocks, **options)
+    if blocks.hidden_layers == 0 and not isinstance(blocks.normalization, NoNormalization):
+        raise ConfigError(
+            "normalization stands in hidden layers, and this network has none: leave normalization=none, "
+            "or choose another architecture"
+        )
+    return model
 
 
 def _initial(node: Node, layout: Layout, model: nn.Module) -> Tensor:

@@ -25,7 +25,7 @@ _DIRECT = """
     ge gt index_select le lerp lerp_ log log1p lt maximum mean minimum mm mul mul_ neg permute pow reciprocal relu rsqrt
     rsub select sigmoid sign sqrt sqrt_ sub sub_ sum t tanh transpose unsqueeze view where _log_softmax
     _log_softmax_backward_data
-""".split()  # noqa: SIM905
+""".split()
 
 
 class Recording(TorchDispatchMode):

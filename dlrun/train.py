@@ -14,16 +14,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from dlrun.rows import call, keywords
-from dlrun.schedules import Clock, momenta, rates
-from dlrun.seeds import NOISE, ORDER, generator, seed_of
+from dlrun.plan import learning_rates, plan
+from dlrun.rows import call
+from dlrun.seeds import NOISE, seed_of
 from dlrun.stack import Evaluation, Stack
 from dlrun.trace import Recording
 
 Row = dict[str, float]
 Step = Callable[..., tuple[Tensor, ...]]
-
-BLOCK = 1000  #: steps whose batches and rates are laid out at a time
 
 
 class Observer(Protocol):
@@ -86,20 +84,19 @@ class Outcome:
 @torch.no_grad()
 def fit(stack: Stack, observer: Observer) -> Outcome:
     """Train every run of the stack to its end, reporting each evaluation to the observer."""
-    torch.set_flush_denormal(True)  # moments of gradients that stay zero decay to subnormals, many times slower
     torch.manual_seed(seed_of(stack.seeds[0], NOISE))
     state, evaluation = State(stack), Evaluation(stack)
-    batch, *moving = next(plan(stack, state, stop=1))
+    batch, *moving = next(plan(stack, state.schedule, 0, 1))
     step, outputs, compile_seconds = prepare(stack, state, batch, moving, stack.compile)
     steps = {batch.shape: step}
 
     started, start = datetime.now(timezone.utc).isoformat(), time.perf_counter()
-    with deferred_interrupt() as interrupted:
+    with deferred_interrupt() as interrupted, flushed_subnormals():
         evaluate(stack, state, evaluation, observer, [outputs], batch.shape[1], start)
         while state.step < stack.steps and "running" in state.status:
             stop = min(stack.steps, (state.step // stack.eval_every + 1) * stack.eval_every)
             taken, samples = [], 0
-            for batch, *moving in plan(stack, state, stop):
+            for batch, *moving in plan(stack, state.schedule, state.step, stop):
                 if batch.shape not in steps:  # an epoch's last, smaller batch: too rare to be worth compiling
                     steps[batch.shape], _, _ = prepare(stack, state, batch, moving, compiling=False)
                 outputs = steps[batch.shape](batch, *moving)
@@ -111,7 +108,7 @@ def fit(stack: Stack, observer: Observer) -> Outcome:
                 if interrupted():
                     break
             evaluate(stack, state, evaluation, observer, taken, samples, start)
-            if interrupted():
+            if interrupted() and state.step < stack.steps:
                 state.status = ["interrupted" if status == "running" else status for status in state.status]
     seconds = time.perf_counter() - start
     return Outcome(
@@ -184,51 +181,6 @@ def prepare(
     return whole, recording.outputs[1:], seconds
 
 
-def plan(stack: Stack, state: State, stop: int) -> Iterator[tuple[Tensor, ...]]:
-    """For each step from the present one to `stop`: its batch, (runs, batch), and its moving numbers, (runs, 1)."""
-    while state.step < stop:
-        epoch, first = divmod(state.step, stack.steps_per_epoch)
-        last = min(stack.steps_per_epoch, first + stop - state.step, first + BLOCK)
-        order = epoch_order(stack, epoch)
-        batches = [order[:, i * stack.batch_size : (i + 1) * stack.batch_size].contiguous() for i in range(first, last)]
-        yield from zip(batches, *moving_numbers(stack, state, last - first), strict=True)
-
-
-def epoch_order(stack: Stack, epoch: int) -> Tensor:
-    """(runs, samples): the order in which each run sees the training samples; a full batch needs no shuffling."""
-    if stack.steps_per_epoch == 1:
-        order = torch.arange(stack.train_size).expand(stack.runs, -1)
-    else:
-        orders = [torch.randperm(stack.train_size, generator=generator(s, ORDER, epoch)) for s in stack.seeds]
-        order = torch.stack(orders)
-    return order.to(stack.theta.device)
-
-
-def moving_numbers(stack: Stack, state: State, steps: int) -> list[tuple[Tensor, ...]]:
-    """The next steps' values, (runs, 1) each, for every name in `stack.moving`."""
-    values = [learning_rates(stack, state, state.step, steps)]
-    if len(stack.moving) > 1:
-        t, clock, rows = _schedule_arguments(stack, state, state.step, steps, stack.schedule.momentum)
-        momentum = momenta(stack.schedule, t, clock, stack.warmup, **rows)
-        assert momentum is not None
-        values.append(momentum)
-    return [value[:, :, None].to(stack.theta).unbind() for value in values]
-
-
-def learning_rates(stack: Stack, state: State, first: int, steps: int) -> Tensor:
-    """(steps, runs) in double precision, from the step `first` on."""
-    t, clock, rows = _schedule_arguments(stack, state, first, steps, stack.schedule.__call__)
-    return rates(stack.schedule, t, clock, stack.warmup, **rows)
-
-
-def _schedule_arguments(
-    stack: Stack, state: State, first: int, steps: int, method: Callable[..., Any]
-) -> tuple[Tensor, Clock, dict[str, Tensor]]:
-    t = torch.arange(first, first + steps, dtype=torch.float64)[:, None]
-    rows = {**stack.rates, **state.schedule}
-    return t, Clock(stack.steps, stack.steps_per_epoch), {name: rows[name] for name in keywords(method)}
-
-
 def evaluate(
     stack: Stack,
     state: State,
@@ -248,7 +200,7 @@ def evaluate(
     else:
         train = stack.values(torch.stack([sums for _, _, sums in taken]).sum(0).cpu() / samples)
     norm = torch.stack([norms for _, norms, *_ in taken]).double().mean(0).cpu()
-    lr = learning_rates(stack, state, max(state.step - 1, 0), 1)[0]
+    lr = learning_rates(stack, state.schedule, max(state.step - 1, 0), 1)[0]
     epoch, seconds = state.step / stack.steps_per_epoch, time.perf_counter() - start
     stops = torch.zeros(stack.runs, dtype=torch.bool)
     for regularizer, memory, rows in zip(stack.regularizers, state.regularizers, stack.penalties, strict=True):
@@ -270,6 +222,17 @@ def evaluate(
             state.status[run] = "diverged"
         elif stops[run]:
             state.status[run] = "stopped_early"
+
+
+@contextmanager
+def flushed_subnormals() -> Iterator[None]:
+    """Numbers too small for full precision become zero: moments of gradients that stay zero would decay to them,
+    and arithmetic with them is many times slower."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 @contextmanager

@@ -31,22 +31,11 @@ LOOPS = Path(__file__).with_name("bench_loops.py")
 DLRUN = str(Path(sys.executable).with_name("dlrun"))
 EPOCHS = 200
 # 1437 training samples, as in bench_loops; dlrun wants a test part too, and one sample takes no time.
-JOB = [
-    "dataset=digits",
-    "dataset.val_fraction=0.2",
-    "dataset.test_fraction=0.0006",
-    "architecture=mlp",
-    "architecture.hidden=[128,128]",
-    "architecture.activation=relu",
-    "optimizer=adam",
-    "lr=0.001",
-    "batch_size=64",
-    f"epochs={EPOCHS}",
-    "eval_every=1",
-    "threads=1",
-    "device=cpu",
-    "plots=none",
-]
+JOB = (
+    "dataset=digits dataset.val_fraction=0.2 dataset.test_fraction=0.0006"
+    " architecture=mlp architecture.hidden=[128,128] architecture.activation=relu optimizer=adam lr=0.001"
+    f" batch_size=64 epochs={EPOCHS} eval_every=1 threads=1 device=cpu plots=none"
+).split()
 
 Rounds = list[dict[str, float]]  #: per round, one number for each contestant
 

@@ -138,6 +138,7 @@ MISTAKES = {
     "unknown verb": (["lst"], "lst: there is no such verb; did you mean list?"),
     "unknown group": (["list", "optimiser"], "did you mean optimizer?"),
     "instance norm on vectors": (["normalization=instance"], "normalization=instance averages over space"),
+    "no place for a norm": (["architecture=linear", "normalization=batch"], "this network has none"),
     "loss that does not fit": (["dataset=diabetes", "loss=hinge"], "loss=hinge is for binary targets"),
     "images wanted": (["dataset=iris", "architecture=cnn"], "architecture=cnn needs images"),
     "smoothed numbers": (["dataset=diabetes", "regularizer=label_smoothing"], "label_smoothing needs classes"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -47,6 +47,7 @@ class Blocks:
     position: Literal["before", "after"] = "before"
     p_input: float | None = None
     p_hidden: float | None = None
+    hidden_layers: int = field(default=0, init=False)  #: how many there are so far
 
     def input(self) -> list[nn.Module]:
         """What the inputs pass through before the first layer."""
@@ -54,6 +55,7 @@ class Blocks:
 
     def hidden(self, channels: int, axes: int) -> list[nn.Module]:
         """What follows a hidden linear map onto this many channels with this many spatial axes."""
+        self.hidden_layers += 1
         layers = [self.normalization.layer(channels, axes), ACTIVATIONS[self.activation]()]
         if self.position == "after":
             layers.reverse()
