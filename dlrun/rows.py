@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from torch import Tensor
@@ -16,7 +17,12 @@ from torch import Tensor
 
 def keywords(method: Callable[..., Any]) -> set[str]:
     """The names of a method's keyword-only arguments."""
-    parameters = inspect.signature(method).parameters.values()
+    return _keywords(getattr(method, "__func__", method))
+
+
+@cache  # reading a signature takes longer than a step of a small network
+def _keywords(function: Callable[..., Any]) -> set[str]:
+    parameters = inspect.signature(function).parameters.values()
     return {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 

@@ -133,36 +133,33 @@ class Stack:
 
 
 class Evaluation:
-    """Measures losses and metrics of any theta on a part of the data, in evaluation mode, in chunks."""
+    """Measures losses and metrics of a stack on a part of its data, in evaluation mode, in chunks."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.programs: dict[tuple[int, ...], Program] = {}
 
     @torch.no_grad()
-    def __call__(self, theta: Tensor, buffers: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    def __call__(self, part: str) -> dict[str, Tensor]:
         """{"loss": (runs,), metric: (runs,), ...} in double precision, on the CPU."""
         inputs, targets = self.stack.dataset.part(part)
-        total = torch.zeros((), dtype=torch.float64, device=theta.device)
+        total = torch.zeros((), dtype=torch.float64, device=inputs.device)
         # about 4 MB of inputs for all rows at a time: the activations are a few times as large
         size = max(64, 2**20 // (self.stack.runs * inputs[0].numel()))
         for x, y in zip(inputs.split(size), targets.split(size), strict=True):
-            moving = [theta, *buffers.values(), x, y]
             if x.shape not in self.programs:
-                self.programs[x.shape] = Recording(self._sums, moving).program()
-            total = total + self.programs[x.shape](*moving)[0]
+                self.programs[x.shape] = Recording(self._sums, [x, y]).program()
+            total = total + self.programs[x.shape](x, y)[0]
         return self.stack.values((total / len(inputs)).cpu())
 
-    def _sums(self, theta: Tensor, *rest: Tensor) -> tuple[Tensor]:
-        *values, x, y = rest
-        buffers = dict(zip(self.stack.buffers, values, strict=True))
-
+    def _sums(self, x: Tensor, y: Tensor) -> tuple[Tensor]:
         def sums_of_row(parameters: Any, buffers: Any) -> Tensor:
             outputs = functional_call(self.stack.model, {**parameters, **buffers}, (x,))
             return self.stack.sums(self.stack.loss(outputs, y), outputs, y)
 
         self.stack.model.eval()
-        return (over_rows(sums_of_row, self.stack.runs)(self.stack.layout.views(theta), buffers),)
+        parameters = self.stack.layout.views(self.stack.theta)
+        return (over_rows(sums_of_row, self.stack.runs)(parameters, self.stack.buffers),)
 
 
 def over_rows(fn: Callable[..., Any], runs: int) -> Callable[..., Any]:

@@ -23,7 +23,7 @@ aten = torch.ops.aten
 _DIRECT = """
     add add_ addcdiv addcdiv_ addcmul addcmul_ addmm baddbmm bmm cat clamp clone copy_ cos div div_ eq exp expand fill_
     ge gt index_select le lerp lerp_ log log1p lt maximum mean minimum mm mul mul_ neg permute pow reciprocal relu rsqrt
-    rsub select sigmoid sign sqrt sqrt_ sub sub_ sum t tanh transpose unsqueeze view where _log_softmax
+    rsub select sigmoid sign sqrt sqrt_ squeeze sub sub_ sum t tanh transpose unsqueeze view where _log_softmax
     _log_softmax_backward_data
 """.split()
 

@@ -52,6 +52,12 @@ class Snapshot:
             buffer[run] = stack.buffers[name][run]
         self.rows[run] = row
 
+    def restore(self, stack: Stack) -> None:
+        """Make all entries the stack's present state."""
+        stack.theta.copy_(self.theta)
+        for name, buffer in self.buffers.items():
+            stack.buffers[name].copy_(buffer)
+
 
 class State:
     """What changes while a stack trains, beside its theta and buffers."""
@@ -83,7 +89,10 @@ class Outcome:
 
 @torch.no_grad()
 def fit(stack: Stack, observer: Observer) -> Outcome:
-    """Train every run of the stack to its end, reporting each evaluation to the observer."""
+    """Train every run of the stack to its end, reporting each evaluation to the observer.
+
+    The stack is left with the parameters that each run ended with.
+    """
     torch.manual_seed(seed_of(stack.seeds[0], NOISE))
     state, evaluation = State(stack), Evaluation(stack)
     batch, *moving = next(plan(stack, state.schedule, 0, 1))
@@ -111,12 +120,15 @@ def fit(stack: Stack, observer: Observer) -> Outcome:
             if interrupted() and state.step < stack.steps:
                 state.status = ["interrupted" if status == "running" else status for status in state.status]
     seconds = time.perf_counter() - start
+    state.best.restore(stack)
+    best_test = evaluation("test")
+    state.last.restore(stack)
     return Outcome(
         status=["finished" if status == "running" else status for status in state.status],
         best=state.best,
         last=state.last,
-        best_test=evaluation(state.best.theta, state.best.buffers, "test"),
-        last_test=evaluation(state.last.theta, state.last.buffers, "test"),
+        best_test=best_test,
+        last_test=evaluation("test"),
         started=started,
         seconds=seconds,
         compile_seconds=compile_seconds,
@@ -194,9 +206,9 @@ def evaluate(
 
     taken: what the steps since the last evaluation returned, on this many samples.
     """
-    val = evaluation(stack.theta, stack.buffers, "val")
+    val = evaluation("val")
     if stack.measure_train:
-        train = evaluation(stack.theta, stack.buffers, "train")
+        train = evaluation("train")
     else:
         train = stack.values(torch.stack([sums for _, _, sums in taken]).sum(0).cpu() / samples)
     norm = torch.stack([norms for _, norms, *_ in taken]).double().mean(0).cpu()
