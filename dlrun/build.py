@@ -21,12 +21,13 @@ from dlrun.architectures.blocks import Blocks
 from dlrun.datasets.data import Dataset
 from dlrun.datasets.prepare import prepare
 from dlrun.errors import ConfigError
-from dlrun.metrics import BY_TASK
+from dlrun.metrics import metrics_for
 from dlrun.normalizations import NoNormalization, running_averages
-from dlrun.rows import keywords
+from dlrun.regularizers.regularizer import HOOKS
+from dlrun.rows import call, keywords
 from dlrun.schedules import Clock, Schedule, warmup_steps
-from dlrun.seeds import WEIGHTS, generator
-from dlrun.stack import Stack
+from dlrun.seeds import STRUCTURE, WEIGHTS, generator
+from dlrun.stack import Rows, Stack
 from dlrun.theta import Layout
 
 Node = dict[str, Any]
@@ -47,17 +48,14 @@ def build(configs: Sequence[DictConfig]) -> Stack:
 
     rule, rule_rows = _component(node["optimizer"], "update", "point")
     schedule, schedule_rows = _component(node["schedule"], "__call__", "momentum", "observe")
-    regularizers = {
-        key: _component(part, "soften", "penalize", "decay", "observe") for key, part in node["regularizer"].items()
-    }
+    regularizers = {key: _component(part, *HOOKS) for key, part in node["regularizer"].items()}
     dataset = _dataset(node)
     loss = _component(node["loss"])[0].for_task(dataset.task)
-    for regularizer, _ in regularizers.values():
-        regularizer.fits(dataset.task)
 
-    models = [_model(node, dataset) for node in nodes]
+    models = [_model(node, dataset, loss.outputs(dataset.outputs)) for node in nodes]
     model, layout = models[0], Layout(models[0])
-    theta = torch.stack([_initial(node, layout, model) for node, model in zip(nodes, models, strict=True)])
+    initial = [_initial(node, layout, model, dataset) for node, model in zip(nodes, models, strict=True)]
+    theta = torch.stack([row for row, _ in initial])
     buffers = [dict(model.named_buffers()) for model in models]
 
     batch_size = _batch_size(node, dataset, model)
@@ -77,26 +75,31 @@ def build(configs: Sequence[DictConfig]) -> Stack:
     theta_dtype = dataset.inputs.dtype
     for each in nodes:
         each["lr"] = each["optimizer"]["lr"] if each["lr"] is None else each["lr"]
+    penalties: list[Rows] = [
+        {name: here(column("regularizer", key, name)) for name in sorted(names)}
+        for key, (_, names) in regularizers.items()
+    ]
+    for (regularizer, _), rows in zip(regularizers.values(), penalties, strict=True):
+        call(regularizer.fits, dataset, rows=rows)
     weights, everything = here(layout.mask("weight")), here(torch.ones(layout.params))
+    dataset = replace(dataset, inputs=dataset.inputs.to(device), targets=dataset.targets.to(device))
     return Stack(
-        dataset=replace(dataset, inputs=dataset.inputs.to(device), targets=dataset.targets.to(device)),
+        dataset=dataset,
         model=model.to(device, theta_dtype),
         layout=layout,
         theta=here(theta),
         buffers={name: here(torch.stack([each[name] for each in buffers])) for name in buffers[0]},
         averages=running_averages(model),
         loss=loss,
-        metrics=BY_TASK[dataset.task],
+        metrics=metrics_for(dataset, loss.probabilistic),
         rule=rule,
         hyper={name: here(column("optimizer", name)) for name in sorted(rule_rows - {"lr"})},
         moving=["lr", *_cycled(schedule, rule_rows)],
+        phases=[here(layout.named(names)) for names in getattr(model, "phase_sets", [])],
         schedule=schedule,
         rates={"lr": column("lr").T, **{name: column("schedule", name).T for name in sorted(schedule_rows)}},
         regularizers=[regularizer for regularizer, _ in regularizers.values()],
-        penalties=[
-            {name: here(column("regularizer", key, name)) for name in sorted(names)}
-            for key, (_, names) in regularizers.items()
-        ],
+        penalties=penalties,
         masks=[everything if regularizer.include_bias else weights for regularizer, _ in regularizers.values()],
         seeds=[node["seed"] for node in nodes],
         batch_size=batch_size,
@@ -109,6 +112,7 @@ def build(configs: Sequence[DictConfig]) -> Stack:
         or (node["train_metrics"] == "auto" and dataset.sizes["train"] <= MEASURED),
         compile=_compiles(node["compile"], clock.total, device),
         threads=threads,
+        initialized=[report for _, report in initial],
     )
 
 
@@ -134,7 +138,7 @@ def _dataset(node: Node) -> Dataset:
     return prepare(samples, **common, dtype=getattr(torch, node["precision"]))
 
 
-def _model(node: Node, dataset: Dataset) -> nn.Module:
+def _model(node: Node, dataset: Dataset, outputs: int) -> nn.Module:
     options = {key: value for key, value in node["architecture"].items() if key != "_target_"}
     dropout = node["regularizer"].get("dropout", {"p_input": None, "p_hidden": None})
     blocks = Blocks(
@@ -145,7 +149,9 @@ def _model(node: Node, dataset: Dataset) -> nn.Module:
         p_hidden=dropout["p_hidden"],
     )
     cls = get_object(node["architecture"]["_target_"])
-    model: nn.Module = cls(tuple(dataset.inputs.shape[1:]), dataset.outputs, blocks, **options)
+    given = {"train_inputs": dataset.part("train")[0], "random": generator(node["seed"], STRUCTURE)}
+    options |= {key: value for key, value in given.items() if key in inspect.signature(cls).parameters}
+    model: nn.Module = cls(tuple(dataset.inputs.shape[1:]), outputs, blocks, **options)
     if blocks.hidden_layers == 0 and not isinstance(blocks.normalization, NoNormalization):
         raise ConfigError(
             "normalization stands in hidden layers, and this network has none: leave normalization=none, "
@@ -154,8 +160,11 @@ def _model(node: Node, dataset: Dataset) -> nn.Module:
     return model
 
 
-def _initial(node: Node, layout: Layout, model: nn.Module) -> Tensor:
-    """(params,): one run's initial parameters, from its seed; what is no weight and no bias keeps the model's value."""
+def _initial(node: Node, layout: Layout, model: nn.Module, dataset: Dataset) -> tuple[Tensor, dict[str, list[str]]]:
+    """(params,): one run's initial parameters, from its seed, and what the initializer reports of them.
+
+    What is no weight and no bias keeps the model's value.
+    """
     initializer = _component(node["initializer"])[0]
     slope = negative_slope(ACTIVATIONS[node["architecture"].get("activation", "identity")]())
     random = generator(node["seed"], WEIGHTS)
@@ -168,7 +177,8 @@ def _initial(node: Node, layout: Layout, model: nn.Module) -> Tensor:
             parts.append(initializer.bias(tuple(weight.shape), random))
         else:
             parts.append(own[slot.name].detach())
-    return torch.cat([part.flatten() for part in parts])
+    drawn = torch.cat([part.flatten() for part in parts]).to(dataset.inputs.dtype)
+    return initializer.initialize(model, layout, drawn, dataset, random), initializer.report
 
 
 def _batch_size(node: Node, dataset: Dataset, model: nn.Module) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log, pi
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,10 +13,15 @@ from dlrun.errors import ConfigError
 
 
 class Loss:
-    """A function of outputs (batch, outputs) and targets that returns one number per sample, (batch,)."""
+    """A function of outputs (batch, outputs) and targets that returns one number per sample, (batch,).
+
+    Targets are classes (batch,), or their probabilities (batch, classes); 0/1 (batch,), or the probability of 1;
+    numbers (batch, outputs).
+    """
 
     name: str
     tasks: tuple[Task, ...]
+    probabilistic = True  #: softmax or sigmoid of the outputs means probabilities, where the task is to classify
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         raise NotImplementedError
@@ -28,6 +35,14 @@ class Loss:
                 f"choose one of {fitting}, or leave loss=auto"
             )
         return self
+
+    def outputs(self, n: int) -> int:
+        """How many numbers the network has to put out where the dataset asks for n."""
+        return n
+
+    def prediction(self, outputs: Tensor) -> Tensor:
+        """What the metrics compare with the targets, (batch, n)."""
+        return outputs
 
 
 class CrossEntropy(Loss):
@@ -57,29 +72,124 @@ class BinaryCrossEntropy(Loss):
 
 
 class MSE(Loss):
-    r"""$L = \frac{1}{m} \sum_{j=1}^m (f_j - y_j)^2$ over m outputs.
+    r"""$L = \frac{1}{m} \sum_{j=1}^m (p_j - y_j)^2$ over m outputs.
 
-    Reference: lectures 002, 003.
+    $p = f$ for a regression; $p = \sigma(f)$ for binary targets; $p = \text{softmax}(f)$ against one-hot y for
+    classes. A sigmoid that is wrong and saturated has next to no gradient: the plateau of lecture 004.
+
+    Reference: lectures 002, 003, 004; Brier 1950 for probabilities.
     """
 
     name = "mse"
+    tasks = ("regression", "binary", "multiclass")
+
+    def __init__(self, task: Task = "regression") -> None:
+        self.task = task
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self.task == "binary":
+            return (outputs.squeeze(1).sigmoid() - targets).square()
+        if self.task == "multiclass":
+            outputs = outputs.softmax(1)
+            if targets.ndim == 1:
+                targets = (targets[:, None] == torch.arange(outputs.shape[1], device=targets.device)).to(outputs)
+        return (outputs - targets).square().mean(1)
+
+    def for_task(self, task: Task) -> Loss:
+        return MSE(task)
+
+
+class Huber(Loss):
+    r"""$L = \frac{1}{m} \sum_{j=1}^m h(f_j - y_j)$, squared near zero and linear beyond $\delta$.
+
+    $$h(e) = \tfrac12 e^2 \text{ where } |e| \le \delta, \quad \delta (|e| - \tfrac12 \delta) \text{ elsewhere}$$
+
+    Args:
+        delta: in the units of the targets as scaled.
+
+    Reference: Huber 1964, doi:10.1214/aoms/1177703732; torch.nn.HuberLoss.
+    """
+
+    name = "huber"
+    tasks = ("regression",)
+
+    def __init__(self, delta: float) -> None:
+        self.delta = delta
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.huber_loss(outputs, targets, reduction="none", delta=self.delta).mean(1)
+
+
+class GaussianNLL(Loss):
+    r"""$L = \frac{1}{m} \sum_{j=1}^m \frac12 \left(s_j + e^{-s_j} (\mu_j - y_j)^2 + \log 2\pi\right)$ for m targets.
+
+    The network puts out m means $\mu$, then m log-variances s; the metrics take the means.
+
+    Reference: Nix & Weigend 1994, doi:10.1109/ICNN.1994.374138; lecture 003 (maximum likelihood).
+    """
+
+    name = "gaussian_nll"
     tasks = ("regression",)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return (outputs - targets).square().mean(1)
+        mean, log_variance = outputs.chunk(2, dim=1)
+        return (log_variance + (mean - targets).square() * (-log_variance).exp() + log(2 * pi)).mean(1) / 2
+
+    def outputs(self, n: int) -> int:
+        return 2 * n
+
+    def prediction(self, outputs: Tensor) -> Tensor:
+        return outputs.chunk(2, dim=1)[0]
 
 
-class Hinge(Loss):
+class Margin(Loss):
+    """A function of the margin $t f$, with t = 2y - 1 in {-1, 1}; f says which class, and no probability."""
+
+    tasks = ("binary",)
+    probabilistic = False
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.of_margin((2 * targets - 1) * outputs.squeeze(1))
+
+    def of_margin(self, margin: Tensor) -> Tensor:
+        """(batch,) to (batch,)."""
+        raise NotImplementedError
+
+
+class Hinge(Margin):
     r"""$L = \max(0, 1 - t f)$ with t = 2y - 1 in {-1, 1}.
 
     Reference: lecture 004 (surrogate losses).
     """
 
     name = "hinge"
-    tasks = ("binary",)
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return torch.relu(1 - (2 * targets - 1) * outputs.squeeze(1))
+    def of_margin(self, margin: Tensor) -> Tensor:
+        return torch.relu(1 - margin)
+
+
+class SquaredHinge(Margin):
+    r"""$L = \max(0, 1 - t f)^2$ with t = 2y - 1 in {-1, 1}.
+
+    Reference: Tang 2013, arXiv:1306.0239.
+    """
+
+    name = "squared_hinge"
+
+    def of_margin(self, margin: Tensor) -> Tensor:
+        return torch.relu(1 - margin).square()
+
+
+class Square(Margin):
+    r"""$L = (1 - t f)^2$ with t = 2y - 1 in {-1, 1}: also what is right by more than 1 costs.
+
+    Reference: lecture 004 (surrogate losses).
+    """
+
+    name = "square"
+
+    def of_margin(self, margin: Tensor) -> Tensor:
+        return (1 - margin).square()
 
 
 class ByTask(Loss):
@@ -89,12 +199,12 @@ class ByTask(Loss):
     tasks = ("regression", "binary", "multiclass")
 
     def for_task(self, task: Task) -> Loss:
-        return BY_TASK[task][0]()
+        return BY_TASK[task][0]().for_task(task)
 
 
 #: The losses that fit a task; the first is the usual one.
 BY_TASK: dict[Task, list[type[Loss]]] = {
-    "multiclass": [CrossEntropy],
-    "binary": [BinaryCrossEntropy, Hinge],
-    "regression": [MSE],
+    "multiclass": [CrossEntropy, MSE],
+    "binary": [BinaryCrossEntropy, Hinge, SquaredHinge, Square, MSE],
+    "regression": [MSE, Huber, GaussianNLL],
 }

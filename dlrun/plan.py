@@ -17,7 +17,8 @@ BLOCK = 1000  #: steps whose batches and rates are laid out at a time
 
 
 def plan(stack: Stack, schedule: State, first: int, stop: int) -> Iterator[tuple[Tensor, ...]]:
-    """For each of the steps first, ..., stop - 1: its batch, (runs, batch), and its moving numbers, (runs, 1) each.
+    """For each of the steps first, ..., stop - 1: its batch, (runs, batch), its moving numbers, (runs, 1) each, and,
+    for a training in phases, the mask of the parameters that train, (params,).
 
     A batch holds row numbers of the training part; schedule is the schedule's memory.
     """
@@ -26,7 +27,7 @@ def plan(stack: Stack, schedule: State, first: int, stop: int) -> Iterator[tuple
         steps = min(stack.steps_per_epoch - begin, stop - first, BLOCK)
         order, size = epoch_order(stack, epoch), stack.batch_size
         batches = [order[:, i * size : (i + 1) * size].contiguous() for i in range(begin, begin + steps)]
-        yield from zip(batches, *moving_numbers(stack, schedule, first, steps), strict=True)
+        yield from zip(batches, *moving_numbers(stack, schedule, first, steps), *masks(stack, first, steps), strict=True)
         first += steps
 
 
@@ -49,6 +50,12 @@ def moving_numbers(stack: Stack, schedule: State, first: int, steps: int) -> lis
         assert momentum is not None
         values.append(momentum)
     return [value[:, :, None].to(stack.theta).unbind() for value in values]
+
+
+def masks(stack: Stack, first: int, steps: int) -> list[list[Tensor]]:
+    """The phase's mask at each of these steps; phases share the training evenly."""
+    count = len(stack.phases)
+    return [[stack.phases[step * count // stack.steps] for step in range(first, first + steps)]] if count else []
 
 
 def learning_rates(stack: Stack, schedule: State, first: int, steps: int) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Generator
 
-WEIGHTS, ORDER, NOISE = range(3)
+WEIGHTS, ORDER, NOISE, STRUCTURE = range(4)  #: STRUCTURE: what an architecture draws itself, such as RBF centres
 
 
 def seed_of(seed: int, *purpose: int) -> int:

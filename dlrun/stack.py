@@ -15,7 +15,7 @@ from dlrun.datasets.data import Dataset
 from dlrun.losses import Loss
 from dlrun.metrics import Metric
 from dlrun.optimizers.rule import Rule
-from dlrun.regularizers import Regularizer
+from dlrun.regularizers.regularizer import Regularizer
 from dlrun.rows import call
 from dlrun.schedules import Schedule
 from dlrun.theta import Layout
@@ -44,6 +44,7 @@ class Stack:
     rule: Rule
     hyper: Rows
     moving: list[str]  #: lr, and what else of `hyper` the schedule changes from step to step
+    phases: list[Tensor]  #: (params,) of 1 where a phase of the training trains the parameter; none: one phase, all
     schedule: Schedule
     rates: Rows
     regularizers: list[Regularizer]
@@ -59,6 +60,7 @@ class Stack:
     measure_train: bool
     compile: bool
     threads: int
+    initialized: list[dict[str, list[str]]]  #: what each run's initializer reports of its work
 
     def __post_init__(self) -> None:
         self.ones = torch.ones_like(self.theta[:, 0])
@@ -82,36 +84,38 @@ class Stack:
     def gradient(self, point: Tensor, batch: Tensor) -> tuple[Any, ...]:
         """Each row's mean loss on its minibatch (runs,), its gradient at `point` (runs, params), and new averages.
 
-        Without measure_train also the sums over the minibatch that `values` takes, (runs, 1 + statistics).
+        Without measure_train also the sums over the minibatch that `values` takes, (runs, 1 + statistics), against the
+        data's own targets.
         batch: (runs, batch) row numbers of the dataset.
         """
         x, y = (
             samples.index_select(0, batch.flatten()).unflatten(0, batch.shape)
             for samples in (self.dataset.inputs, self.dataset.targets)
         )
+        own_y = y
+        for regularizer, rows in zip(self.regularizers, self.penalties, strict=True):
+            x, y = call(regularizer.transform, x, y, self.dataset.outputs, rows=rows)
+        changed = y is not own_y
         parameters = {name: view.detach().requires_grad_() for name, view in self.layout.views(point).items()}
 
-        def loss_of_row(parameters: Any, buffers: Any, x: Tensor, y: Tensor, penalties: Any) -> Any:
+        def loss_of_row(parameters: Any, buffers: Any, x: Tensor, y: Tensor, own_y: Tensor) -> Any:
             averages = {name: buffers[name].clone() for name in self.averages}  # layers change theirs in place
             outputs = functional_call(self.model, {**parameters, **buffers, **averages}, (x,))
             losses = self.loss(outputs, y)
-            sums = [] if self.measure_train else [self.sums(losses.detach(), outputs.detach(), y)]
-            soft = y
-            for regularizer, rows in zip(self.regularizers, penalties, strict=True):
-                soft = call(regularizer.soften, soft, self.dataset.outputs, rows=rows)
-            if soft is not y:
-                losses = self.loss(outputs, soft)
+            own_losses = self.loss(outputs, own_y) if changed else losses
+            sums = [] if self.measure_train else [self.sums(own_losses.detach(), outputs.detach(), own_y)]
             return losses.mean(), averages, *sums
 
         self.model.train()
-        losses, averages, *sums = over_rows(loss_of_row, self.runs)(parameters, self.buffers, x, y, self.penalties)
+        losses, averages, *sums = over_rows(loss_of_row, self.runs)(parameters, self.buffers, x, y, own_y)
         gradients = torch.autograd.grad(losses, list(parameters.values()), self.ones)
         g = self.layout.flatten(dict(zip(parameters, gradients, strict=True)))
         return losses.detach(), g, averages, *sums
 
     def sums(self, losses: Tensor, outputs: Tensor, y: Tensor) -> Tensor:
         """Sums over one row's samples of the loss and of every metric's statistics, (1 + statistics,) doubles."""
-        statistics = [metric.statistics(outputs, y) for metric in self.metrics]
+        predictions = self.loss.prediction(outputs)
+        statistics = [metric.statistics(predictions, y) for metric in self.metrics]
         return torch.cat([losses.double()[:, None], *statistics], 1).sum(0)
 
     def values(self, means: Tensor) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -54,13 +55,13 @@ class Layout:
         parts = [tensors[s.name] for s in self.slots]
         return torch.cat([part.flatten(1) if part.ndim > 1 else part[:, None] for part in parts], dim=1)
 
+    def named(self, names: Collection[str]) -> Tensor:
+        """(params,) of 1 where the parameter is one of these, else 0."""
+        return torch.cat([torch.full((s.stop - s.start,), float(s.name in names)) for s in self.slots])
+
     def mask(self, *kinds: Kind) -> Tensor:
         """(params,) of 1 where the parameter is of one of the kinds, else 0."""
-        mask = torch.zeros(self.params)
-        for s in self.slots:
-            if s.kind in kinds:
-                mask[s.start : s.stop] = 1
-        return mask
+        return self.named({s.name for s in self.slots if s.kind in kinds})
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:

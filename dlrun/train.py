@@ -63,11 +63,11 @@ class State:
     """What changes while a stack trains, beside its theta and buffers."""
 
     def __init__(self, stack: Stack) -> None:
-        stack.rule.bind([view[0] for view in stack.layout.views(stack.theta).values()])
+        stack.rule.bind(stack.layout, stack.theta)
         self.step = 0
         self.memory = stack.rule.init(stack.theta)
         self.schedule = stack.schedule.init(stack.runs)
-        self.regularizers = [regularizer.init(stack.runs) for regularizer in stack.regularizers]
+        self.regularizers = [regularizer.init(stack.theta) for regularizer in stack.regularizers]
         self.best = Snapshot(stack)
         self.last = Snapshot(stack)
         self.status = ["running"] * stack.runs
@@ -137,23 +137,33 @@ def fit(stack: Stack, observer: Observer) -> Outcome:
 
 def gradient(stack: Stack, state: State, batch: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
     """Each row's gradient (runs, params), then its loss (runs,), gradient norm before clipping (runs,) and sums."""
-    hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=True))}
+    hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=False))}
     point = call(stack.rule.point, stack.theta, state.memory, rows=hyper)
     loss, g, averages, *sums = stack.gradient(point, batch)
     for name, average in averages.items():
         stack.buffers[name].copy_(average)
     for regularizer, mask, rows in zip(stack.regularizers, stack.masks, stack.penalties, strict=True):
         g = call(regularizer.penalize, g, point, mask, rows=rows)
+    if stack.phases:
+        g = g * moving[-1]
     norm = torch.linalg.vector_norm(g, dim=1)
-    return stack.clip(g, norm), loss, norm, *sums
+    g = stack.clip(g, norm)
+    for regularizer, memory, rows in zip(stack.regularizers, state.regularizers, stack.penalties, strict=True):
+        g = call(regularizer.perturb, g, memory, rows=rows)
+    if stack.phases:  # noise, too, is for the parameters that train
+        g = g * moving[-1]
+    return g, loss, norm, *sums
 
 
 def update(stack: Stack, state: State, g: Tensor, *moving: Tensor) -> None:
     """Change theta and the optimizer's memory in place."""
-    hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=True))}
+    hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=False))}
     for regularizer, mask, rows in zip(stack.regularizers, stack.masks, stack.penalties, strict=True):
-        call(regularizer.decay, stack.theta, mask, hyper["lr"], rows=rows)
+        trained = mask * moving[-1] if stack.phases else mask
+        call(regularizer.decay, stack.theta, trained, hyper["lr"], rows=rows)
     call(stack.rule.update, stack.theta, g, state.memory, rows=hyper)
+    for regularizer, rows in zip(stack.regularizers, stack.penalties, strict=True):
+        call(regularizer.project, stack.theta, stack.layout, rows=rows)
 
 
 def prepare(
@@ -177,7 +187,8 @@ def prepare(
         update(stack, state, g, *moving)
         return tuple(outputs)
 
-    changed = [stack.theta, *stack.buffers.values(), *state.memory.values()]
+    memories = [state.memory, *state.regularizers]
+    changed = [stack.theta, *stack.buffers.values(), *(tensor for memory in memories for tensor in memory.values())]
     saved = [tensor.clone() for tensor in changed]
     with torch.random.fork_rng(devices=[stack.theta.device] if stack.theta.is_cuda else []):
         recording = Recording(first_part, [batch, *moving])

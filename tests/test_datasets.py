@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import inspect
 import io
 import os
 import re
-import struct
 import subprocess
 import sys
 import tarfile
@@ -25,10 +23,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from omegaconf import OmegaConf
 
-from dlrun.datasets import bundled, california, download, idx, synthetic
+from dlrun.datasets import bundled, california, synthetic
 from dlrun.datasets.data import Samples
-from dlrun.datasets.prepare import prepare
-from dlrun.datasets.split import split
+from dlrun.datasets.prepare import prepare, replace_labels
+from dlrun.datasets.scale import CHUNK
+from dlrun.datasets.split import split, subset
 from dlrun.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +48,7 @@ def table(inputs: np.ndarray, targets: np.ndarray | None = None, task: str = "re
 # Bundled tables
 
 
-@pytest.mark.parametrize("name", ["digits", "iris", "breast_cancer", "diabetes"])
+@pytest.mark.parametrize("name", ["digits", "iris", "wine", "breast_cancer", "diabetes"])
 def test_bundled_tables_are_scikit_learns(name):
     import sklearn.datasets
 
@@ -57,6 +56,7 @@ def test_bundled_tables_are_scikit_learns(name):
     samples = getattr(bundled, name)()
     assert np.array_equal(samples.inputs.reshape(bunch.data.shape), bunch.data)
     assert np.array_equal(samples.targets, bunch.target) and samples.targets.dtype == bunch.target.dtype
+    assert samples.task == {"breast_cancer": "binary", "diabetes": "regression"}.get(name, "multiclass")
     assert samples.class_names == [str(n) for n in getattr(bunch, "target_names", [])]
     if samples.inputs.ndim == 2:
         assert samples.feature_names == [str(n) for n in bunch.feature_names]
@@ -66,8 +66,9 @@ def test_bundled_tables_are_scikit_learns(name):
 
 def test_sources_import_nothing_heavy():
     code = (
-        "import sys; from dlrun.datasets import bundled, california, download, idx, prepare, synthetic, table;"
-        "bundled.iris(); print([m for m in ('sklearn', 'pandas', 'pooch', 'requests', 'rich') if m in sys.modules])"
+        "import sys; from dlrun.datasets import bundled, california, cifar, download, idx, image_folder, prepare, "
+        "sequences, synthetic, table, toys; bundled.iris(); heavy = 'sklearn pandas pooch requests rich PIL'.split();"
+        "print([m for m in heavy if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
@@ -122,137 +123,6 @@ def test_california_damaged_cache_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
     with pytest.raises(ConfigError, match=r"cal_housing_py3\.pkz cannot be read"):
         california.california_housing()
-
-
-# IDX files and MNIST
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
-
-
-def write_mnist(folder: Path, seed: int = 0, ending: str = "") -> np.ndarray:
-    """Five training and three test images; returns all eight."""
-    rng = np.random.default_rng(seed)
-    folder.mkdir(parents=True)
-    images = rng.integers(0, 256, (8, 28, 28))
-    for part, rows in (("train", images[:5]), ("t10k", images[5:])):
-        for kind, array in (("images-idx3", rows), ("labels-idx1", np.arange(len(rows)))):
-            content = idx_bytes(array)
-            (folder / f"{part}-{kind}-ubyte{ending}").write_bytes(gzip.compress(content) if ending else content)
-    return images
-
-
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_idx_is_read_plain_and_gzipped(tmp_path, pack):
-    array = np.arange(24).reshape(2, 3, 4)
-    (tmp_path / "x").write_bytes(pack(idx_bytes(array)))
-    assert np.array_equal(idx.read_idx(tmp_path / "x", 3), array)
-
-
-GOOD = idx_bytes(np.arange(6).reshape(2, 3))
-MALFORMED = {
-    "no IDX file": [b"", b"\0", b"\0\0\x08", b"PNG" + GOOD[3:]],
-    r"type 0x0D; unsigned bytes \(0x08\)": [GOOD[:2] + b"\x0d" + GOOD[3:]],
-    "holds 3 dimensions; 2 are wanted": [GOOD[:3] + b"\3" + GOOD[4:]],
-    r"bytes; its dimensions \[2, 3\] make 18": [GOOD[:-1], GOOD + b"\0"],
-    "bytes; its dimensions": [GOOD[:4], GOOD[:9], GOOD[:4] + b"\xff" * 8 + GOOD[12:]],
-    "holds no values": [idx_bytes(np.zeros((0, 3)))],
-    "cannot be read": [gzip.compress(GOOD)[:-9], gzip.compress(GOOD)[:12] + b"\xff" + gzip.compress(GOOD)[13:]],
-}
-
-
-@pytest.mark.parametrize(("message", "content"), [(m, c) for m, contents in MALFORMED.items() for c in contents])
-def test_malformed_idx_says_what_is_wrong(tmp_path, message, content):
-    file = tmp_path / "labels"
-    file.write_bytes(content)
-    with pytest.raises(ConfigError, match=f"{re.escape(str(file))}.*{message}"):
-        idx.read_idx(file, 2)
-
-
-@given(st.data())
-@settings(max_examples=200, deadline=None)
-def test_any_bytes_are_an_array_or_a_config_error(tmp_path_factory, data):
-    valid = data.draw(st.sampled_from([GOOD, gzip.compress(GOOD, mtime=0)]))
-    content = bytearray(data.draw(st.one_of(st.just(valid), st.binary(max_size=40))))
-    for _ in range(data.draw(st.integers(0, 3))):
-        if content:
-            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    file = tmp_path_factory.getbasetemp() / "fuzz.idx"
-    file.write_bytes(bytes(content[: data.draw(st.integers(0, 40))]))
-    try:
-        assert idx.read_idx(file, 2).ndim == 2
-    except ConfigError as error:
-        assert str(file) in str(error)
-
-
-@pytest.mark.parametrize("layout", ["mnist", "MNIST/raw"])
-@pytest.mark.parametrize("ending", ["", ".gz"])
-def test_mnist_is_found_where_it_lies(monkeypatch, tmp_path, layout, ending):
-    named, here, platform = (tmp_path / name for name in ("named", "here", "platform"))
-    monkeypatch.setenv("DLRUN_DATA", str(named))
-    monkeypatch.setattr(download, "_platform_folder", lambda: platform)
-    here.mkdir()
-    monkeypatch.chdir(here)
-    # Each place found beats the ones written before it.
-    for seed, folder in enumerate((platform, here / "data", named)):
-        images = write_mnist(folder / layout, seed, ending)
-        samples = idx.mnist()
-        assert samples.inputs.dtype == np.uint8 and np.array_equal(samples.inputs[:, 0], images)
-    assert np.array_equal(samples.targets, [0, 1, 2, 3, 4, 0, 1, 2]) and list(samples.parts["test"]) == [5, 6, 7]
-    images = write_mnist(tmp_path / "mine", 9, ending)
-    assert np.array_equal(idx.mnist(str(tmp_path / "mine")).inputs[:, 0], images)
-
-
-def test_mnist_path_without_its_files_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=f"neither train-images-idx3-ubyte nor .*gz is in {tmp_path}"):
-        idx.mnist(str(tmp_path))
-
-
-def test_mnist_downloads_what_is_missing_to_the_cache(monkeypatch, tmp_path):
-    write_mnist(tmp_path / "origin", ending=".gz")
-    asked = {}
-
-    def fetch(name, urls, sha256, folder):
-        asked[name] = urls, sha256, folder
-        return tmp_path / "origin" / name
-
-    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(download, "_platform_folder", lambda: tmp_path / "platform")
-    monkeypatch.setattr(idx, "fetch", fetch)
-    idx.mnist()
-    assert asked == {
-        f"{name}.gz": ([f"{url}{name}.gz" for url in idx.MIRRORS], sha256, tmp_path / "cache" / "mnist")
-        for name, sha256 in idx.SHA256.items()
-    }
-
-
-@pytest.mark.parametrize(
-    ("name", "array", "message"),
-    [
-        ("train-images-idx3-ubyte", np.zeros((5, 28, 27)), "images of 28 x 27"),
-        ("train-images-idx3-ubyte", np.zeros((4, 28, 28)), "4 images, but .*train-labels.* holds 5 labels"),
-        ("t10k-labels-idx1-ubyte", np.array([0, 1, 10]), "t10k-labels.* the label 10"),
-    ],
-)
-def test_files_that_are_not_mnist_are_refused(tmp_path, name, array, message):
-    write_mnist(tmp_path / "mine")
-    (tmp_path / "mine" / name).write_bytes(idx_bytes(array))
-    with pytest.raises(ConfigError, match=message):
-        idx.mnist(str(tmp_path / "mine"))
-
-
-def test_real_mnist_has_the_published_counts_and_mean():
-    samples = idx.mnist(str(need("mnist")))
-    assert samples.inputs.shape == (70000, 1, 28, 28) and len(samples.parts["test"]) == 10000
-    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert list(np.bincount(samples.targets[:60000])) == counts
-    dataset = prepare(samples, **OPTIONS | {"scale": "minmax", "val_fraction": 0.1})
-    assert dataset.sizes == {"train": 54000, "val": 6000, "test": 10000}
-    train = dataset.inputs[:60000]
-    assert train.mean() == pytest.approx(0.1307, abs=1e-4) and train.std() == pytest.approx(0.3081, abs=1e-4)
-    assert torch.equal(dataset.part("test")[1], torch.from_numpy(samples.targets[60000:]))
 
 
 # Formulas
@@ -463,6 +333,60 @@ def test_images_are_never_copied_as_float64():
     assert peak < 20000 * 28 * 28 * 4
 
 
+# Whitening
+
+
+def test_zca_is_the_inverse_root_of_the_covariance():
+    from scipy.linalg import fractional_matrix_power
+
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(3000, 4)) @ rng.normal(size=(4, 4)) + [0, 5, -3, 100]  # more rows than are read at a time
+    train = split(table(inputs), {"test": 0.2, "val": 0.1}, 0)["train"]
+    assert len(train) > CHUNK
+    root = fractional_matrix_power(np.cov(inputs[train].T), -0.5)
+    dataset = prepare(table(inputs), **OPTIONS | {"scale": "zca", "val_fraction": 0.1}, dtype=torch.float64)
+    parts = split(table(inputs), {"test": 0.2, "val": 0.1}, 0)
+    for name, rows in parts.items():
+        expected = (inputs[rows] - inputs[train].mean(0)) @ root
+        np.testing.assert_allclose(dataset.part(name)[0], expected, atol=1e-5)
+    x = dataset.part("train")[0].numpy()
+    np.testing.assert_allclose(x.T @ x / (len(x) - 1), np.eye(4), atol=1e-5)
+
+
+def test_zca_flattens_images_and_drops_what_does_not_vary():
+    digits = bundled.digits()
+    for size in (1000, 40):  # pixels that are always 0; fewer images than pixels
+        dataset = prepare(digits, **OPTIONS | {"scale": "zca", "train_size": size}, dtype=torch.float64)
+        assert dataset.inputs.shape == (size + 718, 1, 8, 8)
+        x = dataset.part("train")[0].flatten(1).numpy()
+        eigenvalues = np.linalg.eigvalsh(np.cov(x.T))
+        rank = np.linalg.matrix_rank(np.cov(x.T))
+        assert 30 < rank < 64 and np.abs(eigenvalues[-rank:] - 1).max() < 0.01
+        assert np.abs(eigenvalues[:-rank]).max() < 1e-9
+        val = dataset.part("val")[0].flatten(1).numpy()
+        assert np.linalg.matrix_rank(np.vstack([x, val]), tol=1e-6) == rank  # val is no larger than what train spans
+
+
+def test_zca_refuses_what_would_not_fit():
+    with pytest.raises(ConfigError, match=r"scale=zca: 4800 features need matrices of 4800 x 4800 .* 0\.6 GB"):
+        prepare(table(np.zeros((9, 3, 40, 40), np.uint8)), **OPTIONS | {"scale": "zca"})
+    with pytest.raises(ConfigError, match="too large to be squared"), np.errstate(all="ignore"):
+        prepare(table(np.tile([-1e200, 1e200], 10)[:, None]), **OPTIONS | {"scale": "zca"})
+
+
+def test_sequences_are_scaled_by_feature_over_all_steps():
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(50, 7, 2)) * [1, 10] + [0, 5]
+    rows = split(table(inputs), {"test": 0.2, "val": 0.2}, 0)["train"]
+    for scale in ("minmax", "symmetric", "standard"):
+        steps = inputs[rows].reshape(-1, 2)
+        x = prepare(table(inputs), **OPTIONS | {"scale": scale}, dtype=torch.float64).part("train")[0]
+        np.testing.assert_allclose(x.reshape(-1, 2), by_hand(scale, steps, steps), atol=1e-12)
+    inputs[0, 3, 1] = 1e300
+    with pytest.raises(ConfigError, match=r"too large for torch\.float32: marker;"):
+        prepare(table(inputs, feature_names=["value", "marker"]), **OPTIONS)
+
+
 # Targets
 
 
@@ -491,6 +415,130 @@ def test_scaled_targets_are_standard_in_the_training_part():
     np.testing.assert_allclose(dataset.part("train")[1][:, 0], (y - y.mean()) / y.std(), atol=1e-6)
     with pytest.raises(ConfigError, match=r"scale_target=true: .* not multiclass"):
         prepare(bundled.iris(), **OPTIONS | {"scale_target": True})
+
+
+# Label noise
+
+
+def test_label_noise_replaces_exactly_that_share_of_the_training_labels_by_other_classes():
+    truth = np.repeat(np.arange(5), 2000)
+    samples = table(np.arange(10000.0)[:, None], truth, "multiclass")
+    dataset = prepare(samples, **OPTIONS | {"label_noise": 0.15})
+    clean = prepare(samples, **OPTIONS)
+    assert torch.equal(dataset.inputs, clean.inputs)
+    for part, wrong in (("train", 900), ("val", 0), ("test", 0)):
+        assert int((dataset.part(part)[1] != clean.part(part)[1]).sum()) == wrong
+    # from any class to any other, each as likely
+    before, after = clean.part("train")[1].numpy(), dataset.part("train")[1].numpy()
+    moved = np.bincount(((after - before) % 5)[after != before], minlength=5)[1:]
+    assert moved.sum() == 900 and np.abs(moved - 225).max() < 4 * np.sqrt(225)
+    everything = prepare(samples, **OPTIONS | {"label_noise": 1.0}).part("train")[1]
+    assert not (everything == clean.part("train")[1]).any()
+
+
+def test_label_noise_grows_with_its_fraction_and_depends_on_the_split_seed():
+    clean = prepare(bundled.digits(), **OPTIONS).part("train")[1]
+    less, more = (prepare(bundled.digits(), **OPTIONS | {"label_noise": p}).part("train")[1] for p in (0.1, 0.3))
+    assert torch.equal(more[less != clean], less[less != clean])
+    again = prepare(bundled.digits(), **OPTIONS | {"label_noise": 0.1}).part("train")[1]
+    assert torch.equal(again, less)
+    labels = np.zeros(1000, np.int64)
+    assert not np.array_equal(replace_labels(labels, 2, 0.5, 0), replace_labels(labels, 2, 0.5, 1))
+    assert not labels.any()
+
+
+def test_label_noise_on_shared_rows_leaves_val_and_test_clean():
+    dataset = prepare(synthetic.xor(), **OPTIONS | {"label_noise": 0.5})
+    assert int((dataset.part("train")[1] != torch.tensor([0.0, 1, 1, 0])).sum()) == 2
+    assert dataset.part("val")[1].tolist() == dataset.part("test")[1].tolist() == [0, 1, 1, 0]
+    with pytest.raises(ConfigError, match=r"label_noise=0\.1: .* not a regression's"):
+        prepare(bundled.diabetes(), **OPTIONS | {"label_noise": 0.1})
+
+
+# Training subsets and folds
+
+
+@given(
+    counts=st.lists(st.integers(1, 30), min_size=1, max_size=5),
+    sizes=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    seed=st.integers(0, 1000),
+)
+@settings(deadline=None)
+def test_a_larger_subset_contains_the_smaller_one(counts, sizes, seed):
+    classes = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    samples = table(np.zeros((len(classes), 1)), classes, "multiclass")
+    rows = np.arange(len(classes))
+    small, large = sorted(min(size, len(rows)) for size in sizes)
+    few, many = subset(samples, rows, small, seed), subset(samples, rows, large, seed)
+    assert len(set(few)) == small and len(set(many)) == large and set(few) <= set(many) <= set(rows)
+    for c, count in enumerate(counts):
+        assert abs(np.sum(classes[few] == c) - count * small / len(classes)) <= 1 + len(counts) / 2
+
+
+def test_train_size_is_a_number_or_a_fraction_of_the_training_part_alone():
+    whole = prepare(bundled.iris(), **OPTIONS)
+    for size, kept in ((30, 30), (0.5, 45), (1, 1), (90, 90)):
+        dataset = prepare(bundled.iris(), **OPTIONS | {"train_size": size})
+        assert dataset.sizes == {"train": kept, "val": 30, "test": 30}
+        for part in ("val", "test"):
+            assert torch.equal(dataset.part(part)[0], whole.part(part)[0])
+    balanced = prepare(bundled.iris(), **OPTIONS | {"train_size": 30}).part("train")[1]
+    assert torch.bincount(balanced).tolist() == [10, 10, 10]
+    scaled = prepare(bundled.iris(), **OPTIONS | {"train_size": 30, "scale": "standard"}).part("train")[0]
+    assert scaled.mean(0).abs().max() < 1e-5  # by the statistics of what is kept
+    for size in (91, 0.001):
+        with pytest.raises(ConfigError, match=f"train_size={size}: there are 90 training rows"):
+            prepare(bundled.iris(), **OPTIONS | {"train_size": size})
+
+
+@given(counts=st.lists(st.integers(1, 30), min_size=1, max_size=5), folds=st.integers(2, 6), seed=st.integers(0, 1000))
+@settings(deadline=None)
+def test_folds_cover_every_row_that_is_not_for_testing_once(counts, folds, seed):
+    classes = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    samples = table(np.zeros((len(classes), 1)), classes, "multiclass")
+    test = round(0.3 * len(classes))
+    if test == 0 or len(classes) - test < folds:
+        with pytest.raises(ConfigError, match=f"folds={folds}"):
+            split(samples, {"test": 0.3, "val": 0.2}, seed, folds, 0)
+        return
+    parts = [split(samples, {"test": 0.3, "val": 0.2}, seed, folds, fold) for fold in range(folds)]
+    pool = np.setdiff1d(np.arange(len(classes)), parts[0]["test"])
+    assert sorted(np.concatenate([part["val"] for part in parts])) == list(pool)
+    for part in parts:
+        assert np.array_equal(part["test"], parts[0]["test"])
+        assert sorted([*part["train"], *part["val"]]) == list(pool)
+        assert abs(len(part["val"]) - len(pool) / folds) < 1
+        for c in range(len(counts)):
+            assert abs(np.sum(classes[part["val"]] == c) - np.sum(classes[pool] == c) / folds) < 1
+
+
+def test_folds_keep_the_test_part_and_take_in_a_fixed_val_part():
+    fractions = {"test": 0.2, "val": 0.2}
+    folded = split(bundled.iris(), fractions, 3, 5, 1)
+    assert np.array_equal(folded["test"], split(bundled.iris(), fractions, 3)["test"])
+    assert not np.array_equal(folded["val"], split(bundled.iris(), fractions, 4, 5, 1)["val"])
+    made = synthetic.linear(samples=10)
+    val = [split(made, fractions, 0, 4, fold)["val"] for fold in range(4)]
+    assert sorted(np.concatenate(val)) == list(range(20))
+    assert np.array_equal(split(made, fractions, 0, 4, 0)["test"], made.parts["test"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fold": 1}, "fold=1 needs dataset.folds"),
+        ({"folds": 3, "fold": 3}, "fold=3: the 3 folds are numbered from 0 to 2"),
+        ({"folds": 40}, "folds=40: 4 rows are for testing and 16 are left"),
+    ],
+)
+def test_folds_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        prepare(table(np.zeros((20, 1))), **OPTIONS | options)
+
+
+def test_folds_of_shared_rows_are_refused():
+    with pytest.raises(ConfigError, match="folds=2: this dataset's parts share rows"):
+        prepare(synthetic.xor(), **OPTIONS | {"folds": 2})
 
 
 # The registry

@@ -11,12 +11,23 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
+from scipy.stats import norm
 from sklearn import metrics as sklearn_metrics
 
-from dlrun.datasets.data import Task
+from dlrun.datasets.data import Dataset, Task
 from dlrun.errors import ConfigError
-from dlrun.losses import MSE, BinaryCrossEntropy, ByTask, CrossEntropy, Hinge
-from dlrun.metrics import BY_TASK
+from dlrun.losses import (
+    MSE,
+    BinaryCrossEntropy,
+    ByTask,
+    CrossEntropy,
+    GaussianNLL,
+    Hinge,
+    Huber,
+    Square,
+    SquaredHinge,
+)
+from dlrun.metrics import metrics_for
 
 _random = torch.Generator().manual_seed(0)
 LOGITS = 4 * torch.randn(57, 5, generator=_random)
@@ -26,6 +37,10 @@ SCORES = 4 * torch.randn(57, 1, generator=_random)
 LABELS = torch.randint(2, (57,), generator=_random).float()
 TARGETS = torch.randn(57, 3, generator=_random) * torch.tensor([1.0, 5.0, 0.2]) + 2
 NUMBERS = TARGETS + torch.randn(57, 3, generator=_random)
+LOG_VARIANCES = torch.randn(57, 3, generator=_random)
+MANY = 4 * torch.randn(57, 12, generator=_random)
+SIGNS, PROBABILITIES = (2 * LABELS - 1).numpy(), SCORES[:, 0].sigmoid()
+ONE_HOT = F.one_hot(CLASSES, 5).float()
 
 
 @pytest.mark.parametrize(
@@ -38,19 +53,77 @@ NUMBERS = TARGETS + torch.randn(57, 3, generator=_random)
         (BinaryCrossEntropy(), SCORES, LABELS, sklearn_metrics.log_loss(LABELS, expit(SCORES[:, 0].double().numpy()))),
         (MSE(), NUMBERS, TARGETS, F.mse_loss(NUMBERS, TARGETS)),
         (MSE(), NUMBERS, TARGETS, sklearn_metrics.mean_squared_error(TARGETS, NUMBERS)),
+        (MSE().for_task("binary"), SCORES, LABELS, sklearn_metrics.brier_score_loss(LABELS, PROBABILITIES)),
+        (MSE().for_task("multiclass"), LOGITS, CLASSES, F.mse_loss(LOGITS.softmax(1), ONE_HOT)),
+        (MSE().for_task("multiclass"), LOGITS, SOFT, F.mse_loss(LOGITS.softmax(1), SOFT)),
+        (Huber(1), NUMBERS, TARGETS, F.huber_loss(NUMBERS, TARGETS)),
+        (Huber(0.3), NUMBERS, TARGETS, F.huber_loss(NUMBERS, TARGETS, delta=0.3)),
+        (
+            GaussianNLL(),
+            torch.cat([NUMBERS, LOG_VARIANCES], 1),
+            TARGETS,
+            -norm.logpdf(TARGETS.numpy(), NUMBERS.numpy(), np.exp(LOG_VARIANCES.numpy() / 2)).mean(),
+        ),
+        (
+            GaussianNLL(),
+            torch.cat([NUMBERS, LOG_VARIANCES], 1),
+            TARGETS,
+            F.gaussian_nll_loss(NUMBERS, TARGETS, LOG_VARIANCES.exp(), full=True),
+        ),
         (Hinge(), SCORES, LABELS, sklearn_metrics.hinge_loss(LABELS, SCORES[:, 0])),
+        (SquaredHinge(), SCORES, LABELS, np.maximum(0, 1 - SIGNS * SCORES[:, 0].numpy()) ** 2),
+        (Square(), SCORES, LABELS, F.mse_loss(SCORES[:, 0], torch.tensor(SIGNS))),  # t^2 = 1
     ],
 )
 def test_loss(loss, outputs, targets, expected):
     losses = loss(outputs, targets)
     assert losses.shape == (57,)  # one per sample
-    assert losses.mean().item() == pytest.approx(float(expected), rel=1e-5)
+    assert losses.mean().item() == pytest.approx(float(np.mean(np.asarray(expected))), rel=1e-5)
     assert loss(outputs[3:4], targets[3:4]).item() == pytest.approx(losses[3].item(), rel=1e-6)
 
 
-def test_hinge_by_hand():
+def test_surrogates_by_hand():
     scores, labels = torch.tensor([[2.0], [0.5], [-0.5], [-2.0], [0.5]]), torch.tensor([1.0, 1, 1, 0, 0])
     assert Hinge()(scores, labels).tolist() == [0, 0.5, 1.5, 0, 1.5]
+    assert SquaredHinge()(scores, labels).tolist() == [0, 0.25, 2.25, 0, 2.25]
+    assert Square()(scores, labels).tolist() == [1, 0.25, 2.25, 1, 2.25]
+
+
+def test_a_saturated_sigmoid_with_squared_error_sits_on_a_plateau():
+    """Wrong by far, cross-entropy pulls with slope 1 and squared error with 2 p^2 (1 - p) (lecture 004)."""
+    for loss, slope in [(MSE().for_task("binary"), 2 * expit(20) ** 2 * expit(-20)), (BinaryCrossEntropy(), 1.0)]:
+        f = torch.tensor([[20.0]], dtype=torch.float64, requires_grad=True)
+        loss(f, torch.zeros(1, dtype=torch.float64)).sum().backward()
+        assert f.grad.item() == pytest.approx(slope, rel=1e-6)
+
+
+def test_gaussian_nll_is_least_at_the_truth():
+    """Mean and variance of the targets are where the likelihood has its maximum."""
+    y = TARGETS[:, :1].double()
+    f = torch.stack([y.mean(), y.var(correction=0).log()]).requires_grad_()
+    GaussianNLL()(f.expand(57, 2), y).mean().backward()
+    assert f.grad.abs().max() < 1e-12
+    assert GaussianNLL().outputs(3) == 6 and MSE().outputs(3) == 3
+    assert GaussianNLL().prediction(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).tolist() == [[1, 2]]
+    assert MSE().prediction(NUMBERS) is NUMBERS
+
+
+@pytest.mark.parametrize("running", ["measured", "running"])
+def test_gaussian_nll_in_a_run(stack_of, train, running):
+    """The network puts out twice the targets' numbers; r2 and the others are of the means."""
+    stack = stack_of(
+        "dataset=linear", "architecture=linear", "loss=gaussian_nll", "batch_size=full", "steps=1", "lr=1e-9",
+        f"train_metrics={running}", "precision=float64", rows=[["seed=0"], ["seed=1"]],
+    )  # fmt: skip
+    x, y = stack.dataset.part("train")
+    _, rows = train(stack)
+    for run, row in enumerate(rows):
+        views = {name.rsplit(".")[-1]: view[run] for name, view in stack.layout.views(stack.theta).items()}
+        assert views["weight"].shape == (2, 1)
+        mean, log_variance = (x @ views["weight"].T + views["bias"]).split(1, 1)
+        expected = F.gaussian_nll_loss(mean, y, log_variance.exp(), full=True)
+        assert row[-1]["train_loss"] == pytest.approx(expected.item(), rel=1e-6)
+        assert row[-1]["train_r2"] == pytest.approx(sklearn_metrics.r2_score(y, mean), rel=1e-6)
 
 
 def test_losses_of_logits_that_overflow_a_softmax():
@@ -60,37 +133,82 @@ def test_losses_of_logits_that_overflow_a_softmax():
 
 
 FITTING = {
-    "multiclass": [CrossEntropy],
-    "binary": [BinaryCrossEntropy, Hinge],
-    "regression": [MSE],
+    "multiclass": [CrossEntropy, MSE],
+    "binary": [BinaryCrossEntropy, Hinge, SquaredHinge, Square, MSE],
+    "regression": [MSE, Huber, GaussianNLL],
 }
+MADE = {Huber: lambda: Huber(1.0)}
 
 
 @pytest.mark.parametrize("task", get_args(Task))
 def test_losses_of_a_task(task):
     first, *others = FITTING[task]
     assert type(ByTask().for_task(task)) is first
-    for cls in {CrossEntropy, BinaryCrossEntropy, Hinge, MSE}:
+    for cls in {cls for fitting in FITTING.values() for cls in fitting}:
+        loss = MADE.get(cls, cls)()
         if cls in (first, *others):
-            assert type(cls().for_task(task)) is cls
+            assert type(loss.for_task(task)) is cls
         else:
             fitting = ", ".join(fit.name for fit in FITTING[task])
             message = f"loss={cls.name} is for .*, and this dataset's are {task}: choose one of {fitting}.* loss=auto"
             with pytest.raises(ConfigError, match=message):
-                cls().for_task(task)
+                loss.for_task(task)
 
 
+def calibration_error(p, y):
+    """Guo et al. 2017, section 3, bin by bin; p (samples, classes) are probabilities."""
+    confidence, predicted = p.max(1), p.argmax(1)
+    total = 0.0
+    for b in range(1, 16):
+        rows = [i for i in range(len(p)) if (b - 1) / 15 < confidence[i] <= b / 15]
+        if rows:
+            accuracy = np.mean([predicted[i] == y[i] for i in rows])
+            total += len(rows) / len(p) * abs(accuracy - np.mean([confidence[i] for i in rows]))
+    return total
+
+
+def two_classes(f):
+    return np.hstack([expit(-f), expit(f)])
+
+
+TOP5 = {"labels": range(12), "k": 5}
 REFERENCES = {
-    "multiclass": {"accuracy": lambda f, y: sklearn_metrics.accuracy_score(y, f.argmax(1))},
-    "binary": {"accuracy": lambda f, y: sklearn_metrics.accuracy_score(y, f[:, 0] > 0)},
+    "multiclass": {
+        "accuracy": lambda f, y: sklearn_metrics.accuracy_score(y, f.argmax(1)),
+        "zero_one": lambda f, y: sklearn_metrics.zero_one_loss(y, f.argmax(1)),
+        "top5": lambda f, y: sklearn_metrics.top_k_accuracy_score(y, f, **TOP5),
+        "ece": lambda f, y: calibration_error(softmax(f, 1), y),
+    },
+    "binary": {
+        "accuracy": lambda f, y: sklearn_metrics.accuracy_score(y, f[:, 0] > 0),
+        "zero_one": lambda f, y: sklearn_metrics.zero_one_loss(y, f[:, 0] > 0),
+        "ece": lambda f, y: calibration_error(two_classes(f), y),
+    },
     "regression": {
         "r2": lambda f, y: sklearn_metrics.r2_score(y, f),
         "rmse": lambda f, y: np.sqrt(sklearn_metrics.mean_squared_error(y, f)),
         "mae": lambda f, y: sklearn_metrics.mean_absolute_error(y, f),
     },
 }
-EXAMPLES = {"multiclass": (LOGITS, CLASSES), "binary": (SCORES, LABELS), "regression": (NUMBERS, TARGETS)}
-METRICS = [pytest.param(task, metric, id=f"{task} {metric.name}") for task in BY_TASK for metric in BY_TASK[task]]
+EXAMPLES = {"multiclass": (MANY, 2 * CLASSES), "binary": (SCORES, LABELS), "regression": (NUMBERS, TARGETS)}
+
+
+def metrics_of(task, targets, outputs, **options):
+    """By name, for a dataset that holds these targets."""
+    sizes = {"train": len(targets), "val": 0, "test": 0}
+    return {m.name: m for m in metrics_for(Dataset(targets, targets, task, sizes, outputs, [], []), **options)}
+
+
+METRICS = [(task, name) for task, references in REFERENCES.items() for name in references]
+
+
+def test_which_metrics():
+    assert list(metrics_of("multiclass", CLASSES, 11)) == ["accuracy", "zero_one", "top5", "ece"]
+    assert list(metrics_of("multiclass", CLASSES, 10)) == ["accuracy", "zero_one", "ece"]
+    assert list(metrics_of("binary", LABELS, 1)) == ["accuracy", "zero_one", "ece"]
+    assert list(metrics_of("regression", TARGETS, 3)) == ["r2", "rmse", "mae"]
+    for loss in (Hinge(), SquaredHinge(), Square()):  # their outputs are no log odds
+        assert list(metrics_of("binary", LABELS, 1, probabilistic=loss.probabilistic)) == ["accuracy", "zero_one"]
 
 
 def by_chunks(metric, outputs, targets, size):
@@ -101,47 +219,80 @@ def by_chunks(metric, outputs, targets, size):
     return metric.value(sums / len(outputs))
 
 
-@pytest.mark.parametrize(("task", "metric"), METRICS)
+@pytest.mark.parametrize(("task", "name"), METRICS)
 @settings(max_examples=20, deadline=None)
 @given(n=st.integers(2, 57), outputs=st.integers(1, 3), size=st.integers(1, 60))
-def test_metric(task, metric, n, outputs, size):
+def test_metric(task, name, n, outputs, size):
     f, y = EXAMPLES[task]
     f, y = f[:n], y[:n]
     if task == "regression":
         f, y = f[:, :outputs], y[:, :outputs]
-    expected = float(REFERENCES[task][metric.name](f.double().numpy(), y.double().numpy()))
+    metric = metrics_of(task, y, f.shape[1])[name]
+    expected = float(REFERENCES[task][name](f.double().numpy(), y.double().numpy()))
     assert by_chunks(metric, f, y, size).item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize(("task", "metric"), METRICS)
-def test_metric_of_rows(task, metric):
-    """Means of several runs, (runs, statistics), give one value per run."""
+@pytest.mark.parametrize(("task", "name"), METRICS)
+def test_metric_of_rows(task, name):
+    """Several runs, side by side under vmap: means (runs, statistics) give one value per run, that of the run alone."""
     f, y = EXAMPLES[task]
-    rows = torch.stack([metric.statistics(f * factor, y).mean(0) for factor in (1.0, 0.5, -1.0)])
-    assert metric.value(rows).tolist() == [metric.value(row).item() for row in rows]
+    metric = metrics_of(task, y, f.shape[1])[name]
+    runs = torch.stack([f, f * 0.5, -f])
+    rows = torch.vmap(lambda outputs: metric.statistics(outputs, y).mean(0))(runs)
+    assert metric.value(rows).tolist() == pytest.approx([by_chunks(metric, run, y, 57).item() for run in runs])
 
 
 def test_rmse_of_one_output():
-    metric = next(m for m in BY_TASK["regression"] if m.name == "rmse")
+    metric = metrics_of("regression", TARGETS[:, :1], 1)["rmse"]
     expected = sklearn_metrics.root_mean_squared_error(TARGETS[:, :1].double(), NUMBERS[:, :1].double())
     assert by_chunks(metric, NUMBERS[:, :1], TARGETS[:, :1], 10).item() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("value", [3.0, 0.1, 1e5])
+@pytest.mark.parametrize("value", [3.0, 0.1, 1e5, 1e8])
 def test_r2_of_constant_targets(value):
     """As scikit-learn has it, whatever is left of the variance by rounding: 1 without error, else 0."""
-    r2 = BY_TASK["regression"][0]
     y = torch.full((100, 1), value)
     assert sklearn_metrics.r2_score(np.full(100, 3.0), np.full(100, 2.0)) == 0
-    assert by_chunks(r2, y, y, 7).item() == 1
-    assert by_chunks(r2, y + 0.5, y, 7).item() == 0
+    for known in (y, y + 0.1 * value):  # the training part's targets
+        r2 = metrics_of("regression", known, 1)["r2"]
+        assert by_chunks(r2, y, y, 7).item() == 1
+        assert by_chunks(r2, y + 0.1 * value, y, 7).item() == 0
     varied = torch.cat([TARGETS[:, :1], y[:57]], 1)
     expected = sklearn_metrics.r2_score(TARGETS[:, 0].double(), NUMBERS[:, 0].double()) / 2
-    assert by_chunks(r2, torch.cat([NUMBERS[:, :1], y[:57] + 1], 1), varied, 57).item() == pytest.approx(expected)
+    r2 = metrics_of("regression", varied, 2)["r2"]
+    f = torch.cat([NUMBERS[:, :1], y[:57] * 1.1], 1)
+    assert by_chunks(r2, f, varied, 57).item() == pytest.approx(expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(mean=st.floats(-1e8, 1e8), size=st.integers(1, 60))
+def test_r2_far_from_zero(mean, size):
+    y = TARGETS[:, :1].double() + mean
+    f = NUMBERS[:, :1].double() + mean
+    r2 = metrics_of("regression", y[:30], 1)["r2"]  # val and test have another mean than train
+    assert by_chunks(r2, f, y, size).item() == pytest.approx(sklearn_metrics.r2_score(y, f), abs=1e-6)
 
 
 def test_accuracy_at_a_tie():
     """The first class, as argmax and a probability of exactly one half have it."""
-    (multiclass,), (binary,) = BY_TASK["multiclass"], BY_TASK["binary"]
-    assert multiclass.statistics(torch.zeros(2, 3), torch.tensor([0, 1])).tolist() == [[1], [0]]
-    assert binary.statistics(torch.zeros(2, 1), torch.tensor([0.0, 1.0])).tolist() == [[1], [0]]
+    multiclass, binary = metrics_of("multiclass", CLASSES, 3), metrics_of("binary", LABELS, 1)
+    assert multiclass["accuracy"].statistics(torch.zeros(2, 3), torch.tensor([0, 1])).tolist() == [[1], [0]]
+    assert binary["accuracy"].statistics(torch.zeros(2, 1), torch.tensor([0.0, 1.0])).tolist() == [[1], [0]]
+    # an untrained network that answers nothing has no five favourites that hold every class
+    top5 = metrics_of("multiclass", CLASSES, 12)["top5"]
+    assert top5.statistics(torch.zeros(12, 12), torch.arange(12)).sum().item() == 5
+
+
+def test_calibration_by_hand():
+    """Sure and right costs nothing, sure and wrong 1; a bin's errors cancel, those of two bins do not."""
+    ece = metrics_of("binary", LABELS, 1)["ece"]
+    logit = lambda p: float(np.log(p / (1 - p)))  # noqa: E731
+    assert by_chunks(ece, torch.tensor([[99.0], [-99.0]]), torch.tensor([1.0, 0]), 1).item() == 0
+    assert by_chunks(ece, torch.tensor([[99.0], [-99.0]]), torch.tensor([0.0, 1]), 1).item() == 1
+    half = torch.full((4, 1), logit(0.75), dtype=torch.float64)
+    assert by_chunks(ece, half, torch.tensor([1.0, 1, 1, 0]), 3).item() == pytest.approx(0, abs=1e-15)
+    mixed = torch.tensor([[logit(0.75)], [logit(0.95)]], dtype=torch.float64)
+    assert by_chunks(ece, mixed, torch.tensor([1.0, 0]), 2).item() == pytest.approx((0.25 + 0.95) / 2)
+    top = torch.tensor([[99.0], [logit(0.95)]], dtype=torch.float64)  # 1 is the last bin's, with 0.95
+    assert by_chunks(ece, top, torch.tensor([0.0, 1]), 2).item() == pytest.approx((1 - 0.05) / 2)
+    assert by_chunks(ece, torch.tensor([[float("nan")], [1.0]]), torch.tensor([1.0, 0]), 2).isnan()

@@ -42,32 +42,35 @@ def example():
     section = (ROOT / "CONTRIBUTING.md").read_text().split("## Add an optimizer")[1]
     blocks = dict(re.findall(r"^`(\S+)`:\n```\w+\n(.*?)```", section, re.MULTILINE | re.DOTALL))
     namespace: dict[str, object] = {}
-    exec(compile(blocks["dlrun/optimizers/lion.py"], "lion.py", "exec"), namespace)
-    return namespace["Lion"], blocks["conf/optimizer/lion.yaml"]
+    exec(compile(blocks["dlrun/optimizers/adabelief.py"], "adabelief.py", "exec"), namespace)
+    return namespace["AdaBelief"], blocks["conf/optimizer/adabelief.yaml"]
 
 
 def test_the_example_in_contributing_is_the_papers_algorithm(example):
     rule_class, text = example
     values = yaml.safe_load(text)
-    assert values.pop("_target_") == "dlrun.optimizers.lion.Lion"
+    assert values.pop("_target_") == "dlrun.optimizers.adabelief.AdaBelief"
     rule: Rule = rule_class()
     gradients = torch.randn(30, 3, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     theta = torch.zeros(3, 7, dtype=torch.float64)
     state = rule.init(theta)
-    expected, m = np.zeros((3, 7)), np.zeros((3, 7))
-    for g in gradients:
+    lr, beta1, beta2, eps = (values[name] for name in ("lr", "beta1", "beta2", "eps"))
+    expected, m, s = np.zeros((3, 7)), np.zeros((3, 7)), np.zeros((3, 7))
+    for t, g in enumerate(gradients, start=1):
         rule.update(
             theta, g, state, **{name: torch.full((3, 1), value, dtype=torch.float64) for name, value in values.items()}
         )
-        expected -= values["lr"] * np.sign(values["beta1"] * m + (1 - values["beta1"]) * g.numpy())
-        m = values["beta2"] * m + (1 - values["beta2"]) * g.numpy()
+        m = beta1 * m + (1 - beta1) * g.numpy()
+        s = beta2 * s + (1 - beta2) * (g.numpy() - m) ** 2 + eps
+        expected -= lr * (m / (1 - beta1**t)) / (np.sqrt(s / (1 - beta2**t)) + eps)
     np.testing.assert_allclose(theta, expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose(state["m"], m, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(state["s"], s, rtol=0, atol=1e-12)
 
 
 def test_the_examples_yaml_declares_what_the_rule_takes(example, tmp_path):
     rule_class, text = example
-    file = tmp_path / "lion.yaml"
+    file = tmp_path / "adabelief.yaml"
     file.write_text(text)
     declared = constraints(file)
     assert all(declared.values())

@@ -17,6 +17,7 @@ from torch.optim import lr_scheduler
 
 from dlrun.errors import ConfigError
 from dlrun.schedules import Clock, momenta, rates, warmup_steps
+from dlrun.schedules.piecewise import Manual
 
 CONF = Path(__file__).parent.parent / "conf" / "schedule"
 CLOCK = Clock(total=60, per_epoch=6)
@@ -87,8 +88,133 @@ def test_exponential():
     by_epoch = torch_table(lambda o: lr_scheduler.ExponentialLR(o, 0.9), every=CLOCK.per_epoch)[0]
     assert row[:: CLOCK.per_epoch] == close(by_epoch[:: CLOCK.per_epoch])
     assert row[9] == close(0.1 * 0.9**1.5)
-    (row,) = table("exponential", gamma=math.exp(-0.3), per="step")
-    assert row == close([0.1 * math.exp(-0.3 * t) for t in range(60)])
+
+
+def test_natural_exponential():
+    assert table("natural_exponential", k=0.3, per="step") == [close([0.1 * math.exp(-0.3 * t) for t in range(60)])]
+    assert table("natural_exponential", k=0.3) == [close([0.1 * math.exp(-0.3 * t / 6) for t in range(60)])]
+    (row,) = table("natural_exponential", k=0.3, per="step")
+    assert row == close(torch_table(lambda o: lr_scheduler.ExponentialLR(o, math.exp(-0.3)))[0])
+
+
+def test_inverse_time():
+    assert table("inverse_time", k=0.5, per="step") == [close([0.1 / (1 + 0.5 * t) for t in range(60)])]
+    (row,) = table("inverse_time", k=0.5)
+    assert row == close(torch_table(lambda o: lr_scheduler.LambdaLR(o, lambda t: 1 / (1 + 0.5 * t / 6)))[0])
+    assert row[12] == close(0.05)  # 1 / k = 2 epochs of 6 steps
+
+
+def test_inverse_sqrt_after_a_warmup_is_the_transformers():
+    (row,) = table("inverse_sqrt", k=1 / 8, per="step", warmup=8)
+    transformer = [min(step**-0.5, step * 8**-1.5) for step in range(1, 61)]
+    assert row[:8] == close([0.1 * 8**0.5 * rate for rate in transformer[:8]])
+    assert row[9:] == close([0.1 * 8**0.5 * rate for rate in transformer[8:-1]])  # lr itself stands for two steps
+    assert table("inverse_sqrt", k=1.0) == [close([0.1 / math.sqrt(1 + t / 6) for t in range(60)])]
+
+
+def test_multistep():
+    (row,) = table("multistep", milestones=[7, 2], gamma=0.5)
+    assert row == close(torch_table(lambda o: lr_scheduler.MultiStepLR(o, [2, 7], 0.5), every=CLOCK.per_epoch)[0])
+    assert row == close([0.1] * 12 + [0.05] * 30 + [0.025] * 18)
+    assert table("multistep", milestones=[0.5], gamma=0.5) == [close([0.1] * 3 + [0.05] * 57)]
+    assert table("multistep", milestones=[]) == [close([0.1] * 60)]
+
+
+def test_manual():
+    assert table("manual", rates={0: 0.3, 4: 0.2}) == [close([0.3] * 24 + [0.2] * 36)]
+    assert table("manual", rates={"7.5": 0.01, 2: 1}) == [close([0.1] * 12 + [1.0] * 33 + [0.01] * 15)]
+    assert table("manual") == table("manual", rates={}) == [close([0.1] * 60)]
+    assert table("manual", lr=[0.1, 0.2], rates={9: 0.3}) == [
+        close([0.1] * 54 + [0.3] * 6),
+        close([0.2] * 54 + [0.3] * 6),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [
+        (0.1, r"schedule\.rates=0\.1: write a table of epochs and rates, such as \{0:0\.1,10:0\.01\}"),
+        ([0.1, 0.01], r"schedule\.rates=\[0\.1, 0\.01\]: write a table"),
+        ({"ten": 0.1}, r"schedule\.rates: ten is no epoch; write numbers >= 0"),
+        ({-1: 0.1}, "-1 is no epoch"),
+        ({True: 0.1}, "True is no epoch"),
+        ({math.inf: 0.1}, "inf is no epoch"),
+        ({0: 0.1, 10: 0}, "epoch 10 has the rate 0; write a number > 0"),
+        ({10: None}, "epoch 10 has the rate None"),
+        ({10: "fast"}, "epoch 10 has the rate fast"),
+        ({10: math.nan}, "epoch 10 has the rate nan"),
+    ],
+)
+def test_manual_refuses(rates, message):
+    with pytest.raises(ConfigError, match=message):
+        Manual(rates)
+
+
+@pytest.mark.parametrize("min_factor", [0.0, 0.2])
+def test_linear(min_factor):
+    twin = torch_table(lambda o: lr_scheduler.LinearLR(o, 1, min_factor, total_iters=60))[0]
+    assert table("linear", min_factor=min_factor) == [close(twin)]
+    assert table("linear", min_factor=min_factor) == [
+        close(row) for row in table("polynomial", power=1, min_factor=min_factor)
+    ]
+
+
+@pytest.mark.parametrize("power", [0.9, 2.0])
+def test_polynomial(power):
+    (row,) = table("polynomial", power=power)
+    # torch's product of ratios gathers rounding errors
+    assert row == pytest.approx(torch_table(lambda o: lr_scheduler.PolynomialLR(o, 60, power))[0], rel=1e-10)
+    assert table("polynomial", power=power, min_factor=0.3)[0] == close([0.03 + 0.7 * rate for rate in row])
+
+
+def test_lr_range():
+    (row,) = table("lr_range", min_factor=1e-3, max_factor=1e2)
+    assert row == close([1e-4 * 1e5 ** (t / 59) for t in range(60)])
+    assert (row[0], row[-1]) == (close(1e-4), close(10.0))
+    assert table("lr_range", Clock(1, 1)) == [close([1e-5])]
+
+
+@pytest.mark.parametrize(("period", "t_mult"), [(2, 1), (2, 2), (1, 3), (3, 1)])
+@pytest.mark.parametrize("min_factor", [0.0, 0.2])
+def test_cosine_restarts(period, t_mult, min_factor):
+    changes = {"period": period, "t_mult": t_mult, "min_factor": min_factor}
+    long = Clock(total=600, per_epoch=2)  # a logarithm is an integer at each restart, and rounds to less at 3^5
+    (row,) = table("cosine_restarts", long, **changes)
+    twin = torch_table(
+        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, period * 2, t_mult, 0.1 * min_factor), steps=600
+    )[0]
+    assert row == pytest.approx(twin, rel=1e-9, abs=1e-12)
+    assert row.count(0.1) == twin.count(0.1) >= 3
+
+
+def test_cosine_restarts_with_fractions_of_epochs():
+    (row,) = table("cosine_restarts", period=0.5, t_mult=1.5)
+    starts, length = [0.0], 3.0  # by hand, in steps
+    while starts[-1] + length < 60:
+        starts.append(starts[-1] + length)
+        length *= 1.5
+    for t, rate in enumerate(row):
+        i = max(i for i, start in enumerate(starts) if start <= t)
+        assert rate == close(0.05 * (1 + math.cos(math.pi * (t - starts[i]) / (3 * 1.5**i))))
+
+
+CYCLIC = {"half_cycle": 1.5, "min_factor": 0.2, "max_momentum": 0.9, "min_momentum": 0.7}
+
+
+def test_cyclic():
+    def twin(optimizer):
+        momentum = {"base_momentum": 0.7, "max_momentum": 0.9}
+        return lr_scheduler.CyclicLR(optimizer, 0.02, 0.1, step_size_up=9, mode="triangular", **momentum)
+
+    lrs, expected_momenta = torch_table(twin)
+    assert table("cyclic", **CYCLIC) == [pytest.approx(lrs, rel=1e-12)]
+    assert table("cyclic", kind=momenta, **CYCLIC) == [pytest.approx(expected_momenta, rel=1e-12)]
+    assert (min(lrs), max(lrs)) == (close(0.02), close(0.1))
+
+
+def test_cyclic_of_one_momentum_keeps_it():
+    (row,) = table("cyclic", kind=momenta, max_momentum=0.9, min_momentum=0.9)
+    assert row == close([0.9] * 60)
 
 
 @pytest.mark.parametrize("min_factor", [0.0, 0.2])
@@ -128,7 +254,10 @@ def test_one_cycle_by_default_is_torch_by_default():
     assert max(lrs) == close(0.1)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "one_cycle"])
+CYCLE_MOMENTUM = ["cyclic", "one_cycle"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in CYCLE_MOMENTUM])
 def test_others_leave_momentum_alone(name):
     schedule, _ = schedule_and_rows(name)
     assert momenta(schedule, torch.zeros(1, 1), CLOCK, 0) is None
@@ -194,8 +323,18 @@ TWO_ROWS = {
     "step": {"every": [1, 4], "gamma": [0.5, 0.1]},
     "exponential": {"gamma": [0.9, 0.5]},
     "cosine": {"min_factor": [0.0, 0.3]},
+    "cosine_restarts": {"period": [2, 3], "t_mult": [1, 2], "min_factor": [0.0, 0.3]},
+    "cyclic": {"half_cycle": [1, 2.5], "min_factor": [0.0, 0.3], "max_momentum": [0.9, 0.95]},
+    "inverse_sqrt": {"k": [0.1, 2.0]},
+    "inverse_time": {"k": [0.1, 2.0]},
+    "linear": {"min_factor": [0.0, 0.3]},
+    "lr_range": {"min_factor": [1e-4, 0.1], "max_factor": [1.0, 1e3]},
+    "manual": {},
+    "multistep": {"gamma": [0.1, 0.5]},
+    "natural_exponential": {"k": [0.1, 2.0]},
     "one_cycle": {"warm_fraction": [0.1, 0.5], "start_divisor": [10, 3], "max_momentum": [0.9, 0.95]},
     "plateau": {},
+    "polynomial": {"power": [0.5, 2.0], "min_factor": [0.0, 0.3]},
 }
 
 
@@ -204,7 +343,7 @@ TWO_ROWS = {
 def test_two_rows_are_two_schedules(name, warmup):
     rows = {"lr": [0.1, 0.02], **TWO_ROWS[name]}
     one, other = ({key: value[i] for key, value in rows.items()} for i in range(2))
-    for kind in (rates, momenta) if name == "one_cycle" else (rates,):
+    for kind in (rates, momenta) if name in CYCLE_MOMENTUM else (rates,):
         expected = table(name, warmup=warmup, kind=kind, **one) + table(name, warmup=warmup, kind=kind, **other)
         for row, alone in zip(table(name, warmup=warmup, kind=kind, **rows), expected, strict=True):
             assert row == close(alone)
@@ -236,7 +375,7 @@ def test_a_training_of_warmup_alone(name):
     assert table(name, Clock(total=6, per_epoch=6), warmup=6) == [close([0.1 * (t + 1) / 6 for t in range(6)])]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "lr_range"])
 @settings(deadline=None, max_examples=25)
 @given(total=st.integers(1, 200), share=st.floats(0, 1), per_epoch=st.integers(1, 50))
 def test_rates_stay_between_zero_and_lr(name, total, share, per_epoch):
@@ -278,3 +417,63 @@ def test_warmup_steps_refuses(warmup):
 def test_warmup_steps_refuses_more_than_the_training(warmup):
     with pytest.raises(ConfigError, match="the training has 60"):
         warmup_steps(warmup, CLOCK)
+
+
+LAID_OUT = ["cosine", "linear", "lr_range", "one_cycle", "polynomial"]  # over the training; then at their last rate
+LONG = Clock(total=500, per_epoch=5)
+ROBBINS_MONRO = [
+    ("constant", {}, (True, False)),
+    ("step", {}, (False, True)),
+    ("step", {"gamma": 1.0}, (True, False)),
+    ("multistep", {}, (True, False)),
+    ("manual", {"rates": {3: 0.01, 50: 1e-5}}, (True, False)),
+    ("exponential", {}, (False, True)),
+    ("exponential", {"gamma": 1.0}, (True, False)),
+    ("natural_exponential", {}, (False, True)),
+    ("natural_exponential", {"k": 0.0}, (True, False)),
+    ("inverse_time", {}, (True, True)),
+    ("inverse_time", {"per": "step", "k": 0.1}, (True, True)),
+    ("inverse_time", {"k": 0.0}, (True, False)),
+    ("inverse_sqrt", {}, (True, False)),
+    ("linear", {}, (False, True)),
+    ("linear", {"min_factor": 0.1}, (True, False)),
+    ("polynomial", {}, (False, True)),
+    ("polynomial", {"min_factor": 0.1}, (True, False)),
+    ("cosine", {}, (False, True)),
+    ("cosine", {"min_factor": 0.1}, (True, False)),
+    ("cosine_restarts", {}, (True, False)),
+    ("cosine_restarts", {"t_mult": 2}, (True, False)),
+    ("cyclic", {}, (True, False)),
+    ("one_cycle", {}, (True, False)),
+    ("lr_range", {}, (True, False)),
+    ("plateau", {}, (False, True)),
+    ("plateau", {"min_factor": 0.1}, (True, False)),
+]
+
+
+def test_every_schedule_says_whether_it_meets_robbins_and_monro():
+    assert {name for name, *_ in ROBBINS_MONRO} == set(NAMES)
+
+
+def rates_for_ever(name, steps=2**17, **changes):
+    if name == "plateau":  # an evaluation per step, none of which improves
+        return torch.tensor(after_each_loss([[1.0] * 2**9], **changes)[0])
+    schedule, rows = schedule_and_rows(name, **changes)
+    t = torch.arange(steps, dtype=torch.float64)[:, None]
+    t = t.clamp(max=LONG.total) if name in LAID_OUT else t
+    return rates(schedule, t, LONG, 0, **named(schedule.__call__, rows))[:, 0]
+
+
+def grows_for_ever(terms):
+    """Whether a sum over twice as many terms gains as much as it did when it was 32 times shorter."""
+    n = len(terms)
+    return bool(terms[n // 2 :].sum() >= 0.9 * terms[n // 64 : n // 32].sum() > 0)
+
+
+@pytest.mark.parametrize(("name", "changes", "expected"), ROBBINS_MONRO)
+def test_robbins_monro(name, changes, expected):
+    schedule, rows = schedule_and_rows(name, **changes)
+    numbers = {key: row.item() for key, row in named(schedule.robbins_monro, rows).items()}
+    assert schedule.robbins_monro(**numbers) == expected
+    lrs = rates_for_ever(name, **changes)
+    assert (grows_for_ever(lrs), not grows_for_ever(lrs**2)) == expected

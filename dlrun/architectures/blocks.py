@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from dlrun.activations import ACTIVATIONS
-from dlrun.normalizations import Normalization
+from dlrun.errors import ConfigError
+from dlrun.normalizations import NoNormalization, Normalization
 
 
 class Dropout(nn.Module):
@@ -62,6 +63,26 @@ class Blocks:
         if self.p_hidden is not None and axes == 0:
             layers.append(Dropout(self.p_hidden))
         return layers
+
+    def around_sum(self, channels: int, axes: int) -> tuple[list[nn.Module], list[nn.Module]]:
+        """`hidden` in two parts: what stands before the sum that ends a residual block, and what follows it."""
+        layers = self.hidden(channels, axes)
+        cut = 1 if self.position == "before" else 0
+        return layers[:cut], layers[cut:]
+
+    def head(self) -> Blocks:
+        """The same choices for the fully connected layers of a convolutional network."""
+        return replace(self, normalization=self.normalization.head())
+
+    @property
+    def bias(self) -> bool:
+        """Whether a deep network's convolutions have biases: not where a normalization follows and shifts instead."""
+        return isinstance(self.normalization, NoNormalization) or self.position == "after"
+
+    def refuse_normalization(self, name: str) -> None:
+        """ConfigError where a normalization is chosen and the architecture of this name has no place for it."""
+        if not isinstance(self.normalization, NoNormalization):
+            raise ConfigError(f"architecture={name} has no place for a normalization: leave normalization=none")
 
 
 class Residual(nn.Module):

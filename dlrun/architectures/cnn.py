@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from torch import nn
 
 from dlrun.architectures.blocks import Blocks
+from dlrun.architectures.images import need_images
 from dlrun.errors import ConfigError
 
 
@@ -33,11 +33,7 @@ class CNN(nn.Sequential):
         kernel: int,
         hidden: Sequence[int],
     ) -> None:
-        if len(shape) != 3:
-            raise ConfigError(
-                f"architecture=cnn needs images, and this dataset's inputs have shape {tuple(shape)}: "
-                "choose architecture=mlp, or a dataset of images"
-            )
+        need_images("cnn", shape)
         depth, height, width = shape
         if min(height, width) < 2 ** len(channels):
             raise ConfigError(
@@ -52,7 +48,7 @@ class CNN(nn.Sequential):
             layers.append(nn.MaxPool2d(2))
             depth, height, width = units, height // 2, width // 2
         layers.append(nn.Flatten())
-        head = replace(blocks, normalization=blocks.normalization.head())
+        head = blocks.head()
         fan_in = depth * height * width
         for units in hidden:
             layers += [nn.Linear(fan_in, units), *head.hidden(units, axes=0)]

@@ -13,6 +13,8 @@ from dlrun.errors import ConfigError
 IRIS = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
 NUCLEUS = ["radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity"]
 NUCLEUS += ["concave points", "symmetry", "fractal dimension"]
+WINE = ["alcohol", "malic_acid", "ash", "alcalinity_of_ash", "magnesium", "total_phenols", "flavanoids"]
+WINE += ["nonflavanoid_phenols", "proanthocyanins", "color_intensity", "hue", "od280/od315_of_diluted_wines", "proline"]
 DIABETES = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
 
 
@@ -30,6 +32,12 @@ def iris() -> Samples:
     """150 flowers of 3 species by 4 lengths in cm. Reference: Fisher 1936, doi:10.1111/j.1469-1809.1936.tb02137.x."""
     inputs, classes, names = _classified("iris.csv")
     return Samples(inputs, classes, "multiclass", IRIS, names)
+
+
+def wine() -> Samples:
+    """178 Italian wines of 3 cultivars by 13 measures. Reference: Aeberhard & Forina 1992, doi:10.24432/C5PC7J."""
+    inputs, classes, names = _classified("wine_data.csv")
+    return Samples(inputs, classes, "multiclass", WINE, names)
 
 
 def breast_cancer() -> Samples:

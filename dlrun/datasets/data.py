@@ -16,7 +16,8 @@ Task = Literal["regression", "binary", "multiclass"]
 class Samples:
     """What a source returns: every sample it has, unscaled and in no particular order.
 
-    inputs: (samples, features) or images (samples, channels, height, width), any number type.
+    inputs: (samples, features), images (samples, channels, height, width) or sequences (samples, time, features), any
+        number type.
     targets: (samples,) class numbers from 0, or (samples,) / (samples, outputs) floats for a regression.
     parts: rows of a split that the source itself fixes, by name ("train", "val", "test"); what it does not
         name is drawn by the split's seed. Rows may be shared (xor's four points are all there is).

@@ -34,7 +34,7 @@ def fetch(name: str, urls: Iterable[str], sha256: str, folder: Path) -> Path:
     file, part = folder / name, folder / f"{name}.{uuid4().hex}.part"
     if file.is_file() and pooch.file_hash(str(file)) == sha256:
         return file
-    _make_writable(folder, part)
+    make_writable(folder, part)
     failures = []
     try:
         for url in urls:
@@ -54,6 +54,15 @@ def fetch(name: str, urls: Iterable[str], sha256: str, folder: Path) -> Path:
     raise ConfigError(f"{name} could not be downloaded:\n{reasons}\nFetch it elsewhere and save it as {file}")
 
 
+def make_writable(folder: Path, part: Path) -> None:
+    """Make the folder, and an empty file `part` in it; raises ConfigError where that is not allowed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part.touch()
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder} ({error}): set DLRUN_DATA to a folder of yours") from error
+
+
 def _named_folder() -> Path | None:
     name = os.environ.get("DLRUN_DATA")
     return Path(name).expanduser().absolute() if name else None
@@ -63,14 +72,6 @@ def _platform_folder() -> Path:
     import pooch
 
     return Path(pooch.os_cache("dlrun"))
-
-
-def _make_writable(folder: Path, part: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part.touch()
-    except OSError as error:
-        raise ConfigError(f"cannot write to {folder} ({error}): set DLRUN_DATA to a folder of yours") from error
 
 
 def _download(url: str, part: Path) -> None:

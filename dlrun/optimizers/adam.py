@@ -1,4 +1,4 @@
-"""Adam (Kingma & Ba 2015) and its decoupled-decay form AdamW (Loshchilov & Hutter 2019)."""
+"""Adam (Kingma & Ba 2015) and its kin: AdamW (Loshchilov & Hutter 2019), AMSGrad (Reddi 2018), Nadam (Dozat 2016)."""
 
 from __future__ import annotations
 
@@ -73,3 +73,76 @@ class AdamW(Rule):
     ) -> None:
         theta.mul_(1 - lr * weight_decay)
         self.adam.update(theta, g, state, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+
+
+class AMSGrad(Rule):
+    r"""Adam whose denominator never shrinks, so that its rate never grows and the convergence proof holds.
+
+    $$s \leftarrow \beta_1 s + (1-\beta_1) g, \quad r \leftarrow \beta_2 r + (1-\beta_2) g^2, \quad
+    r_{\max} \leftarrow \max(r_{\max}, r)$$
+    $$\theta \leftarrow \theta - \text{lr}\; s / (\sqrt{r_{\max}} + \epsilon)$$
+
+    Args:
+        bias_correction: divide s by $1-\beta_1^t$ and $r_{\max}$ by $1-\beta_2^t$, as
+            torch.optim.Adam(amsgrad=True). The paper does not, so its first step is not lr but
+            $(1-\beta_1) / \sqrt{1-\beta_2}$ lr, 3.2 lr by default.
+
+    Reference: Reddi, Kale & Kumar 2018, arXiv:1904.09237 (Algorithm 2).
+    """
+
+    def __init__(self, bias_correction: bool = False) -> None:
+        self.bias_correction = bias_correction
+
+    def init(self, theta: Tensor) -> State:
+        zeros = {name: torch.zeros_like(theta) for name in ("s", "r", "r_max")}
+        return {**zeros, "t": torch.zeros_like(theta[:, :1])}
+
+    def update(
+        self, theta: Tensor, g: Tensor, state: State, *, lr: Tensor, beta1: Tensor, beta2: Tensor, eps: Tensor
+    ) -> None:
+        t = state["t"].add_(1)
+        s = state["s"].lerp_(g, 1 - beta1)
+        r = state["r"].lerp_(g * g, 1 - beta2)
+        r_max = state["r_max"].copy_(torch.maximum(state["r_max"], r))
+        if self.bias_correction:
+            lr, r_max = lr / (1 - beta1**t), r_max / (1 - beta2**t)
+        theta.addcdiv_(lr * s, r_max.sqrt().add_(eps), value=-1)
+
+
+class Nadam(Rule):
+    r"""Adam with Nesterov's momentum: the step already holds the next step's share of the average.
+
+    $$\mu_t = \beta_1 (1 - 0.96^{\psi t} / 2), \quad
+    \hat s = \frac{\mu_{t+1}}{1 - \prod_{i \le t+1} \mu_i} s + \frac{1 - \mu_t}{1 - \prod_{i \le t} \mu_i} g$$
+    $$\theta \leftarrow \theta - \text{lr}\; \hat s / (\sqrt{\hat r} + \epsilon)$$
+
+    with s, r and $\hat r$ as in Adam. $\psi$ (momentum_decay) is how soon the momentum warms up from half of
+    $\beta_1$ to $\beta_1$; a large one gives the constant $\mu = \beta_1$. Equal to torch.optim.NAdam.
+
+    Reference: Dozat 2016, Incorporating Nesterov Momentum into Adam (ICLR workshop).
+    """
+
+    def init(self, theta: Tensor) -> State:
+        column = torch.zeros_like(theta[:, :1])
+        return {"s": torch.zeros_like(theta), "r": torch.zeros_like(theta), "t": column, "product": column + 1}
+
+    def update(
+        self,
+        theta: Tensor,
+        g: Tensor,
+        state: State,
+        *,
+        lr: Tensor,
+        beta1: Tensor,
+        beta2: Tensor,
+        eps: Tensor,
+        momentum_decay: Tensor,
+    ) -> None:
+        t = state["t"].add_(1)
+        mu, mu_next = (beta1 * (1 - 0.5 * 0.96 ** (i * momentum_decay)) for i in (t, t + 1))
+        product = state["product"].mul_(mu)
+        s = state["s"].lerp_(g, 1 - beta1)
+        r = state["r"].lerp_(g * g, 1 - beta2)
+        root = (r / (1 - beta2**t)).sqrt_().add_(eps)
+        step = (mu_next / (1 - product * mu_next) * s).addcmul_((1 - mu) / (1 - product), g)
+        theta.addcdiv_(lr * step, root, value=-1)

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from dlrun.theta import Layout
+
 State = dict[str, Tensor]
 
 
@@ -22,10 +24,10 @@ class Rule:
     traceable = True  #: update is tensor arithmetic alone, so it can be recorded once and replayed
     stackable = True  #: update works on many rows at once
 
-    def bind(self, parameters: list[Tensor]) -> None:
-        """See theta's single row as the network's parameters, before `init`; only a rule that needs shapes cares.
+    def bind(self, layout: Layout, theta: Tensor) -> None:
+        """See, before `init`, where each layer's parameters lie in theta; only a rule that needs shapes cares.
 
-        parameters: views that share theta's memory, in theta's order and covering it.
+        theta is the memory that the training changes, so views of it stay right.
         """
 
     def init(self, theta: Tensor) -> State:

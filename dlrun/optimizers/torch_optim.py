@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dlrun.errors import ConfigError
 from dlrun.optimizers.rule import Rule, State
+from dlrun.theta import Layout
 
 REFUSED = {
     "LBFGS": "it evaluates the loss several times in a step, and dlrun's step gives it one gradient",
@@ -47,9 +48,12 @@ class TorchOptim(Rule):
                 raise ConfigError("optimizer.args.lr: the rate is the top-level key; write lr=... instead")
             if arg not in accepted:
                 raise ConfigError(f"optimizer.args.{arg}: torch.optim.{name} accepts {', '.join(accepted)}")
-        self.bind([torch.zeros(1, 1)])  # a wrong value is refused now, before there is a network
+        self._train([torch.zeros(1, 1)])  # a wrong value is refused now, before there is a network
 
-    def bind(self, parameters: list[Tensor]) -> None:
+    def bind(self, layout: Layout, theta: Tensor) -> None:
+        self._train([view[0] for view in layout.views(theta).values()])
+
+    def _train(self, parameters: list[Tensor]) -> None:
         self.parameters = parameters
         try:
             self.optimizer = self.optimizer_class(parameters, **self.args)

@@ -1,35 +1,15 @@
-"""Where theta starts: the distributions of initial weights, drawn run by run from the run's own generator."""
+"""Initial weights drawn from a distribution, layer by layer."""
 
 from __future__ import annotations
 
-from math import sqrt
+from math import prod, sqrt
 from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
+from dlrun.initializers.initializer import Bias, Initializer, Shape
 from dlrun.theta import fans
-
-Shape = tuple[int, ...]
-
-
-class Initializer:
-    """Draws one weight tensor (out, in, *kernel) and its bias (out,) at a time.
-
-    Args:
-        bias: the value of every bias.
-    """
-
-    def __init__(self, bias: float) -> None:
-        self.bias_value = bias
-
-    def weight(self, shape: Shape, slope: float, generator: Generator) -> Tensor:
-        """The weights of a layer followed by an activation with this slope left of zero (0 but for leaky ReLUs)."""
-        raise NotImplementedError
-
-    def bias(self, weight_shape: Shape, generator: Generator) -> Tensor:
-        """The biases of the layer whose weights have this shape."""
-        return torch.full((weight_shape[0],), float(self.bias_value))
 
 
 class Zeros(Initializer):
@@ -39,10 +19,21 @@ class Zeros(Initializer):
         return torch.zeros(shape)
 
 
+class Constant(Initializer):
+    """All weights equal: hidden units stay identical. Reference: lecture 004 (symmetry breaking)."""
+
+    def __init__(self, value: float, bias: Bias) -> None:
+        super().__init__(bias)
+        self.value = value
+
+    def weight(self, shape: Shape, slope: float, generator: Generator) -> Tensor:
+        return torch.full(shape, float(self.value))
+
+
 class Uniform(Initializer):
     """$w \\sim U(-a, a)$. Reference: lecture 002 (XOR with a = 10)."""
 
-    def __init__(self, a: float, bias: float) -> None:
+    def __init__(self, a: float, bias: Bias) -> None:
         super().__init__(bias)
         self.a = a
 
@@ -53,7 +44,7 @@ class Uniform(Initializer):
 class Normal(Initializer):
     """$w \\sim N(0, \\text{std}^2)$. Reference: lecture 002."""
 
-    def __init__(self, std: float, bias: float) -> None:
+    def __init__(self, std: float, bias: Bias) -> None:
         super().__init__(bias)
         self.std = std
 
@@ -64,7 +55,7 @@ class Normal(Initializer):
 class Scaled(Initializer):
     """Weights whose variance follows from the layer's fans, normal or uniform on ±√(3 variance)."""
 
-    def __init__(self, distribution: Literal["normal", "uniform"], bias: float) -> None:
+    def __init__(self, distribution: Literal["normal", "uniform"], bias: Bias) -> None:
         super().__init__(bias)
         self.distribution = distribution
 
@@ -114,7 +105,7 @@ class He(Scaled):
         distribution: Literal["normal", "uniform"],
         mode: Literal["fan_in", "fan_out"],
         a: float | None,
-        bias: float,
+        bias: Bias,
     ) -> None:
         super().__init__(distribution, bias)
         self.mode = mode
@@ -125,13 +116,34 @@ class He(Scaled):
         return 2 / ((1 + a**2) * (fan_in if self.mode == "fan_in" else fan_out))
 
 
+class Orthogonal(Initializer):
+    r"""$W^\top W = \text{gain}^2 I$, or $W W^\top$ where W has fewer rows than columns; W is (out, the rest).
+
+    Args:
+        gain: the length of what a unit vector is mapped to.
+
+    Reference: Saxe, McClelland & Ganguli 2013, arXiv:1312.6120; torch.nn.init.orthogonal_.
+    """
+
+    def __init__(self, gain: float, bias: Bias) -> None:
+        super().__init__(bias)
+        self.gain = gain
+
+    def weight(self, shape: Shape, slope: float, generator: Generator) -> Tensor:
+        rows, columns = shape[0], prod(shape[1:])
+        drawn = torch.randn(rows, columns, generator=generator)
+        q, r = torch.linalg.qr(drawn if rows >= columns else drawn.T)
+        q = q * r.diagonal().sign()  # QR's own choice of signs is not uniform over the orthogonal matrices
+        return self.gain * (q if rows >= columns else q.T).reshape(shape)
+
+
 class TorchDefault(Initializer):
     """torch.nn's own: weights and biases from U(-1/√fan_in, 1/√fan_in).
 
     Reference: torch.nn.Linear.reset_parameters (He's uniform with a = √5); lecture 002.
     """
 
-    def __init__(self, bias: float | None) -> None:
+    def __init__(self, bias: Bias | None) -> None:
         super().__init__(0.0 if bias is None else bias)
         self.random_bias = bias is None
 

@@ -1,0 +1,64 @@
+"""Networks that give back their inputs through a narrow code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlrun.architectures.blocks import Blocks
+from dlrun.errors import ConfigError
+
+
+class Autoencoder(nn.Module):
+    r"""$\hat x = g(f(x))$: an encoder of fully connected layers, and a decoder with its widths in reverse.
+
+    All layers but the decoder's last, which is linear, end with normalization and activation; inputs (batch, *shape)
+    are flattened, and come back as (batch, prod(shape)).
+
+    Args:
+        widths: units of the encoder's layers, the code's last.
+        tied: the decoder's weights are the encoder's, transposed; its biases are its own, 0 at first.
+
+    Raises ConfigError where the dataset asks for anything but the inputs.
+
+    Reference: Hinton & Salakhutdinov 2006, doi:10.1126/science.1127647; tied weights, Vincent et al. 2010; lecture 002.
+    """
+
+    def __init__(self, shape: Sequence[int], outputs: int, blocks: Blocks, widths: Sequence[int], tied: bool) -> None:
+        super().__init__()
+        sizes = [prod(shape), *widths]
+        if outputs != sizes[0]:
+            raise ConfigError(
+                f"architecture=autoencoder gives back its inputs' {sizes[0]} numbers, and this dataset's targets ask "
+                f"for {outputs}: choose architecture=mlp, or a dataset whose targets are its inputs"
+            )
+        encoder: list[nn.Module] = [nn.Flatten(), *blocks.input()]
+        maps = [nn.Linear(fan_in, units) for fan_in, units in pairwise(sizes)]
+        for linear in maps:
+            encoder += [linear, *blocks.hidden(linear.out_features, axes=0)]
+        decoder: list[nn.Module] = []
+        for linear in reversed(maps):
+            units = linear.in_features
+            decoder.append(Transposed(linear) if tied else nn.Linear(linear.out_features, units))
+            decoder += blocks.hidden(units, axes=0) if linear is not maps[0] else []
+        self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x))
+
+
+class Transposed(nn.Module):
+    """$W^T x + b$ with another layer's W."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+        self.bias = nn.Parameter(torch.zeros(linear.in_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.linear.weight.T, self.bias)

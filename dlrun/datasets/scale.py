@@ -1,0 +1,91 @@
+"""Scaling by statistics of the training part alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from dlrun.errors import ConfigError
+
+EPS = 1e-8
+CHUNK = 2048  # rows at a time, so that float64 is never held for all of MNIST
+WHITENED = 4096  #: most features that ZCA takes: three matrices of 134 MB; CIFAR has 3072
+
+Scaling = Callable[[np.ndarray], np.ndarray]
+
+
+def scaling(scale: str, values: np.ndarray, train: np.ndarray) -> Scaling:
+    r"""The map that scales values (rows, columns...) by the statistics of their rows `train`.
+
+    minmax $(x - \min) / (\max - \min + \epsilon)$, symmetric $2\,\text{minmax} - 1$,
+    standard $(x - \mu) / (\sigma + \epsilon)$ with $\sigma^2$ the mean square deviation, $\epsilon = 10^{-8}$,
+    each per column of a table, channel of images (rows, channels, height, width) and feature of sequences
+    (rows, time, features); zca, see `whitening`.
+    A column that is constant in `train` is divided by 1: by $\epsilon$ alone, any other value that val or test
+    hold there would become a number of the order of $10^8$.
+
+    Reference: lectures 002 (min-max, z-score, ZCA) and 004 (-1 to 1).
+    """
+    if scale == "none":
+        return lambda x: x
+    if scale == "zca":
+        return whitening(values, train)
+    axes = (0, 1) if values.ndim == 3 else (0, *range(2, values.ndim))
+    low = np.min([x.min(axes, keepdims=True) for x in _chunks(values, train)], axis=0).astype(np.float64)
+    high = np.max([x.max(axes, keepdims=True) for x in _chunks(values, train)], axis=0).astype(np.float64)
+    constant = high == low
+    if scale == "standard":
+        count = len(train) * np.prod([values.shape[axis] for axis in axes[1:]])
+        mean = sum(x.sum(axes, np.float64, keepdims=True) for x in _chunks(values, train)) / count
+        variance = sum(np.square(x - mean).sum(axes, keepdims=True) for x in _chunks(values, train)) / count
+        offset, divisor = np.where(constant, low, mean), np.where(constant, 1, np.sqrt(variance) + EPS)
+    else:
+        offset, divisor = low, np.where(constant, 1, high - low + EPS)
+    if scale == "symmetric":
+        return lambda x: 2 * ((x - offset) / divisor) - 1
+    return lambda x: (x - offset) / divisor
+
+
+def whitening(values: np.ndarray, train: np.ndarray) -> Scaling:
+    r"""ZCA: uncorrelated features of variance 1 that stay as near to the given ones as they can; images are flattened.
+
+    $$\hat X = U (\Lambda + \epsilon I)^{-1/2} U^\top (X - \mu), \quad
+    U \Lambda U^\top = \tfrac{1}{n - 1} (X - \mu)(X - \mu)^\top, \quad
+    \tfrac{1}{n - 1} \hat X \hat X^\top = I, \quad \epsilon = 10^{-8} \max \Lambda$$
+
+    The statistics are those of the n rows `train`. A direction in which these do not vary (there are some whenever
+    n does not exceed the number of features) becomes 0: val and test would come out $10^4$ times too large in it.
+
+    Raises ConfigError above 4,096 features, with the memory that they would take.
+
+    Reference: Bell & Sejnowski 1997, doi:10.1016/S0042-6989(97)00121-1; lecture 002.
+    """
+    features = int(np.prod(values.shape[1:]))
+    if features > WHITENED:
+        raise ConfigError(
+            f"dataset.scale=zca: {features} features need matrices of {features} x {features} numbers, about "
+            f"{3 * 8 * features**2 / 1e9:.1f} GB in all; at most {WHITENED} are whitened: choose "
+            "dataset.scale=standard, or smaller images"
+        )
+
+    def flat(x: np.ndarray) -> np.ndarray:
+        return x.reshape(len(x), features).astype(np.float64)
+
+    mean = np.sum([flat(x).sum(axis=0) for x in _chunks(values, train)], axis=0) / len(train)
+    scatter = np.zeros((features, features))
+    for x in _chunks(values, train):
+        deviation = flat(x) - mean
+        scatter += deviation.T @ deviation
+    if not np.isfinite(scatter).all():
+        raise ConfigError("dataset.scale=zca: there are values too large to be squared: choose dataset.scale=standard")
+    eigenvalues, vectors = np.linalg.eigh(scatter / max(len(train) - 1, 1))
+    largest = max(eigenvalues[-1], 0)
+    varies = eigenvalues > largest * features * np.finfo(np.float64).eps
+    factors = np.where(varies, 1 / np.sqrt(np.where(varies, eigenvalues, 1) + EPS * largest), 0)
+    matrix = (vectors * factors) @ vectors.T
+    return lambda x: ((flat(x) - mean) @ matrix).reshape(x.shape)
+
+
+def _chunks(values: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    return (values[rows[start : start + CHUNK]] for start in range(0, len(rows), CHUNK))

@@ -1,0 +1,76 @@
+"""Starting from the parameters of an earlier run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Generator, Tensor, nn
+
+from dlrun.datasets.data import Dataset
+from dlrun.errors import ConfigError
+from dlrun.initializers.drawn import He
+from dlrun.initializers.initializer import Bias
+from dlrun.normalizations import running_averages
+from dlrun.records import BEST
+from dlrun.theta import Layout
+
+
+class Checkpoint(He):
+    """Parameters and running averages of a saved run, by name and shape; the rest is drawn as he_normal does.
+
+    `report` lists the names that were loaded, skipped (of another shape in the file), missing (not in the file) and
+    extra (in the file alone).
+
+    Args:
+        path: a run's folder, whose best parameters are taken, or a .safetensors file.
+        strict: refuse a file that does not fit the network exactly.
+
+    Raises ConfigError for a file that cannot be read or has nothing for this network; with strict also where any
+    name is skipped, missing or extra.
+    """
+
+    def __init__(self, path: str, strict: bool, bias: Bias) -> None:
+        super().__init__("normal", "fan_in", None, bias)
+        self.path = path
+        self.strict = strict
+
+    def initialize(
+        self, model: nn.Module, layout: Layout, theta: Tensor, dataset: Dataset, generator: Generator
+    ) -> Tensor:
+        theta = super().initialize(model, layout, theta, dataset, generator).clone()
+        saved = _load(self.path)
+        wanted = {name: view[0] for name, view in layout.views(theta[None]).items()}
+        wanted |= {name: model.get_buffer(name) for name in sorted(running_averages(model))}
+        fitting = {name for name in wanted.keys() & saved.keys() if wanted[name].shape == saved[name].shape}
+        buffers = {name for name, _ in model.named_buffers()}  # the others are told by the config
+        self.report = {
+            "loaded": [name for name in wanted if name in fitting],
+            "skipped": [name for name in wanted if name in saved.keys() - fitting],
+            "missing": [name for name in wanted if name not in saved],
+            "extra": [name for name in saved if name not in wanted.keys() | buffers],
+        }
+        unfit = [
+            f"{kind}: {', '.join(self.report[kind])}" for kind in ("skipped", "missing", "extra") if self.report[kind]
+        ]
+        if not fitting or (self.strict and unfit):
+            advice = "initializer.strict=false loads what fits" if fitting else "give the architecture of that run"
+            raise ConfigError(f"initializer.path={self.path} does not fit this network ({'; '.join(unfit)}); {advice}")
+        for name in fitting:
+            wanted[name].copy_(saved[name])
+        return theta
+
+
+def _load(path: str) -> dict[str, Tensor]:
+    file = Path(path).expanduser()
+    if file.is_dir():
+        file /= BEST
+    if not file.is_file():
+        raise ConfigError(
+            f"initializer.path={path}: there is no file {file}; give a run's folder or a .safetensors file"
+        )
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as problem:
+        raise ConfigError(f"initializer.path={path}: {file} cannot be read as safetensors ({problem})") from problem

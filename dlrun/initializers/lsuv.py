@@ -1,0 +1,61 @@
+"""Layer-sequential unit variance: weights scaled by what they make of a batch of training samples."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from dlrun.datasets.data import Dataset
+from dlrun.errors import ConfigError
+from dlrun.initializers.drawn import Orthogonal
+from dlrun.initializers.initializer import Bias, run_watched
+from dlrun.theta import Layout
+
+SAMPLES, ITERATIONS = 256, 10  #: of the batch; per layer, as in the paper
+
+
+class LSUV(Orthogonal):
+    r"""Orthogonal weights; then, layer after layer, $W \leftarrow W / \sqrt{Var(W x + b)}$ until the variance is 1.
+
+    The variance is taken over samples and units of one training batch that has passed the layers before, already
+    scaled, with dropout off. A layer used more than once is scaled at its first use.
+
+    Args:
+        tolerance: deviation from 1 that is left as it is.
+
+    Raises ConfigError where a layer's outputs do not vary, or are not finite.
+
+    Reference: Mishkin & Matas 2015, arXiv:1511.06422.
+    """
+
+    def __init__(self, tolerance: float, bias: Bias) -> None:
+        super().__init__(1.0, bias)
+        self.tolerance = tolerance
+
+    def initialize(
+        self, model: nn.Module, layout: Layout, theta: Tensor, dataset: Dataset, generator: Generator
+    ) -> Tensor:
+        theta = theta.clone()
+        weights, done = layout.views(theta[None]), set[str]()
+
+        def scale(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            if name in done:
+                return None
+            done.add(name)
+            for _ in range(ITERATIONS):
+                variance = output.var(correction=0)
+                if not (variance.isfinite() and variance > 0):
+                    raise ConfigError(
+                        f"initializer=lsuv: the outputs of layer {name} have variance {variance:g} on training "
+                        "samples, which no factor makes 1: choose another initializer"
+                    )
+                if abs(variance - 1) <= self.tolerance:
+                    break
+                weights[f"{name}.weight"].div_(variance.sqrt())  # views of theta, as the network's own
+                output = module.forward(*inputs)
+            return output
+
+        inputs, _ = dataset.part("train")
+        batch = torch.randperm(len(inputs), generator=generator)[:SAMPLES]
+        run_watched(model, layout, theta, inputs[batch], scale)
+        return super().initialize(model, layout, theta, dataset, generator)

@@ -1,0 +1,37 @@
+"""Regularizers that add noise to the units or to the gradient."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dlrun.optimizers.rule import State
+from dlrun.regularizers.regularizer import Regularizer
+
+
+class Dropout(Regularizer):
+    """Inverted dropout of inputs and of fully connected hidden units; the layers stand in the architecture.
+
+    Reference: Srivastava et al. 2014; lecture 002.
+    """
+
+    def __init__(self, p_input: float, p_hidden: float) -> None:
+        self.p_input = p_input
+        self.p_hidden = p_hidden
+
+
+class GradientNoise(Regularizer):
+    r"""Annealed Gaussian noise on the clipped gradient: $g + \mathcal N(0, \sigma_t^2)$ at step t = 0, 1, ...
+
+    $$\sigma_t^2 = \frac{\eta}{(1 + t)^\gamma}$$
+
+    Reference: Neelakantan et al. 2015, arXiv:1511.06807.
+    """
+
+    def init(self, theta: Tensor) -> State:
+        return {"t": theta.new_zeros(len(theta), 1)}
+
+    def perturb(self, g: Tensor, memory: State, *, eta: Tensor, gamma: Tensor) -> Tensor:
+        std = (eta / (1 + memory["t"]) ** gamma).sqrt()
+        memory["t"].add_(1)
+        return g + std * torch.randn_like(g)

@@ -1,0 +1,494 @@
+"""Image files: IDX, CIFAR's binary version, folders of PNG and JPEG, each written in its true format and read back."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import re
+import struct
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dlrun.datasets import cifar, download, idx, image_folder
+from dlrun.datasets.prepare import prepare
+from dlrun.errors import ConfigError
+
+DATA = Path(os.environ.get("DLRUN_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+OPTIONS = {"scale": "none", "scale_target": False, "val_fraction": 0.2, "test_fraction": 0.2, "split_seed": 0}
+
+
+def need(name: str) -> Path:
+    if not (DATA / name).exists():
+        pytest.skip(f"no {DATA / name}: set DLRUN_TEST_DATA to the folder that holds {name}")
+    return DATA / name
+
+
+# IDX files and MNIST
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def write_mnist(folder: Path, seed: int = 0, ending: str = "") -> np.ndarray:
+    """Five training and three test images; returns all eight."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    images = rng.integers(0, 256, (8, 28, 28))
+    for part, rows in (("train", images[:5]), ("t10k", images[5:])):
+        for kind, array in (("images-idx3", rows), ("labels-idx1", np.arange(len(rows)))):
+            content = idx_bytes(array)
+            (folder / f"{part}-{kind}-ubyte{ending}").write_bytes(gzip.compress(content) if ending else content)
+    return images
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_idx_is_read_plain_and_gzipped(tmp_path, pack):
+    array = np.arange(24).reshape(2, 3, 4)
+    (tmp_path / "x").write_bytes(pack(idx_bytes(array)))
+    assert np.array_equal(idx.read_idx(tmp_path / "x", 3), array)
+
+
+GOOD = idx_bytes(np.arange(6).reshape(2, 3))
+MALFORMED = {
+    "no IDX file": [b"", b"\0", b"\0\0\x08", b"PNG" + GOOD[3:]],
+    r"type 0x0D; unsigned bytes \(0x08\)": [GOOD[:2] + b"\x0d" + GOOD[3:]],
+    "holds 3 dimensions; 2 are wanted": [GOOD[:3] + b"\3" + GOOD[4:]],
+    r"bytes; its dimensions \[2, 3\] make 18": [GOOD[:-1], GOOD + b"\0"],
+    "bytes; its dimensions": [GOOD[:4], GOOD[:9], GOOD[:4] + b"\xff" * 8 + GOOD[12:]],
+    "holds no values": [idx_bytes(np.zeros((0, 3)))],
+    "cannot be read": [gzip.compress(GOOD)[:-9], gzip.compress(GOOD)[:12] + b"\xff" + gzip.compress(GOOD)[13:]],
+}
+
+
+@pytest.mark.parametrize(("message", "content"), [(m, c) for m, contents in MALFORMED.items() for c in contents])
+def test_malformed_idx_says_what_is_wrong(tmp_path, message, content):
+    file = tmp_path / "labels"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"{re.escape(str(file))}.*{message}"):
+        idx.read_idx(file, 2)
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_an_array_or_a_config_error(tmp_path_factory, data):
+    valid = data.draw(st.sampled_from([GOOD, gzip.compress(GOOD, mtime=0)]))
+    content = bytearray(data.draw(st.one_of(st.just(valid), st.binary(max_size=40))))
+    for _ in range(data.draw(st.integers(0, 3))):
+        if content:
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    file = tmp_path_factory.getbasetemp() / "fuzz.idx"
+    file.write_bytes(bytes(content[: data.draw(st.integers(0, 40))]))
+    try:
+        assert idx.read_idx(file, 2).ndim == 2
+    except ConfigError as error:
+        assert str(file) in str(error)
+
+
+@pytest.mark.parametrize("layout", ["mnist", "MNIST/raw"])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_mnist_is_found_where_it_lies(monkeypatch, tmp_path, layout, ending):
+    named, here, platform = (tmp_path / name for name in ("named", "here", "platform"))
+    monkeypatch.setenv("DLRUN_DATA", str(named))
+    monkeypatch.setattr(download, "_platform_folder", lambda: platform)
+    here.mkdir()
+    monkeypatch.chdir(here)
+    # Each place found beats the ones written before it.
+    for seed, folder in enumerate((platform, here / "data", named)):
+        images = write_mnist(folder / layout, seed, ending)
+        samples = idx.mnist()
+        assert samples.inputs.dtype == np.uint8 and np.array_equal(samples.inputs[:, 0], images)
+    assert np.array_equal(samples.targets, [0, 1, 2, 3, 4, 0, 1, 2]) and list(samples.parts["test"]) == [5, 6, 7]
+    images = write_mnist(tmp_path / "mine", 9, ending)
+    assert np.array_equal(idx.mnist(str(tmp_path / "mine")).inputs[:, 0], images)
+
+
+@pytest.mark.parametrize(
+    ("source", "layout"),
+    [(idx.fashion_mnist, "FashionMNIST/raw"), (idx.kmnist, "KMNIST/raw")],
+    ids=["fashion", "kmnist"],
+)
+def test_the_replacements_are_found_in_torchvisions_layout(monkeypatch, tmp_path, source, layout):
+    monkeypatch.setenv("DLRUN_DATA", str(tmp_path))
+    monkeypatch.setattr(download, "_platform_folder", lambda: tmp_path / "none")
+    write_mnist(tmp_path / "MNIST/raw")  # which is not theirs
+    images = write_mnist(tmp_path / layout, 1)
+    samples = source()
+    assert np.array_equal(samples.inputs[:, 0], images) and list(samples.parts["test"]) == [5, 6, 7]
+    assert samples.class_names[7] == {"FashionMNIST/raw": "Sneaker", "KMNIST/raw": "ya"}[layout]
+
+
+def test_mnist_path_without_its_files_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=f"neither train-images-idx3-ubyte nor .*gz is in {tmp_path}"):
+        idx.mnist(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("source", "origin"),
+    [(idx.mnist, idx.MNIST), (idx.fashion_mnist, idx.FASHION_MNIST), (idx.kmnist, idx.KMNIST)],
+    ids=["mnist", "fashion_mnist", "kmnist"],
+)
+def test_what_is_missing_is_downloaded_to_the_cache(monkeypatch, tmp_path, source, origin):
+    write_mnist(tmp_path / "origin", ending=".gz")
+    asked = {}
+
+    def fetch(name, urls, sha256, folder):
+        asked[name] = urls, sha256, folder
+        return tmp_path / "origin" / name
+
+    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(download, "_platform_folder", lambda: tmp_path / "platform")
+    monkeypatch.setattr(idx, "fetch", fetch)
+    samples = source()
+    assert len(samples.class_names) == 10 and len(samples.inputs) == 8
+    assert len({*origin.sha256.values()}) == 4 and all(len(sha256) == 64 for sha256 in origin.sha256.values())
+    assert asked == {
+        f"{name}.gz": ([f"{url}{name}.gz" for url in origin.mirrors], sha256, tmp_path / "cache" / source.__name__)
+        for name, sha256 in origin.sha256.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("train-images-idx3-ubyte", np.zeros((5, 28, 27)), "images of 28 x 27"),
+        ("train-images-idx3-ubyte", np.zeros((4, 28, 28)), "4 images, but .*train-labels.* holds 5 labels"),
+        ("t10k-labels-idx1-ubyte", np.array([0, 1, 10]), "t10k-labels.* the label 10"),
+    ],
+)
+def test_files_that_are_not_mnist_are_refused(tmp_path, name, array, message):
+    write_mnist(tmp_path / "mine")
+    (tmp_path / "mine" / name).write_bytes(idx_bytes(array))
+    with pytest.raises(ConfigError, match=message):
+        idx.mnist(str(tmp_path / "mine"))
+
+
+def test_real_mnist_has_the_published_counts_and_mean():
+    samples = idx.mnist(str(need("mnist")))
+    assert samples.inputs.shape == (70000, 1, 28, 28) and len(samples.parts["test"]) == 10000
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert list(np.bincount(samples.targets[:60000])) == counts
+    dataset = prepare(samples, **OPTIONS | {"scale": "minmax", "val_fraction": 0.1})
+    assert dataset.sizes == {"train": 54000, "val": 6000, "test": 10000}
+    train = dataset.inputs[:60000]
+    assert train.mean() == pytest.approx(0.1307, abs=1e-4) and train.std() == pytest.approx(0.3081, abs=1e-4)
+    assert torch.equal(dataset.part("test")[1], torch.from_numpy(samples.targets[60000:]))
+
+
+# CIFAR, the binary version
+
+
+def write_cifar(folder: Path, version: cifar.Version, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Two records per file; returns images and fine labels in the order of the files."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    images, labels = [], []
+    for name in (*version.train, version.test):
+        planes = rng.integers(0, 256, (2, 3, 32, 32), np.uint8)
+        fine = rng.integers(0, version.classes, 2)
+        coarse = [7] if version is cifar.CIFAR100 else []
+        records = [bytes([*coarse, label]) + image.tobytes() for label, image in zip(fine, planes, strict=True)]
+        (folder / name).write_bytes(b"".join(records))
+        images.append(planes)
+        labels.append(fine)
+    (folder / version.names).write_text("".join(f"thing_{c}\n" for c in range(version.classes)) + "\n")
+    (folder / "readme.html").write_text("<html>")
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def packed(folder: Path, archive: Path) -> Path:
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, folder.name)
+    return archive
+
+
+BOTH = pytest.mark.parametrize(
+    ("source", "version"),
+    [(cifar.cifar10, cifar.CIFAR10), (cifar.cifar100, cifar.CIFAR100)],
+    ids=["cifar10", "cifar100"],
+)
+
+
+@BOTH
+def test_cifar_is_read_from_its_folder_and_its_archive_alike(tmp_path, source, version):
+    images, labels = write_cifar(tmp_path / version.folder, version)
+    archive = packed(tmp_path / version.folder, tmp_path / version.archive)
+    for path in (tmp_path, tmp_path / version.folder, archive):
+        before = sorted(tmp_path.rglob("*"))
+        samples = source(str(path))
+        assert np.array_equal(samples.inputs, images) and samples.inputs.dtype == np.uint8
+        assert np.array_equal(samples.targets, labels) and samples.targets.dtype == np.int64
+        assert list(samples.parts["test"]) == [len(images) - 2, len(images) - 1]
+        assert samples.class_names == [f"thing_{c}" for c in range(version.classes)]
+        assert sorted(tmp_path.rglob("*")) == before  # nothing is unpacked
+    dataset = prepare(samples, **OPTIONS | {"val_fraction": 0.5})
+    assert dataset.outputs == version.classes and dataset.sizes["test"] == 2
+
+
+def test_a_records_bytes_are_label_then_red_green_and_blue_rows():
+    pixels = bytes(range(256)) * 12
+    images, classes = cifar.read_records(bytes([3]) + pixels, "x", cifar.CIFAR10)
+    assert classes.tolist() == [3] and images[0, 0, 0, :4].tolist() == [0, 1, 2, 3]
+    assert images[0, 0, 1, 0] == 32 and images[0, 2, 31, 31] == 255
+    assert cifar.read_records(bytes([19, 99]) + pixels, "x", cifar.CIFAR100)[1].tolist() == [99]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds 0 bytes; records of 3073 bytes"),
+        (b"\0" * 3072, "holds 3072 bytes"),
+        (b"\0" * 3074, "holds 3074 bytes"),
+        (b"\x0a" + b"\0" * 3072, "holds the label 10; labels from 0 to 9"),
+    ],
+)
+def test_malformed_records_are_refused_by_file(tmp_path, content, message):
+    write_cifar(tmp_path / "cifar-10-batches-bin", cifar.CIFAR10)
+    (tmp_path / "cifar-10-batches-bin" / "data_batch_3.bin").write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"data_batch_3\.bin {message}"):
+        cifar.cifar10(str(tmp_path))
+
+
+def test_an_archive_that_is_not_cifar_is_refused_and_writes_nothing_anywhere(tmp_path):
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    archive = folder / "cifar-10-binary.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for name in ("../../escaped.bin", f"{tmp_path}/escaped.bin", "cifar-10-batches-bin/../../escaped.bin"):
+            member = tarfile.TarInfo(name)
+            member.size = 5
+            tar.addfile(member, io.BytesIO(b"outer"))
+        link = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        tar.addfile(link)
+    with pytest.raises(ConfigError, match=r"holds no cifar-10-batches-bin/data_batch_1\.bin: it is not"):
+        cifar.cifar10(str(folder))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [archive]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"PK" + b[2:], lambda b: b[:500] + b[600:]])
+def test_a_damaged_archive_is_named(tmp_path, damage):
+    write_cifar(tmp_path / "x" / "cifar-100-binary", cifar.CIFAR100)
+    archive = packed(tmp_path / "x" / "cifar-100-binary", tmp_path / "cifar-100-binary.tar.gz")
+    archive.write_bytes(damage(archive.read_bytes()))
+    with pytest.raises(ConfigError, match=re.escape(str(archive))):
+        cifar.cifar100(str(archive))
+
+
+def test_incomplete_folders_and_wrong_names_are_told(tmp_path):
+    folder = tmp_path / "cifar-100-binary"
+    write_cifar(folder, cifar.CIFAR100)
+    (folder / "fine_label_names.txt").write_text("apple\n")
+    with pytest.raises(ConfigError, match=r"fine_label_names\.txt holds 1 names; 100 classes"):
+        cifar.cifar100(str(tmp_path))
+    (folder / "train.bin").unlink()
+    with pytest.raises(ConfigError, match=r"is not whole: .*train\.bin"):
+        cifar.cifar100(str(tmp_path))
+    with pytest.raises(ConfigError, match=rf"neither cifar-10-binary.tar.gz nor cifar-10-batches-bin is in {tmp_path}"):
+        cifar.cifar10(str(tmp_path))
+
+
+@BOTH
+def test_cifar_is_searched_then_downloaded(monkeypatch, tmp_path, source, version):
+    name = source.__name__
+    write_cifar(tmp_path / "origin" / version.folder, version)
+    archive = packed(tmp_path / "origin" / version.folder, tmp_path / "origin" / version.archive)
+    asked = []
+
+    def fetch(*args):
+        asked.append(args)
+        return archive
+
+    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(download, "_platform_folder", lambda: tmp_path / "platform")
+    monkeypatch.setattr(cifar, "fetch", fetch)
+    assert len(source().inputs) == 2 * len((*version.train, version.test))
+    urls = [f"{url}{version.archive}" for url in cifar.MIRRORS]
+    assert asked == [(version.archive, urls, version.sha256, tmp_path / "cache" / name)] and len(version.sha256) == 64
+    images, _ = write_cifar(tmp_path / "cache" / name / version.folder, version, seed=1)
+    assert np.array_equal(source().inputs, images) and len(asked) == 1
+
+
+# Folders of images
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path) -> Path:
+    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "image_folder"
+
+
+def save(file: Path, pixels: np.ndarray, **options) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.astype(np.uint8)).save(file, **options)
+    return file
+
+
+def pictures(root: Path, *shape: int, parts: tuple[str, ...] = ("train",), count: int = 4) -> dict[str, np.ndarray]:
+    """PNG files of random pixels for the classes cat and dog, by their name under root."""
+    rng = np.random.default_rng(0)
+    names = [f"{part}/{c}/{i}.png" for part in parts for c in ("cat", "dog") for i in range(count)]
+    pixels = {name: rng.integers(0, 256, shape) for name in names}
+    for name, array in pixels.items():
+        save(root / name, array)
+    return pixels
+
+
+def test_image_folder_is_the_pixels_in_the_order_of_names(cache, tmp_path):
+    pixels = pictures(tmp_path / "in", 5, 7, 3, parts=("train", "test"))
+    (tmp_path / "in/train/cat/._0.png").write_bytes(b"what a Mac leaves behind")
+    (tmp_path / "in/train/cat/notes.txt").write_text("not an image")
+    (tmp_path / "in/train/.git").mkdir()
+    made = image_folder.image_folder(str(tmp_path / "in"))
+    assert made.inputs.shape == (16, 3, 5, 7) and made.inputs.dtype == np.uint8 and made.task == "binary"
+    for image, name in zip(made.inputs, pixels, strict=True):
+        assert np.array_equal(image.transpose(1, 2, 0), pixels[name])
+    assert made.targets.tolist() == [0, 0, 0, 0, 1, 1, 1, 1] * 2 and made.class_names == ["cat", "dog"]
+    assert {name: list(rows) for name, rows in made.parts.items()} == {"test": list(range(8, 16))}
+    dataset = prepare(made, **OPTIONS | {"val_fraction": 0.25})
+    assert dataset.sizes == {"train": 6, "val": 2, "test": 8}
+
+
+def test_val_and_test_folders_are_those_parts(cache, tmp_path):
+    pictures(tmp_path / "in", 4, 4, parts=("train", "val", "test"), count=2)
+    made = image_folder.image_folder(str(tmp_path / "in"))
+    assert made.inputs.shape == (12, 1, 4, 4)
+    assert prepare(made, **OPTIONS).sizes == {"train": 4, "val": 4, "test": 4}
+
+
+def test_gray_and_colour_together_are_colour(cache, tmp_path):
+    gray, colour = np.arange(12).reshape(3, 4) * 20, np.arange(36).reshape(3, 4, 3) * 7
+    root = tmp_path / "in"
+    save(root / "train/a/0.png", gray)
+    save(root / "train/b/0.png", np.dstack([gray, np.full((3, 4), 9)]))  # gray and alpha
+    made = image_folder.image_folder(str(root))
+    assert np.array_equal(made.inputs, np.stack([gray, gray])[:, None])
+    save(root / "train/b/1.PNG", np.dstack([colour, np.full((3, 4), 9)]))  # colour and alpha
+    made = image_folder.image_folder(str(root))
+    assert made.inputs.shape == (3, 3, 3, 4)
+    assert np.array_equal(made.inputs[0], [gray] * 3) and np.array_equal(made.inputs[2].transpose(1, 2, 0), colour)
+
+
+def test_size_cuts_the_middle_square_and_scales_it(cache, tmp_path):
+    wide = np.zeros((4, 12), int)
+    wide[:, 4:8] = [10, 10, 200, 200]  # the middle; what is beside it is black
+    tall = np.full((2, 2), 50)
+    root = tmp_path / "in"
+    save(root / "train/a/0.png", wide)
+    save(root / "train/b/0.png", tall)
+    with pytest.raises(
+        ConfigError, match=r"0\.png is 12 x 4, and 1 images differ; set dataset\.size.*\n.*b/0\.png: 2 x 2"
+    ):
+        image_folder.image_folder(str(root))
+    assert not cache.exists()
+    made = image_folder.image_folder(str(root), size=4)
+    assert np.array_equal(made.inputs[0, 0], wide[:, 4:8]) and (made.inputs[1] == 50).all()
+    assert image_folder.image_folder(str(root), size=2).inputs.shape == (2, 1, 2, 2)
+
+
+def test_every_unreadable_file_is_named(cache, tmp_path):
+    root = tmp_path / "in"
+    pictures(root, 4, 4, 3)
+    whole = (root / "train/cat/0.png").read_bytes()
+    (root / "train/cat/1.png").write_bytes(b"not an image")
+    (root / "train/dog/1.png").write_bytes(whole[:-30])
+    (root / "train/dog/2.jpg").write_bytes(b"")
+    Image.fromarray(np.full((4, 4), 40000, np.uint16)).save(root / "train/dog/3.png")
+    with pytest.raises(ConfigError) as refused:
+        image_folder.image_folder(str(root))
+    told = str(refused.value).splitlines()
+    assert told[0] == "4 of 9 images cannot be read:"
+    for line, name in zip(told[1:], ("cat/1.png", "dog/1.png", "dog/2.jpg", "dog/3.png"), strict=True):
+        assert line.startswith(f"  {root}/train/{name}: ")
+    assert "8 bits per channel" in told[4] and not cache.exists()
+
+
+def test_the_cache_serves_until_a_file_or_the_size_changes(cache, monkeypatch, tmp_path):
+    root = tmp_path / "in"
+    pictures(root, 4, 4)
+    length = save(root / "train/cat/0.png", np.zeros((4, 4)), compress_level=0).stat().st_size
+    first = image_folder.image_folder(str(root)).inputs
+    assert len(list(cache.iterdir())) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(image_folder, "_decode_all", None)  # decoding now would fail
+        assert np.array_equal(image_folder.image_folder(str(root)).inputs, first)
+    changed = save(root / "train/cat/0.png", np.full((4, 4), 3), compress_level=0)
+    os.utime(changed, ns=(0, 1))
+    assert changed.stat().st_size == length  # only the time tells
+    second = image_folder.image_folder(str(root)).inputs
+    assert (second[0] == 3).all() and np.array_equal(second[1:], first[1:])
+    os.rename(root / "train/dog/3.png", root / "train/dog/4.png")
+    image_folder.image_folder(str(root))
+    image_folder.image_folder(str(root), size=2)
+    kept = sorted(cache.iterdir())
+    assert len(kept) == 4 and all(file.suffix == ".npy" for file in kept)  # no unfinished file is left
+    for file in kept:
+        file.write_bytes(file.read_bytes()[:-1])
+    assert (image_folder.image_folder(str(root)).inputs[0] == 3).all()  # a damaged one is made anew
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("stream", "bar"), [(Terminal, True), (io.StringIO, False)])
+def test_a_terminal_sees_how_far_decoding_is(cache, monkeypatch, tmp_path, stream, bar):
+    pictures(tmp_path / "in", 4, 4)
+    monkeypatch.setattr("sys.stderr", stream())
+    image_folder.image_folder(str(tmp_path / "in"))
+    assert ("decoding 8 images" in sys.stderr.getvalue()) == bar
+    assert bar or not sys.stderr.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        ([], r"there is no folder .*/in/train; a folder per class"),
+        (["train/a/0.png"], "holds 1 folders; one for each of 2 or more classes"),
+        (["train/a/0.png", "train/b/"], r"train/b holds no images \(\.png, \.jpg, \.jpeg\)"),
+        (["train/a/0.png", "train/b/0.png", "test/c/0.png"], r"test/c: there is no class 'c' in .*train"),
+    ],
+)
+def test_folders_that_are_no_classes_are_refused(cache, tmp_path, make, message):
+    for name in make:
+        if name.endswith("/"):
+            (tmp_path / "in" / name).mkdir(parents=True)
+        else:
+            save(tmp_path / "in" / name, np.zeros((2, 2)))
+    with pytest.raises(ConfigError, match=message):
+        image_folder.image_folder(str(tmp_path / "in"))
+    with pytest.raises(ConfigError, match=r"needs a folder .* dataset\.path=pictures"):
+        image_folder.image_folder()
+
+
+def test_real_jpegs_are_decoded_as_pillow_does_one_by_one(cache, tmp_path):
+    files: list[Path] = []
+    with tarfile.open(need("cifar10_jpg.tar.xz"), "r|xz") as tar:
+        for member in tar:  # test/airplane, 1000 of them, then test/automobile
+            place = Path(member.name)
+            if member.isfile() and int(place.stem) < 100:
+                file = tmp_path / "in" / "train" / place.parent.name / place.name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                stream = tar.extractfile(member)
+                assert stream is not None
+                file.write_bytes(stream.read())
+                files.append(file)
+            if len(files) == 200:
+                break
+    made = image_folder.image_folder(str(tmp_path / "in"))
+    assert made.inputs.shape == (200, 3, 32, 32) and made.class_names == ["airplane", "automobile"]
+    for image, file in zip(made.inputs, sorted(files), strict=True):
+        assert np.array_equal(image.transpose(1, 2, 0), np.asarray(Image.open(file).convert("RGB")))
+    assert image_folder.image_folder(str(tmp_path / "in"), size=8).inputs.shape == (200, 3, 8, 8)
