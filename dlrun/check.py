@@ -66,9 +66,9 @@ def _search_path(hydra: DictConfig) -> list[Path]:
 def _leaves(values: dict[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, (*path, key))
+            yield from _leaves(value, (*path, str(key)))
         else:
-            yield (*path, key), value
+            yield (*path, str(key)), value
 
 
 def _foreign_targets(values: dict[str, Any], overrides: Sequence[str]) -> Iterator[str]:

@@ -27,7 +27,9 @@ def plan(stack: Stack, schedule: State, first: int, stop: int) -> Iterator[tuple
         steps = min(stack.steps_per_epoch - begin, stop - first, BLOCK)
         order, size = epoch_order(stack, epoch), stack.batch_size
         batches = [order[:, i * size : (i + 1) * size].contiguous() for i in range(begin, begin + steps)]
-        yield from zip(batches, *moving_numbers(stack, schedule, first, steps), *masks(stack, first, steps), strict=True)
+        yield from zip(
+            batches, *moving_numbers(stack, schedule, first, steps), *masks(stack, first, steps), strict=True
+        )
         first += steps
 
 

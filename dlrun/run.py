@@ -35,6 +35,8 @@ def run(config: DictConfig, folder: Path) -> str:
         Progress(stack.steps, stack.steps_per_epoch, metrics[0]) as progress,
     ):
         watch = Watch(record, progress)
+        for what, names in stack.initialized[0].items():
+            watch.warn(f"initializer: {what} {', '.join(names) or 'nothing'}")
         if config.batch_size != "full" and config.batch_size > stack.train_size:
             watch.warn(f"batch_size={config.batch_size} exceeds the {stack.train_size} training samples: full batches")
         try:
@@ -86,6 +88,7 @@ def identity(config: DictConfig, stack: Stack) -> dict[str, Any]:
         "parameters": stack.layout.params,
         "device": str(stack.theta.device),
         "threads": stack.threads,
+        **({"initialized": stack.initialized[0]} if stack.initialized[0] else {}),
     }
 
 

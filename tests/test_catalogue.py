@@ -33,7 +33,7 @@ MAIN = conf_dir() / "dlrun.yaml"
 FILES = [MAIN, *(conf_dir() / group / f"{name}.yaml" for group in groups() for name in choices(group))]
 COMMON = {group: set(OmegaConf.load(MAIN).get(group, {})) for group in groups()}  # keys that all choices share
 COMMON["architecture"].add("activation")  # goes to the blocks
-GIVEN = {"architecture": {"shape", "outputs", "blocks"}}  # arguments that come from elsewhere
+GIVEN = {"architecture": {"shape", "outputs", "blocks", "train_inputs", "random"}}  # arguments that come from elsewhere
 
 
 def loaded(file):

@@ -65,7 +65,10 @@ def test_a_run_leaves_a_complete_folder(dlrun: Callable[..., Ended], tmp_path: P
         "summary.json",
     ]
     header = (folder / "metrics.csv").read_text().splitlines()[0]
-    assert header == "epoch,step,lr,train_loss,val_loss,train_accuracy,val_accuracy,grad_norm,seconds"
+    assert header == (
+        "epoch,step,lr,train_loss,val_loss,train_accuracy,val_accuracy,"
+        "train_zero_one,val_zero_one,train_ece,val_ece,grad_norm,seconds"
+    )
     rows, result = metrics(folder), summary(folder)
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
     assert all(row.values() for row in map(lambda row: {k: v != "" for k, v in row.items()}, rows))
