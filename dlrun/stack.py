@@ -84,8 +84,7 @@ class Stack:
     def gradient(self, point: Tensor, batch: Tensor) -> tuple[Any, ...]:
         """Each row's mean loss on its minibatch (runs,), its gradient at `point` (runs, params), and new averages.
 
-        Without measure_train also the sums over the minibatch that `values` takes, (runs, 1 + statistics), against the
-        data's own targets.
+        Without measure_train also what `sums` takes: losses, outputs and the data's own targets, (runs, batch, ...).
         batch: (runs, batch) row numbers of the dataset.
         """
         x, y = (
@@ -103,14 +102,14 @@ class Stack:
             outputs = functional_call(self.model, {**parameters, **buffers, **averages}, (x,))
             losses = self.loss(outputs, y)
             own_losses = self.loss(outputs, own_y) if changed else losses
-            sums = [] if self.measure_train else [self.sums(own_losses.detach(), outputs.detach(), own_y)]
-            return losses.mean(), averages, *sums
+            measured = [] if self.measure_train else [own_losses.detach(), outputs.detach()]
+            return losses.mean(), averages, *measured
 
         self.model.train()
-        losses, averages, *sums = over_rows(loss_of_row, self.runs)(parameters, self.buffers, x, y, own_y)
+        losses, averages, *measured = over_rows(loss_of_row, self.runs)(parameters, self.buffers, x, y, own_y)
         gradients = torch.autograd.grad(losses, list(parameters.values()), self.ones)
         g = self.layout.flatten(dict(zip(parameters, gradients, strict=True)))
-        return losses.detach(), g, averages, *sums
+        return losses.detach(), g, averages, *measured, *([own_y] if measured else [])
 
     def sums(self, losses: Tensor, outputs: Tensor, y: Tensor) -> Tensor:
         """Sums over one row's samples of the loss and of every metric's statistics, (1 + statistics,) doubles."""

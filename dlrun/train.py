@@ -17,7 +17,7 @@ from torch import Tensor
 from dlrun.plan import learning_rates, plan
 from dlrun.rows import call
 from dlrun.seeds import NOISE, seed_of
-from dlrun.stack import Evaluation, Stack
+from dlrun.stack import Evaluation, Stack, over_rows
 from dlrun.trace import Recording
 
 Row = dict[str, float]
@@ -101,22 +101,21 @@ def fit(stack: Stack, observer: Observer) -> Outcome:
 
     started, start = datetime.now(timezone.utc).isoformat(), time.perf_counter()
     with deferred_interrupt() as interrupted, flushed_subnormals():
-        evaluate(stack, state, evaluation, observer, [outputs], batch.shape[1], start)
+        evaluate(stack, state, evaluation, observer, [outputs], start)
         while state.step < stack.steps and "running" in state.status:
             stop = min(stack.steps, (state.step // stack.eval_every + 1) * stack.eval_every)
-            taken, samples = [], 0
+            taken = []
             for batch, *moving in plan(stack, state.schedule, state.step, stop):
                 if batch.shape not in steps:  # an epoch's last, smaller batch: too rare to be worth compiling
                     steps[batch.shape], _, _ = prepare(stack, state, batch, moving, compiling=False)
                 outputs = steps[batch.shape](batch, *moving)
                 taken.append(outputs)
-                samples += batch.shape[1]
                 state.step += 1
                 if observer.due():
                     observer.step(state.step, outputs[0].mean().item(), moving[0].mean().item())
                 if interrupted():
                     break
-            evaluate(stack, state, evaluation, observer, taken, samples, start)
+            evaluate(stack, state, evaluation, observer, taken, start)
             if interrupted() and state.step < stack.steps:
                 state.status = ["interrupted" if status == "running" else status for status in state.status]
     seconds = time.perf_counter() - start
@@ -136,10 +135,11 @@ def fit(stack: Stack, observer: Observer) -> Outcome:
 
 
 def gradient(stack: Stack, state: State, batch: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
-    """Each row's gradient (runs, params), then its loss (runs,), gradient norm before clipping (runs,) and sums."""
+    """Each row's gradient (runs, params), then its loss (runs,), gradient norm before clipping (runs,) and
+    what running training columns are made of."""
     hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=False))}
     point = call(stack.rule.point, stack.theta, state.memory, rows=hyper)
-    loss, g, averages, *sums = stack.gradient(point, batch)
+    loss, g, averages, *measured = stack.gradient(point, batch)
     for name, average in averages.items():
         stack.buffers[name].copy_(average)
     for regularizer, mask, rows in zip(stack.regularizers, stack.masks, stack.penalties, strict=True):
@@ -152,7 +152,7 @@ def gradient(stack: Stack, state: State, batch: Tensor, *moving: Tensor) -> tupl
         g = call(regularizer.perturb, g, memory, rows=rows)
     if stack.phases:  # noise, too, is for the parameters that train
         g = g * moving[-1]
-    return g, loss, norm, *sums
+    return g, loss, norm, *measured
 
 
 def update(stack: Stack, state: State, g: Tensor, *moving: Tensor) -> None:
@@ -172,7 +172,7 @@ def prepare(
     """The step for batches of this shape, what it returns for this batch, and the seconds that compiling it took.
 
     A step takes a batch and the moving numbers, changes theta and the state, and returns the loss, the gradient norm
-    and, where the training metrics are running means, their sums. Recording it runs it; that is undone.
+    and, where the training columns are running means, what they are made of. Recording it runs it; that is undone.
     """
 
     def first_part(batch: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
@@ -210,18 +210,18 @@ def evaluate(
     evaluation: Evaluation,
     observer: Observer,
     taken: list[tuple[Tensor, ...]],
-    samples: int,
     start: float,
 ) -> None:
     """Measure every running run, report its row, and decide whether it goes on.
 
-    taken: what the steps since the last evaluation returned, on this many samples.
+    taken: what the steps since the last evaluation returned.
     """
     val = evaluation("val")
     if stack.measure_train:
         train = evaluation("train")
     else:
-        train = stack.values(torch.stack([sums for _, _, sums in taken]).sum(0).cpu() / samples)
+        losses, outputs, targets = (torch.cat(parts, 1) for parts in list(zip(*taken, strict=True))[2:])
+        train = stack.values(over_rows(stack.sums, stack.runs)(losses, outputs, targets).cpu() / losses.shape[1])
     norm = torch.stack([norms for _, norms, *_ in taken]).double().mean(0).cpu()
     lr = learning_rates(stack, state.schedule, max(state.step - 1, 0), 1)[0]
     epoch, seconds = state.step / stack.steps_per_epoch, time.perf_counter() - start
