@@ -93,15 +93,16 @@ def _app(config: DictConfig) -> None:
 
 
 def _discard(folder: Path) -> None:
-    """Remove what Hydra made for a run that never began, up to the working directory, as far as it is empty."""
+    """Remove what Hydra made for a run that never began: its folder, and the date's inside the working directory."""
     if holds_run(folder):
         return
     for file in (folder / ".hydra").glob("*.yaml"):
         file.unlink()
-    for empty in (folder / ".hydra", folder, *folder.parents):
-        if not empty.is_relative_to(Path.cwd() / "") or empty == Path.cwd() or any(empty.iterdir()):
+    parents = [parent for parent in folder.parents if Path.cwd() in parent.parents]
+    for made in (folder / ".hydra", folder, *parents):
+        if not made.is_dir() or any(made.iterdir()):
             break
-        empty.rmdir()
+        made.rmdir()
 
 
 def _readable(mistake: Exception) -> str:

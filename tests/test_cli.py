@@ -71,7 +71,7 @@ def test_a_run_leaves_a_complete_folder(dlrun: Callable[..., Ended], tmp_path: P
     )
     rows, result = metrics(folder), summary(folder)
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
-    assert all(row.values() for row in map(lambda row: {k: v != "" for k, v in row.items()}, rows))
+    assert all(value != "" for row in rows for value in row.values())
     assert result["status"] == "finished" and result["last_val_loss"] == float(rows[-1]["val_loss"])
     assert result["best_val_loss"] == min(float(row["val_loss"]) for row in rows)
     weights = load_file(folder / "model.safetensors")
@@ -165,6 +165,16 @@ def test_a_mistake_gets_one_message_before_anything_is_written(
     assert message in " ".join(ended.err.split())
     assert "Traceback" not in ended.err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_refused_run_leaves_no_folder_outside_the_working_directory_either(
+    dlrun: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert dlrun("normalization=instance", f"hydra.run.dir={tmp_path / 'there' / 'run'}").code == 2
+    assert not (tmp_path / "there" / "run").exists()
 
 
 def test_every_wrong_key_is_told_at_once(dlrun: Callable[..., Ended]) -> None:

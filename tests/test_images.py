@@ -66,7 +66,10 @@ MALFORMED = {
     r"bytes; its dimensions \[2, 3\] make 18": [GOOD[:-1], GOOD + b"\0"],
     "bytes; its dimensions": [GOOD[:4], GOOD[:9], GOOD[:4] + b"\xff" * 8 + GOOD[12:]],
     "holds no values": [idx_bytes(np.zeros((0, 3)))],
-    "cannot be read": [gzip.compress(GOOD)[:-9], gzip.compress(GOOD)[:12] + b"\xff" + gzip.compress(GOOD)[13:]],
+    "cannot be read": [
+        gzip.compress(GOOD, mtime=0)[:-9],
+        gzip.compress(GOOD, mtime=0)[:12] + b"\xff" + gzip.compress(GOOD, mtime=0)[13:],
+    ],
 }
 
 

@@ -164,9 +164,8 @@ def test_rows_may_differ_in_every_number_of_a_technique(stack_of, train) -> None
     train(together)
     for i, row in enumerate(rows):
         alone = stack_of(*overrides, *row)
-        outcome, _ = train(alone)
-        if outcome.status == ["finished"]:
-            torch.testing.assert_close(together.theta[i], alone.theta[0], rtol=0, atol=1e-9)
+        train(alone)
+        torch.testing.assert_close(together.theta[i], alone.theta[0], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("compiling", ["false", "true"])
