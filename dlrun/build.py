@@ -23,6 +23,8 @@ from dlrun.datasets.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.metrics import metrics_for
 from dlrun.normalizations import NoNormalization, running_averages
+from dlrun.plan import moments
+from dlrun.regularizers.averaging import Averaging
 from dlrun.regularizers.regularizer import HOOKS
 from dlrun.rows import call, keywords
 from dlrun.schedules import Clock, Schedule, warmup_steps
@@ -32,6 +34,7 @@ from dlrun.theta import Layout
 
 Node = dict[str, Any]
 
+MATRIX = 4096  #: parameters up to which an optimizer may keep a matrix of them, 128 MiB in double precision
 MEASURED = 20_000  #: training samples up to which `train_metrics: auto` measures them at every evaluation
 COMPILED = 50_000  #: steps from which `compile: auto` compiles: it takes some 10 s and halves a small step of 0.7 ms
 THREADED = 10**9  #: operations per step from which `threads: auto` uses every core; below, threads wait for each other
@@ -49,8 +52,8 @@ def build(configs: Sequence[DictConfig]) -> Stack:
     rule, rule_rows = _component(node["optimizer"], "update", "point")
     schedule, schedule_rows = _component(node["schedule"], "__call__", "momentum", "observe")
     regularizers = {key: _component(part, *HOOKS) for key, part in node["regularizer"].items()}
-    dataset = _dataset(node)
-    loss = _component(node["loss"])[0].for_task(dataset.task)
+    dataset = _task(node, _dataset(node))
+    loss = _component(node["loss"])[0].for_dataset(dataset)
 
     models = [_model(node, dataset, loss.outputs(dataset.outputs)) for node in nodes]
     model, layout = models[0], Layout(models[0])
@@ -81,9 +84,10 @@ def build(configs: Sequence[DictConfig]) -> Stack:
     ]
     for (regularizer, _), rows in zip(regularizers.values(), penalties, strict=True):
         call(regularizer.fits, dataset, rows=rows)
+    phases = [here(layout.named(names)) for names in getattr(model, "phase_sets", [])]
     weights, everything = here(layout.mask("weight")), here(torch.ones(layout.params))
     dataset = replace(dataset, inputs=dataset.inputs.to(device), targets=dataset.targets.to(device))
-    return Stack(
+    stack = Stack(
         dataset=dataset,
         model=model.to(device, theta_dtype),
         layout=layout,
@@ -94,11 +98,14 @@ def build(configs: Sequence[DictConfig]) -> Stack:
         metrics=metrics_for(dataset, loss.probabilistic),
         rule=rule,
         hyper={name: here(column("optimizer", name)) for name in sorted(rule_rows - {"lr"})},
-        moving=["lr", *_cycled(schedule, rule_rows)],
-        phases=[here(layout.named(names)) for names in getattr(model, "phase_sets", [])],
+        moving=["lr", *_cycled(schedule, rule_rows), *(["trained"] if phases else [])],
+        phases=phases,
         schedule=schedule,
         rates={"lr": column("lr").T, **{name: column("schedule", name).T for name in sorted(schedule_rows)}},
         regularizers=[regularizer for regularizer, _ in regularizers.values()],
+        averaging={
+            key: place for place, (key, (each, _)) in enumerate(regularizers.items()) if isinstance(each, Averaging)
+        },
         penalties=penalties,
         masks=[everything if regularizer.include_bias else weights for regularizer, _ in regularizers.values()],
         seeds=[node["seed"] for node in nodes],
@@ -114,6 +121,40 @@ def build(configs: Sequence[DictConfig]) -> Stack:
         threads=threads,
         initialized=[report for _, report in initial],
     )
+    stack.moments = moments(stack)
+    _refuse(stack)
+    return stack
+
+
+def _refuse(stack: Stack) -> None:
+    """ConfigError where the update rule needs what this training does not give."""
+    rule, params = stack.rule, stack.layout.params
+    if rule.curvature and params > MATRIX:
+        size = params**2 * stack.theta.element_size() / 2**20
+        raise ConfigError(
+            f"this optimizer keeps a matrix with a row and a column for every parameter: {size:,.0f} MiB for {params:,} "
+            f"parameters, and the limit is {MATRIX:,}; choose a smaller architecture, or optimizer=lbfgs or "
+            "conjugate_gradient, which keep vectors only"
+        )
+    if not (rule.curvature or rule.searches):
+        return
+    if any(regularizer.random for regularizer in stack.regularizers):
+        raise ConfigError(
+            "this optimizer looks at the loss more than once in a step, which dropout, augmentation, mixup and noise "
+            "make another one each time: leave them out, or choose another optimizer"
+        )
+    if rule.by_sample and stack.averages:
+        raise ConfigError(
+            "this optimizer adds up what each sample contributes by itself, and batch normalization makes samples "
+            "depend on each other: choose normalization=layer or group, or another optimizer"
+        )
+    if rule.searches and stack.batch_size < stack.train_size:
+        raise ConfigError(
+            "this optimizer compares losses from step to step, which minibatches make another one each time: "
+            "set batch_size=full, or choose another optimizer"
+        )
+    if rule.searches and (stack.clip_norm is not None or stack.clip_value is not None):
+        raise ConfigError("this optimizer finds the length of its steps itself: leave out clip_norm and clip_value")
 
 
 def _plain(config: DictConfig) -> Node:
@@ -125,7 +166,7 @@ def _plain(config: DictConfig) -> Node:
 def _component(node: Node, *hooks: str) -> tuple[Any, set[str]]:
     """The object that a `_target_` names, and those of its keys that are rows, not options of its `__init__`."""
     cls = get_object(node["_target_"])
-    rows = {name for hook in hooks for name in keywords(getattr(cls, hook))} & node.keys()
+    rows = {name for hook in hooks if hasattr(cls, hook) for name in keywords(getattr(cls, hook))} & node.keys()
     # a group's common keys (bias, position, warmup, lr) are there for every member, also those that take none
     accepted = inspect.signature(cls).parameters
     return cls(**{key: value for key, value in node.items() if key in accepted}), rows
@@ -136,6 +177,17 @@ def _dataset(node: Node) -> Dataset:
     common = {key: options.pop(key) for key in keywords(prepare) & options.keys()}
     samples = get_object(node["dataset"]["_target_"])(**options)
     return prepare(samples, **common, dtype=getattr(torch, node["precision"]))
+
+
+def _task(node: Node, dataset: Dataset) -> Dataset:
+    """What the architecture makes of the dataset; ConfigError where it can make nothing of it."""
+    cls = get_object(node["architecture"]["_target_"])
+    point = getattr(cls, "tasks", None) == ("none",)
+    if dataset.surface and not point:
+        raise ConfigError("this dataset is a test function, whose variables are trained themselves: architecture=point")
+    if point and not dataset.surface:
+        raise ConfigError("architecture=point is for test functions, such as dataset=beale; data need another one")
+    return dataset.reconstruction() if getattr(cls, "reconstructs", False) else dataset
 
 
 def _model(node: Node, dataset: Dataset, outputs: int) -> nn.Module:

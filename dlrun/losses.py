@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlrun.datasets.data import Task
+from dlrun.datasets.data import Dataset, Surface, Task
 from dlrun.errors import ConfigError
 
 
@@ -26,12 +26,14 @@ class Loss:
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def for_task(self, task: Task) -> Loss:
-        """The loss to use for a dataset's task; ConfigError where it does not fit."""
-        if task not in self.tasks:
-            fitting = ", ".join(cls.name for cls in BY_TASK[task])
+    def for_dataset(self, dataset: Dataset) -> Loss:
+        """The loss to use for a dataset; ConfigError where it does not fit the task."""
+        if dataset.task == "none":
+            raise ConfigError(f"loss={self.name} compares outputs with targets, and a test function has none: loss=auto")
+        if dataset.task not in self.tasks:
+            fitting = ", ".join(cls.name for cls in BY_TASK[dataset.task])
             raise ConfigError(
-                f"loss={self.name} is for {' or '.join(self.tasks)} targets, and this dataset's are {task}: "
+                f"loss={self.name} is for {' or '.join(self.tasks)} targets, and this dataset's are {dataset.task}: "
                 f"choose one of {fitting}, or leave loss=auto"
             )
         return self
@@ -39,6 +41,14 @@ class Loss:
     def outputs(self, n: int) -> int:
         """How many numbers the network has to put out where the dataset asks for n."""
         return n
+
+    def combine(self, outputs: Tensor, weight: Tensor) -> Tensor:
+        """The outputs (runs, batch, outputs) whose prediction is the mean of those of several networks.
+
+        outputs: (runs, members, batch, outputs). weight: (runs, members), with a positive sum in each row.
+        """
+        share = weight / weight.sum(1, keepdim=True)
+        return (share[:, :, None, None] * outputs).sum(1)
 
     def prediction(self, outputs: Tensor) -> Tensor:
         """What the metrics compare with the targets, (batch, n)."""
@@ -54,6 +64,10 @@ class CrossEntropy(Loss):
     name = "cross_entropy"
     tasks = ("multiclass",)
 
+    def combine(self, outputs: Tensor, weight: Tensor) -> Tensor:
+        """Logarithms of the mean probabilities, which softmax turns into them again."""
+        return _log_mean_exp(outputs.log_softmax(3), weight)
+
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, reduction="none")
 
@@ -66,6 +80,10 @@ class BinaryCrossEntropy(Loss):
 
     name = "binary_cross_entropy"
     tasks = ("binary",)
+
+    def combine(self, outputs: Tensor, weight: Tensor) -> Tensor:
+        """The logit of the mean probability."""
+        return _log_mean_exp(F.logsigmoid(outputs), weight) - _log_mean_exp(F.logsigmoid(-outputs), weight)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(outputs.squeeze(1), targets, reduction="none")
@@ -95,8 +113,14 @@ class MSE(Loss):
                 targets = (targets[:, None] == torch.arange(outputs.shape[1], device=targets.device)).to(outputs)
         return (outputs - targets).square().mean(1)
 
-    def for_task(self, task: Task) -> Loss:
-        return MSE(task)
+    def for_dataset(self, dataset: Dataset) -> Loss:
+        super().for_dataset(dataset)
+        return MSE(dataset.task)
+
+    def combine(self, outputs: Tensor, weight: Tensor) -> Tensor:
+        """As the loss of the task that means probabilities, or the mean."""
+        usual = {"multiclass": CrossEntropy, "binary": BinaryCrossEntropy, "regression": Loss}[self.task]
+        return usual().combine(outputs, weight)
 
 
 class Huber(Loss):
@@ -134,6 +158,13 @@ class GaussianNLL(Loss):
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         mean, log_variance = outputs.chunk(2, dim=1)
         return (log_variance + (mean - targets).square() * (-log_variance).exp() + log(2 * pi)).mean(1) / 2
+
+    def combine(self, outputs: Tensor, weight: Tensor) -> Tensor:
+        """Mean and log-variance of the mixture (Lakshminarayanan et al. 2017, arXiv:1612.01474)."""
+        mean, log_variance = outputs.chunk(2, dim=3)
+        center = super().combine(mean, weight)
+        variance = super().combine(log_variance.exp() + (mean - center[:, None]).square(), weight)
+        return torch.cat([center, variance.log()], 2)
 
     def outputs(self, n: int) -> int:
         return 2 * n
@@ -192,14 +223,27 @@ class Square(Margin):
         return (1 - margin).square()
 
 
+class Height(Loss):
+    r"""$L = f(\theta)$, a test function's value where the parameters are. Reference: lecture 004."""
+
+    name = "auto"
+    tasks = ("none",)
+
+    def __init__(self, surface: Surface) -> None:
+        self.surface = surface
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.surface.value(outputs)
+
+
 class ByTask(Loss):
     """The usual loss of the task: cross-entropy for classes, squared error for a regression."""
 
     name = "auto"
-    tasks = ("regression", "binary", "multiclass")
+    tasks = ("regression", "binary", "multiclass", "none")
 
-    def for_task(self, task: Task) -> Loss:
-        return BY_TASK[task][0]().for_task(task)
+    def for_dataset(self, dataset: Dataset) -> Loss:
+        return Height(dataset.surface) if dataset.surface else BY_TASK[dataset.task][0]().for_dataset(dataset)
 
 
 #: The losses that fit a task; the first is the usual one.
@@ -208,3 +252,9 @@ BY_TASK: dict[Task, list[type[Loss]]] = {
     "binary": [BinaryCrossEntropy, Hinge, SquaredHinge, Square, MSE],
     "regression": [MSE, Huber, GaussianNLL],
 }
+
+
+def _log_mean_exp(logarithms: Tensor, weight: Tensor) -> Tensor:
+    """(runs, members, batch, n) to (runs, batch, n): the logarithm of the weighted mean of what they are those of."""
+    share = (weight / weight.sum(1, keepdim=True)).log()
+    return (logarithms + share[:, :, None, None]).logsumexp(1)

@@ -69,6 +69,10 @@ def _moments(outputs: Tensor, targets: Tensor, center: Tensor) -> Tensor:
     return torch.cat([(outputs - y).square(), y - center, (y - center).square()], 1)
 
 
+def _from_nearest(outputs: Tensor, targets: Tensor, minima: Tensor) -> Tensor:
+    return torch.cdist(outputs.double(), minima.to(outputs.device)).amin(1, keepdim=True)
+
+
 def _only(mean: Tensor) -> Tensor:
     return mean[..., 0]
 
@@ -102,6 +106,7 @@ def metrics_for(dataset: Dataset, probabilistic: bool = True) -> list[Metric]:
     probabilities (`probabilistic`).
     rmse: $\sqrt{E (f-y)^2}$, mae: $E |f-y|$, r2: $1 - E (f-y)^2 / Var\, y$, mean over outputs, 0 (1 without error) for
     one whose targets are all equal; all in the units of the targets as scaled.
+    distance: of the parameters from a test function's nearest minimum, if it has any.
 
     Reference: Guo et al. 2017, arXiv:1706.04599 (ece).
     """
@@ -113,6 +118,9 @@ def metrics_for(dataset: Dataset, probabilistic: bool = True) -> list[Metric]:
             Metric("rmse", _squared_error, _root),
             Metric("mae", _absolute_error, _only),
         ]
+    if dataset.surface:
+        minima = torch.tensor(dataset.surface.minima, dtype=torch.float64)
+        return [Metric("distance", partial(_from_nearest, minima=minima), _only)] if len(minima) else []
     binary = dataset.task == "binary"
     correct = _correct_sign if binary else _correct
     metrics = [Metric("accuracy", correct, _only), Metric("zero_one", correct, _rest)]

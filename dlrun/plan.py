@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dlrun.rows import keywords
+from dlrun.errors import ConfigError
+from dlrun.regularizers.averaging import Averaging
+from dlrun.rows import call, keywords
 from dlrun.schedules import Clock, State, momenta, rates
 from dlrun.seeds import ORDER, generator
 from dlrun.stack import Stack
@@ -17,8 +19,8 @@ BLOCK = 1000  #: steps whose batches and rates are laid out at a time
 
 
 def plan(stack: Stack, schedule: State, first: int, stop: int) -> Iterator[tuple[Tensor, ...]]:
-    """For each of the steps first, ..., stop - 1: its batch, (runs, batch), its moving numbers, (runs, 1) each, and,
-    for a training in phases, the mask of the parameters that train, (params,).
+    """For each of the steps first, ..., stop - 1: its batch, (runs, batch), and what `stack.moving` names, (runs, 1)
+    each but for `trained`, the mask of the parameters that a phase trains, (params,).
 
     A batch holds row numbers of the training part; schedule is the schedule's memory.
     """
@@ -27,9 +29,7 @@ def plan(stack: Stack, schedule: State, first: int, stop: int) -> Iterator[tuple
         steps = min(stack.steps_per_epoch - begin, stop - first, BLOCK)
         order, size = epoch_order(stack, epoch), stack.batch_size
         batches = [order[:, i * size : (i + 1) * size].contiguous() for i in range(begin, begin + steps)]
-        yield from zip(
-            batches, *moving_numbers(stack, schedule, first, steps), *masks(stack, first, steps), strict=True
-        )
+        yield from zip(batches, *moving_numbers(stack, schedule, first, steps), strict=True)
         first += steps
 
 
@@ -43,21 +43,48 @@ def epoch_order(stack: Stack, epoch: int) -> Tensor:
     return order.to(stack.theta.device)
 
 
-def moving_numbers(stack: Stack, schedule: State, first: int, steps: int) -> list[tuple[Tensor, ...]]:
-    """The values at these steps, (runs, 1) each, of every name in `stack.moving`."""
-    values = [learning_rates(stack, schedule, first, steps)]
-    if len(stack.moving) > 1:
-        t, clock, rows = _arguments(stack, schedule, first, steps, stack.schedule.momentum)
-        momentum = momenta(stack.schedule, t, clock, stack.warmup, **rows)
-        assert momentum is not None
-        values.append(momentum)
-    return [value[:, :, None].to(stack.theta).unbind() for value in values]
+def moving_numbers(stack: Stack, schedule: State, first: int, steps: int) -> Iterator[Sequence[Tensor]]:
+    """The values at these steps of every name in `stack.moving`; phases share the training evenly."""
+    for name in stack.moving:
+        if name == "trained":
+            yield [stack.phases[step * len(stack.phases) // stack.steps] for step in range(first, first + steps)]
+        elif name == "lr":
+            yield learning_rates(stack, schedule, first, steps)[:, :, None].to(stack.theta).unbind()
+        else:
+            t, clock, rows = _arguments(stack, schedule, first, steps, stack.schedule.momentum)
+            momentum = momenta(stack.schedule, t, clock, stack.warmup, **rows)
+            assert momentum is not None
+            yield momentum[:, :, None].to(stack.theta).unbind()
 
 
-def masks(stack: Stack, first: int, steps: int) -> list[list[Tensor]]:
-    """The phase's mask at each of these steps; phases share the training evenly."""
-    count = len(stack.phases)
-    return [[stack.phases[step * count // stack.steps] for step in range(first, first + steps)]] if count else []
+def moments(stack: Stack) -> dict[int, dict[str, Tensor]]:
+    """By the number of steps done: which rows, (runs,), are collected then by each regularizer that keeps others.
+
+    Raises ConfigError for a training in which one of them gets too few.
+    """
+    found: dict[int, dict[str, Tensor]] = {}
+    counts = {name: torch.zeros(stack.runs, dtype=torch.int64) for name in stack.averaging}
+    schedule, clock = stack.schedule.init(stack.runs), Clock(stack.steps, stack.steps_per_epoch)
+    for first in range(0, stack.steps if counts else 0, BLOCK):
+        steps = min(BLOCK, stack.steps - first)
+        t = torch.arange(first, first + steps, dtype=torch.float64)[:, None]
+        lr = learning_rates(stack, schedule, first - 1, steps + 2)
+        lr[[0] * (first == 0) + [-1] * (first + steps == stack.steps)] = torch.nan
+        for name, place in stack.averaging.items():
+            rows = {key: row.cpu() for key, row in stack.penalties[place].items()}
+            due = call(stack.regularizers[place].moments, t, lr, clock, rows=rows)
+            counts[name] += due.sum(0)
+            for i in due.any(1).nonzero()[:, 0].tolist():
+                found.setdefault(first + i + 1, {})[name] = due[i].to(stack.theta.device)
+    for name, place in stack.averaging.items():
+        regularizer = stack.regularizers[place]
+        assert isinstance(regularizer, Averaging)
+        if counts[name].min() < regularizer.fewest:
+            raise ConfigError(
+                f"regularizer={name} takes the network's parameters {counts[name].min()} times in a training of "
+                f"{stack.steps} steps, and needs {regularizer.fewest}: {regularizer.advice}"
+            )
+    return found
 
 
 def learning_rates(stack: Stack, schedule: State, first: int, steps: int) -> Tensor:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
@@ -27,10 +27,15 @@ BEST = "model.safetensors"  #: the best parameters, judged by the validation par
 LAST = "last.safetensors"
 
 
-def columns(metrics: list[str]) -> list[str]:
-    """The header of metrics.csv; the first metric is the task's main one, and there may be none."""
-    measured = [f"{part}_{metric}" for metric in ["loss", *metrics] for part in ("train", "val")]
-    return ["epoch", "step", "lr", *measured, "grad_norm", "seconds"]
+def columns(metrics: list[str], kept: Sequence[str] = ()) -> list[str]:
+    """The header of metrics.csv; the first metric is the task's main one, and there may be none.
+
+    kept: names of the networks that are measured on the validation part beside the trained one, such as ema.
+    """
+    quantities = ["loss", *metrics]
+    measured = [f"{part}_{quantity}" for quantity in quantities for part in ("train", "val")]
+    beside = [f"val_{name}_{quantity}" for name in kept for quantity in quantities]
+    return ["epoch", "step", "lr", *measured, *beside, "grad_norm", "seconds"]
 
 
 def holds_run(folder: str | Path) -> bool:
@@ -61,13 +66,13 @@ def replacing(path: Path) -> Iterator[Path]:
 class Run:
     """One run's folder, open for writing; close it, or use it as a context manager."""
 
-    def __init__(self, folder: Path, metrics: list[str], csv: TextIO) -> None:
+    def __init__(self, folder: Path, columns: list[str], csv: TextIO) -> None:
         self.folder = folder
-        self.columns = columns(metrics)
+        self.columns = columns
         self._csv = csv
 
     @classmethod
-    def create(cls, folder: str | Path, metrics: list[str], config_yaml: str) -> Run:
+    def create(cls, folder: str | Path, header: list[str], config_yaml: str) -> Run:
         """Start a run: make the folder, write config.yaml and the header of metrics.csv.
 
         Raises ConfigError if the folder already holds a run or cannot be written.
@@ -78,7 +83,7 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             # Of two runs that start in one folder at the same moment, "x" lets only one through.
             csv = open(folder / METRICS, "x", encoding="utf-8", newline="")  # noqa: SIM115 - closed with the run
-            run = cls(folder, metrics, csv)
+            run = cls(folder, header, csv)
             run._write_line(run.columns)
             with replacing(folder / CONFIG) as part:
                 part.write_text(config_yaml, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun.build import build
 from dlrun.console import Progress, closing_table
-from dlrun.records import BEST, LAST, Run, environment
+from dlrun.records import BEST, LAST, Run, columns, environment
+from dlrun.rows import keywords
 from dlrun.stack import Stack
-from dlrun.train import Outcome, Row, Snapshot, fit
+from dlrun.train import Measured, Outcome, Row, Snapshot, fit
 
 DIVERGED = "the loss or the gradient is no longer finite; a smaller lr may help"
 HEADER = "# Repeats this run: dlrun --config-dir {folder} --config-name config\ndefaults: [setup, _self_]\n\n"
@@ -28,16 +30,16 @@ def run(config: DictConfig, folder: Path) -> str:
     torch.set_num_threads(1)
     stack = build([config])
     torch.set_num_threads(stack.threads)
-    metrics = [metric.name for metric in stack.metrics]
+    metrics, kept = [metric.name for metric in stack.metrics], list(stack.averaging)
     text = HEADER.format(folder=folder) + OmegaConf.to_yaml(_resolved(config, stack))
     with (
-        Run.create(folder, metrics, text) as record,
-        Progress(stack.steps, stack.steps_per_epoch, metrics[0]) as progress,
+        Run.create(folder, columns(metrics, kept), text) as record,
+        Progress(stack.steps, stack.steps_per_epoch, [*metrics, "loss"][0]) as progress,
     ):
         watch = Watch(record, progress)
         for what, names in stack.initialized[0].items():
             watch.warn(f"initializer: {what} {', '.join(names) or 'nothing'}")
-        if config.batch_size != "full" and config.batch_size > stack.train_size:
+        if config.batch_size != "full" and config.batch_size > stack.train_size and not stack.dataset.surface:
             watch.warn(f"batch_size={config.batch_size} exceeds the {stack.train_size} training samples: full batches")
         try:
             outcome = fit(stack, watch)
@@ -48,6 +50,11 @@ def run(config: DictConfig, folder: Path) -> str:
         record.finish(summary)
         for name, snapshot in ((BEST, outcome.best), (LAST, outcome.last)):
             record.save_weights(name, weights(stack, snapshot), {"step": str(snapshot.rows[0]["step"])})
+        for name, measured in zip(kept, outcome.measured[1:], strict=True):
+            members = list(members_of(stack, measured.last))
+            for i, tensors in enumerate(members):
+                file = f"{name}.safetensors" if len(members) == 1 else f"{name}_{i + 1}.safetensors"
+                record.save_weights(file, tensors, {"step": str(measured.last.rows[0]["step"])})
     if config.plots != "none":
         from dlrun.plots.curves import draw
 
@@ -76,8 +83,20 @@ class Watch:
 
 def weights(stack: Stack, snapshot: Snapshot) -> dict[str, torch.Tensor]:
     """The single run's parameters and buffers by their names in the model."""
-    rows = {**stack.layout.views(snapshot.theta), **snapshot.buffers}
+    buffers = {name: tensor for name, tensor in snapshot.kept.items() if name in stack.network and name != "theta"}
+    rows = {**stack.layout.views(snapshot.kept["theta"]), **buffers}
     return {name: tensor[0] for name, tensor in rows.items()}
+
+
+def members_of(stack: Stack, snapshot: Snapshot) -> Iterator[dict[str, torch.Tensor]]:
+    """`weights` of each network that a regularizer keeps beside the trained one, and that counts."""
+    kept = {name: snapshot.kept[name] for name in stack.network}
+    counts = snapshot.kept.get("weight", torch.ones(1, kept["theta"].shape[1]))[0] > 0
+    for i in counts.nonzero()[:, 0].tolist():
+        views = stack.layout.views(kept["theta"][:, i])
+        yield {name: tensor[0] for name, tensor in views.items()} | {
+            name: tensor[0, i] for name, tensor in kept.items() if name != "theta"
+        }
 
 
 def identity(config: DictConfig, stack: Stack) -> dict[str, Any]:
@@ -95,7 +114,6 @@ def identity(config: DictConfig, stack: Stack) -> dict[str, Any]:
 def summarize(config: DictConfig, stack: Stack, outcome: Outcome) -> dict[str, Any]:
     """The contents of summary.json for the stack's single run."""
     best, last = outcome.best.rows[0], outcome.last.rows[0]
-    measured = [key for key in last if key.startswith(("train_", "val_"))]
     steps, status = int(last["step"]), outcome.status[0]
     return {
         "status": status,
@@ -104,10 +122,8 @@ def summarize(config: DictConfig, stack: Stack, outcome: Outcome) -> dict[str, A
         "steps": steps,
         "best_epoch": best["epoch"],
         "best_step": int(best["step"]),
-        **{f"best_{key}": best[key] for key in measured},
-        **{f"last_{key}": last[key] for key in measured},
-        **{f"test_{key}": value[0].item() for key, value in outcome.best_test.items()},
-        **{f"last_test_{key}": value[0].item() for key, value in outcome.last_test.items()},
+        **{key: value for measured in outcome.measured for key, value in results(stack, measured).items()},
+        **_robbins_monro(config, stack),
         "train_metrics": "measured" if stack.measure_train else "running",
         "started": outcome.started,
         "seconds": outcome.seconds,
@@ -116,6 +132,29 @@ def summarize(config: DictConfig, stack: Stack, outcome: Outcome) -> dict[str, A
         "error": DIVERGED if status == "diverged" else None,
         **environment(),
     }
+
+
+def results(stack: Stack, measured: Measured) -> dict[str, float]:
+    """What summary.json says of the trained network, or of one that a regularizer keeps beside it."""
+    best, last, label = measured.best.rows[0], measured.last.rows[0], measured.label
+    names = ["loss", *(metric.name for metric in stack.metrics)]
+    columns = [f"{part}_{label}{name}" for name in names for part in ("train", "val")]
+    return {
+        **({f"best_{label}epoch": best["epoch"]} if label else {}),
+        **{f"best_{column}": best[column] for column in columns if column in best},
+        **{f"last_{column}": last[column] for column in columns if column in last},
+        **{f"test_{label}{name}": value[0].item() for name, value in measured.best_test.items()},
+        **{f"last_test_{label}{name}": value[0].item() for name, value in measured.last_test.items()},
+    }
+
+
+def _robbins_monro(config: DictConfig, stack: Stack) -> dict[str, bool]:
+    """Whether the schedule, continued for ever, fulfils the two conditions of `Schedule.robbins_monro`."""
+    numbers = OmegaConf.to_container(config.schedule, resolve=True)
+    assert isinstance(numbers, dict)
+    method = stack.schedule.robbins_monro
+    infinite, finite = method(**{name: numbers[name] for name in keywords(method)})
+    return {"lr_sum_infinite": infinite, "lr_squared_sum_finite": finite}
 
 
 def _resolved(config: DictConfig, stack: Stack) -> DictConfig:

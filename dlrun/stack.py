@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -14,7 +16,7 @@ from torch.utils._pytree import tree_map
 from dlrun.datasets.data import Dataset
 from dlrun.losses import Loss
 from dlrun.metrics import Metric
-from dlrun.optimizers.rule import Rule
+from dlrun.optimizers.rule import Rule, State
 from dlrun.regularizers.regularizer import Regularizer
 from dlrun.rows import call
 from dlrun.schedules import Schedule
@@ -22,6 +24,9 @@ from dlrun.theta import Layout
 from dlrun.trace import Program, Recording
 
 Rows = Mapping[str, Tensor]
+
+BLOCK = 2**22  #: numbers of theta that the samples' own rows may hold at a time
+COLUMNS = 64  #: of a Hessian, computed at a time
 
 
 @dataclass
@@ -43,11 +48,12 @@ class Stack:
     metrics: list[Metric]
     rule: Rule
     hyper: Rows
-    moving: list[str]  #: lr, and what else of `hyper` the schedule changes from step to step
+    moving: list[str]  #: what differs from step to step: lr, what else of `hyper` the schedule moves, phases' `trained`
     phases: list[Tensor]  #: (params,) of 1 where a phase of the training trains the parameter; none: one phase, all
     schedule: Schedule
     rates: Rows
     regularizers: list[Regularizer]
+    averaging: dict[str, int]  #: by the name that its columns get, the place of each that keeps other parameters
     penalties: list[Rows]
     masks: list[Tensor]  #: (params,), which parameters each regularizer penalises
     seeds: list[int]
@@ -61,6 +67,7 @@ class Stack:
     compile: bool
     threads: int
     initialized: list[dict[str, list[str]]]  #: what each run's initializer reports of its work
+    moments: dict[int, dict[str, Tensor]] = field(default_factory=dict)  #: see `plan.moments`
 
     def __post_init__(self) -> None:
         self.ones = torch.ones_like(self.theta[:, 0])
@@ -80,11 +87,15 @@ class Stack:
         """Minibatches in one pass over the training set, the last one possibly smaller."""
         return -(-self.train_size // self.batch_size)
 
-    @torch.enable_grad()
-    def gradient(self, point: Tensor, batch: Tensor) -> tuple[Any, ...]:
-        """Each row's mean loss on its minibatch (runs,), its gradient at `point` (runs, params), and new averages.
+    @property
+    def network(self) -> State:
+        """What a run's network is: its row of theta, and the buffers that a model file holds, (runs, ...)."""
+        saved = [name for name in self.model.state_dict() if name in self.buffers]
+        return {"theta": self.theta, **{name: self.buffers[name] for name in saved}}
 
-        Without measure_train also what `sums` takes: losses, outputs and the data's own targets, (runs, batch, ...).
+    def minibatch(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs and targets to train on, and the data's own targets, (runs, batch, ...).
+
         batch: (runs, batch) row numbers of the dataset.
         """
         x, y = (
@@ -94,6 +105,25 @@ class Stack:
         own_y = y
         for regularizer, rows in zip(self.regularizers, self.penalties, strict=True):
             x, y = call(regularizer.transform, x, y, self.dataset.outputs, rows=rows)
+        return x, y, own_y
+
+    def penalty(self, theta: Tensor) -> Tensor | None:
+        """What the regularizers add to each row's loss, (runs,), if anything."""
+        parts = [
+            call(regularizer.penalty, theta, mask, rows=rows)
+            for regularizer, mask, rows in zip(self.regularizers, self.masks, self.penalties, strict=True)
+        ]
+        values = [part for part in parts if part is not None]
+        return reduce(add, values) if values else None
+
+    @torch.enable_grad()
+    def gradient(self, point: Tensor, batch: Tensor) -> tuple[Any, ...]:
+        """Each row's objective, its mean loss on its minibatch plus penalties, (runs,), the objective's gradient at
+        `point`, (runs, params), the mean loss alone, (runs,), and new running averages.
+
+        Without measure_train also what `sums` takes: losses, outputs and the data's own targets, (runs, batch, ...).
+        """
+        x, y, own_y = self.minibatch(batch)
         changed = y is not own_y
         parameters = {name: view.detach().requires_grad_() for name, view in self.layout.views(point).items()}
 
@@ -109,7 +139,92 @@ class Stack:
         losses, averages, *measured = over_rows(loss_of_row, self.runs)(parameters, self.buffers, x, y, own_y)
         gradients = torch.autograd.grad(losses, list(parameters.values()), self.ones)
         g = self.layout.flatten(dict(zip(parameters, gradients, strict=True)))
-        return losses.detach(), g, averages, *measured, *([own_y] if measured else [])
+        loss = objective = losses.detach()
+        leaf = point.detach().requires_grad_()
+        penalty = self.penalty(leaf)
+        if penalty is not None:
+            g = g + torch.autograd.grad(penalty, leaf, self.ones)[0]
+            objective = loss + penalty.detach()
+        return objective, g, loss, averages, *measured, *([own_y] if measured else [])
+
+    @torch.enable_grad()
+    def hessian(self, theta: Tensor, batch: Tensor) -> Tensor:
+        """The objective's second derivatives at theta, (runs, params, params)."""
+        x, y, _ = self.minibatch(batch)
+        leaf = theta.detach().requires_grad_()
+
+        def loss_of_row(parameters: Any, buffers: Any, x: Tensor, y: Tensor) -> Tensor:
+            averages = {name: buffers[name].clone() for name in self.averages}
+            return self.loss(functional_call(self.model, {**parameters, **buffers, **averages}, (x,)), y).mean()
+
+        self.model.train()
+        objective = over_rows(loss_of_row, self.runs)(self.layout.views(leaf), self.buffers, x, y)
+        penalty = self.penalty(leaf)
+        if penalty is not None:
+            objective = objective + penalty
+        return _derivatives(objective, leaf)
+
+    @torch.enable_grad()
+    def gauss_newton(self, theta: Tensor, batch: Tensor) -> Tensor:
+        """See `optimizers.rule.Objective.gauss_newton`, (runs, params, params).
+
+        Every sample is a row with parameters of its own, so that one backward pass gives the derivatives of an output
+        for all samples.
+        """
+        x, y, _ = self.minibatch(batch)
+        runs, samples = batch.shape
+        total = torch.zeros(runs, self.layout.params, self.layout.params, dtype=theta.dtype, device=theta.device)
+        self.model.train()
+        for part in torch.arange(samples, device=theta.device).split(max(1, BLOCK // (runs * self.layout.params))):
+            rows = runs * len(part)
+            leaf = theta.detach().repeat_interleave(len(part), 0).requires_grad_()
+            buffers = {name: buffer.repeat_interleave(len(part), 0) for name, buffer in self.buffers.items()}
+
+            def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
+                return functional_call(self.model, {**parameters, **buffers}, (x[None],))[0]
+
+            outputs = over_rows(outputs_of_row, rows)(self.layout.views(leaf), buffers, x[:, part].flatten(0, 1))
+            jacobian = torch.stack(
+                [torch.autograd.grad(output.sum(), leaf, retain_graph=True)[0] for output in outputs.unbind(1)], 1
+            )
+            outputs = outputs.detach().requires_grad_()
+            curvature = _derivatives(self.loss(outputs, y[:, part].flatten(0, 1)), outputs)
+            jacobian, curvature = jacobian.unflatten(0, (runs, -1)), curvature.unflatten(0, (runs, -1))
+            total += torch.einsum("rnip,rnij,rnjq->rpq", jacobian, curvature, jacobian)
+        leaf = theta.detach().requires_grad_()
+        penalty = self.penalty(leaf)
+        return total / samples + (0 if penalty is None else _derivatives(penalty, leaf))
+
+    @torch.no_grad()
+    def measured_averages(self, theta: Tensor) -> State:
+        """The running averages that fit these parameters, (runs, ...): means over the training set's minibatches.
+
+        Reference: Izmailov et al. 2018, arXiv:1803.05407, section 3.3.
+        """
+        if not self.averages:
+            return {}
+        inputs, _ = self.dataset.part("train")
+        layers = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        momenta = [layer.momentum for layer in layers]
+        self.model.eval()
+        for layer in layers:
+            layer.train()
+            layer.momentum = 1.0  # the average is then the minibatch's own
+
+        def averages_of_row(parameters: Any, buffers: Any) -> Any:
+            averages = {name: buffers[name].clone() for name in self.averages}
+            functional_call(self.model, {**parameters, **buffers, **averages}, (x,))
+            return averages
+
+        sums = {name: torch.zeros_like(self.buffers[name]) for name in self.averages}
+        batches = [x for x in inputs.split(self.batch_size) if len(x) > 1]
+        for x in batches:
+            averages = over_rows(averages_of_row, self.runs)(self.layout.views(theta), self.buffers)
+            for name, total in sums.items():
+                total += averages[name]
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        return {name: total / len(batches) for name, total in sums.items()}
 
     def sums(self, losses: Tensor, outputs: Tensor, y: Tensor) -> Tensor:
         """Sums over one row's samples of the loss and of every metric's statistics, (1 + statistics,) doubles."""
@@ -136,10 +251,22 @@ class Stack:
 
 
 class Evaluation:
-    """Measures losses and metrics of a stack on a part of its data, in evaluation mode, in chunks."""
+    """Measures losses and metrics of a stack on a part of its data, in evaluation mode, in chunks.
 
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
+    Args:
+        members: parameters and buffers to measure in place of the stack's own, (runs, members, ...); the mean
+            prediction of a run's members counts.
+        weight: (runs, members), the members' weights in that mean; None: equal ones.
+    """
+
+    def __init__(self, stack: Stack, members: State | None = None, weight: Tensor | None = None) -> None:
+        own = {**stack.buffers, "theta": stack.theta}
+        count = 1 if members is None else members["theta"].shape[1]
+        # views of memory that goes on changing
+        rows = {name: tensor[:, None].expand(-1, count, *tensor.shape[1:]) for name, tensor in own.items()}
+        rows = {name: tensor.flatten(0, 1) for name, tensor in {**rows, **(members or {})}.items()}
+        self.stack, self.members, self.weight = stack, count, weight
+        self.theta, self.buffers = rows.pop("theta"), rows
         self.programs: dict[tuple[int, ...], Program] = {}
 
     @torch.no_grad()
@@ -148,7 +275,7 @@ class Evaluation:
         inputs, targets = self.stack.dataset.part(part)
         total = torch.zeros((), dtype=torch.float64, device=inputs.device)
         # about 4 MB of inputs for all rows at a time: the activations are a few times as large
-        size = max(64, 2**20 // (self.stack.runs * inputs[0].numel()))
+        size = max(64, 2**20 // (len(self.theta) * inputs[0].numel()))
         for x, y in zip(inputs.split(size), targets.split(size), strict=True):
             if x.shape not in self.programs:
                 self.programs[x.shape] = Recording(self._sums, [x, y]).program()
@@ -156,13 +283,32 @@ class Evaluation:
         return self.stack.values((total / len(inputs)).cpu())
 
     def _sums(self, x: Tensor, y: Tensor) -> tuple[Tensor]:
-        def sums_of_row(parameters: Any, buffers: Any) -> Tensor:
-            outputs = functional_call(self.stack.model, {**parameters, **buffers}, (x,))
+        def outputs_of_row(parameters: Any, buffers: Any) -> Tensor:
+            return functional_call(self.stack.model, {**parameters, **buffers}, (x,))
+
+        def sums_of_row(outputs: Tensor) -> Tensor:
             return self.stack.sums(self.stack.loss(outputs, y), outputs, y)
 
         self.stack.model.eval()
-        parameters = self.stack.layout.views(self.stack.theta)
-        return (over_rows(sums_of_row, self.stack.runs)(parameters, self.stack.buffers),)
+        parameters = self.stack.layout.views(self.theta)
+        outputs = over_rows(outputs_of_row, len(self.theta))(parameters, self.buffers)
+        if self.members > 1:
+            outputs = self.stack.loss.combine(outputs.unflatten(0, (self.stack.runs, -1)), self.weight)
+        return (over_rows(sums_of_row, self.stack.runs)(outputs),)
+
+
+def _derivatives(value: Tensor, leaf: Tensor) -> Tensor:
+    """Second derivatives of each row's value (rows,) in its own row of the leaf (rows, n): (rows, n, n)."""
+    zeros = torch.zeros(*leaf.shape, leaf.shape[1], dtype=leaf.dtype, device=leaf.device)
+    (g,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
+    if not g.requires_grad:  # linear
+        return zeros
+    basis = torch.eye(leaf.shape[1], dtype=leaf.dtype, device=leaf.device)[:, None].expand(-1, *leaf.shape)
+    columns = [
+        torch.autograd.grad(g, leaf, some, retain_graph=True, is_grads_batched=True, allow_unused=True)[0]
+        for some in basis.split(COLUMNS)
+    ]
+    return zeros if columns[0] is None else torch.cat(columns).movedim(0, 1)
 
 
 def over_rows(fn: Callable[..., Any], runs: int) -> Callable[..., Any]:

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from dlrun.plan import learning_rates, plan
+from dlrun.regularizers.averaging import Averaging
 from dlrun.rows import call
 from dlrun.seeds import NOISE, seed_of
 from dlrun.stack import Evaluation, Stack, over_rows
 from dlrun.trace import Recording
 
 Row = dict[str, float]
+Tensors = dict[str, Tensor]
 Step = Callable[..., tuple[Tensor, ...]]
 
 
@@ -38,25 +40,56 @@ class Observer(Protocol):
 
 
 class Snapshot:
-    """Parameters and buffers of each run as they were at one of its evaluations, and that evaluation's row."""
+    """A network, or whatever else is measured, of each run as it was at one of its evaluations, and that one's row.
 
-    def __init__(self, stack: Stack) -> None:
-        self.theta = stack.theta.clone()
-        self.buffers = {name: buffer.clone() for name, buffer in stack.buffers.items()}
-        self.rows: list[Row] = [{} for _ in range(stack.runs)]
+    network: its tensors by name, one row per run. They go on changing, and the snapshot does not.
+    """
 
-    def take(self, run: int, stack: Stack, row: Row) -> None:
+    def __init__(self, network: Tensors) -> None:
+        self.network = network
+        self.kept = {name: tensor.clone() for name, tensor in network.items()}
+        self.rows: list[Row] = [{} for _ in network["theta"]]
+
+    def take(self, run: int, row: Row) -> None:
         """Replace the run's entry by its present one."""
-        self.theta[run] = stack.theta[run]
-        for name, buffer in self.buffers.items():
-            buffer[run] = stack.buffers[name][run]
+        for name, tensor in self.kept.items():
+            tensor[run] = self.network[name][run]
         self.rows[run] = row
 
-    def restore(self, stack: Stack) -> None:
-        """Make all entries the stack's present state."""
-        stack.theta.copy_(self.theta)
-        for name, buffer in self.buffers.items():
-            stack.buffers[name].copy_(buffer)
+    def restore(self) -> None:
+        """Make all entries the present state."""
+        for name, tensor in self.kept.items():
+            self.network[name].copy_(tensor)
+
+
+class Measured:
+    """A network that is measured at every evaluation: its best and its last state, by its own validation loss.
+
+    Args:
+        label: how its columns begin after `val_`; empty for the network that is trained.
+    """
+
+    def __init__(self, label: str, network: Tensors, evaluation: Evaluation) -> None:
+        self.label = label
+        self.evaluation = evaluation
+        self.best = Snapshot(network)
+        self.last = Snapshot(network)
+        self.best_test: dict[str, Tensor] = {}  #: loss and metrics on the test part with the best parameters, (runs,)
+        self.last_test: dict[str, Tensor] = {}
+
+    def take(self, run: int, row: Row) -> None:
+        """Keep the run's present state, whose evaluation this is."""
+        loss = f"val_{self.label}loss"
+        self.last.take(run, row)
+        if not self.best.rows[run] or row[loss] < self.best.rows[run][loss]:
+            self.best.take(run, row)
+
+    def test(self) -> None:
+        """Measure both states on the test part; leaves the last one."""
+        self.best.restore()
+        self.best_test = self.evaluation("test")
+        self.last.restore()
+        self.last_test = self.evaluation("test")
 
 
 class State:
@@ -67,9 +100,13 @@ class State:
         self.step = 0
         self.memory = stack.rule.init(stack.theta)
         self.schedule = stack.schedule.init(stack.runs)
-        self.regularizers = [regularizer.init(stack.theta) for regularizer in stack.regularizers]
-        self.best = Snapshot(stack)
-        self.last = Snapshot(stack)
+        self.regularizers = [regularizer.init(stack.network) for regularizer in stack.regularizers]
+        self.measured = [Measured("", stack.network, Evaluation(stack))]
+        for name, place in stack.averaging.items():
+            memory, regularizer = self.regularizers[place], averaging(stack, name)
+            members = {key: memory[key] for key in stack.network}
+            evaluation = Evaluation(stack, members, regularizer.weight(memory))
+            self.measured.append(Measured(f"{name}_", memory, evaluation))
         self.status = ["running"] * stack.runs
 
 
@@ -78,13 +115,20 @@ class Outcome:
     """How the runs of a stack ended."""
 
     status: list[str]  #: finished, stopped_early, diverged or interrupted
-    best: Snapshot  #: by validation loss
-    last: Snapshot
-    best_test: dict[str, Tensor]  #: loss and metrics on the test part with the best parameters, (runs,)
-    last_test: dict[str, Tensor]
+    measured: list[Measured]  #: the trained network, then what regularizers keep beside it
     started: str  #: UTC time of the first step
     seconds: float  #: from there to the last evaluation
     compile_seconds: float
+
+    @property
+    def best(self) -> Snapshot:
+        """The trained network at its lowest validation loss."""
+        return self.measured[0].best
+
+    @property
+    def last(self) -> Snapshot:
+        """The trained network at its last evaluation."""
+        return self.measured[0].last
 
 
 @torch.no_grad()
@@ -94,14 +138,14 @@ def fit(stack: Stack, observer: Observer) -> Outcome:
     The stack is left with the parameters that each run ended with.
     """
     torch.manual_seed(seed_of(stack.seeds[0], NOISE))
-    state, evaluation = State(stack), Evaluation(stack)
+    state = State(stack)
     batch, *moving = next(plan(stack, state.schedule, 0, 1))
     step, outputs, compile_seconds = prepare(stack, state, batch, moving, stack.compile)
     steps = {batch.shape: step}
 
     started, start = datetime.now(timezone.utc).isoformat(), time.perf_counter()
     with deferred_interrupt() as interrupted, flushed_subnormals():
-        evaluate(stack, state, evaluation, observer, [outputs], start)
+        evaluate(stack, state, observer, [outputs], start)
         while state.step < stack.steps and "running" in state.status:
             stop = min(stack.steps, (state.step // stack.eval_every + 1) * stack.eval_every)
             taken = []
@@ -111,59 +155,96 @@ def fit(stack: Stack, observer: Observer) -> Outcome:
                 outputs = steps[batch.shape](batch, *moving)
                 taken.append(outputs)
                 state.step += 1
+                if state.step in stack.moments:
+                    collect(stack, state)
                 if observer.due():
                     observer.step(state.step, outputs[0].mean().item(), moving[0].mean().item())
                 if interrupted():
                     break
-            evaluate(stack, state, evaluation, observer, taken, start)
+            evaluate(stack, state, observer, taken, start)
             if interrupted() and state.step < stack.steps:
                 state.status = ["interrupted" if status == "running" else status for status in state.status]
     seconds = time.perf_counter() - start
-    state.best.restore(stack)
-    best_test = evaluation("test")
-    state.last.restore(stack)
+    for measured in state.measured:
+        measured.test()
     return Outcome(
         status=["finished" if status == "running" else status for status in state.status],
-        best=state.best,
-        last=state.last,
-        best_test=best_test,
-        last_test=evaluation("test"),
+        measured=state.measured,
         started=started,
         seconds=seconds,
         compile_seconds=compile_seconds,
     )
 
 
+def averaging(stack: Stack, name: str) -> Averaging:
+    """The stack's regularizer of this name, which keeps other parameters beside the network's."""
+    regularizer = stack.regularizers[stack.averaging[name]]
+    assert isinstance(regularizer, Averaging)
+    return regularizer
+
+
+def collect(stack: Stack, state: State) -> None:
+    """Hand the network to the regularizers that take it after this step."""
+    for name, due in stack.moments[state.step].items():
+        averaging(stack, name).collect(state.regularizers[stack.averaging[name]], stack.network, due)
+
+
 def gradient(stack: Stack, state: State, batch: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
-    """Each row's gradient (runs, params), then its loss (runs,), gradient norm before clipping (runs,) and
-    what running training columns are made of."""
-    hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=False))}
+    """Each row's gradient (runs, params) and objective (runs,), then its loss (runs,), its gradient's norm before
+    clipping (runs,) and what running training columns are made of."""
+    hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=True))}
     point = call(stack.rule.point, stack.theta, state.memory, rows=hyper)
-    loss, g, averages, *measured = stack.gradient(point, batch)
+    objective, g, loss, averages, *measured = stack.gradient(point, batch)
     for name, average in averages.items():
         stack.buffers[name].copy_(average)
-    for regularizer, mask, rows in zip(stack.regularizers, stack.masks, stack.penalties, strict=True):
-        g = call(regularizer.penalize, g, point, mask, rows=rows)
-    if stack.phases:
-        g = g * moving[-1]
+    trained = hyper.get("trained")
+    if trained is not None:
+        g = g * trained
     norm = torch.linalg.vector_norm(g, dim=1)
     g = stack.clip(g, norm)
     for regularizer, memory, rows in zip(stack.regularizers, state.regularizers, stack.penalties, strict=True):
         g = call(regularizer.perturb, g, memory, rows=rows)
-    if stack.phases:  # noise, too, is for the parameters that train
-        g = g * moving[-1]
-    return g, loss, norm, *measured
+    if trained is not None:  # noise, too, is for the parameters that train
+        g = g * trained
+    return g, objective, loss, norm, *measured
 
 
-def update(stack: Stack, state: State, g: Tensor, *moving: Tensor) -> None:
-    """Change theta and the optimizer's memory in place."""
-    hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=False))}
+class StepObjective:
+    """What one step minimises, for the rules that ask: its gradient is the step's own recorded one."""
+
+    def __init__(self, stack: Stack, step: Step, batch: Tensor, moving: Sequence[Tensor], value: Tensor) -> None:
+        self.stack, self.step, self.batch, self.moving = stack, step, batch, moving
+        self.value = value
+
+    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """See `optimizers.rule.Objective`."""
+        here = self.stack.theta.clone()
+        self.stack.theta.copy_(theta)
+        g, value, *_ = self.step(self.batch, *self.moving)
+        self.stack.theta.copy_(here)
+        return value, g
+
+    def hessian(self, theta: Tensor) -> Tensor:
+        """See `optimizers.rule.Objective`."""
+        return self.stack.hessian(theta, self.batch)
+
+    def gauss_newton(self, theta: Tensor) -> Tensor:
+        """See `optimizers.rule.Objective`."""
+        return self.stack.gauss_newton(theta, self.batch)
+
+
+def update(stack: Stack, state: State, g: Tensor, objective: StepObjective | None, *moving: Tensor) -> None:
+    """Change theta and the memories of optimizer and regularizers in place."""
+    hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=True))}
     for regularizer, mask, rows in zip(stack.regularizers, stack.masks, stack.penalties, strict=True):
-        trained = mask * moving[-1] if stack.phases else mask
+        trained = mask * hyper["trained"] if "trained" in hyper else mask
         call(regularizer.decay, stack.theta, trained, hyper["lr"], rows=rows)
-    call(stack.rule.update, stack.theta, g, state.memory, rows=hyper)
+    asked = [objective] if stack.rule.curvature or stack.rule.searches else []
+    call(stack.rule.update, stack.theta, g, state.memory, *asked, rows=hyper)
     for regularizer, rows in zip(stack.regularizers, stack.penalties, strict=True):
         call(regularizer.project, stack.theta, stack.layout, rows=rows)
+    for regularizer, memory, rows in zip(stack.regularizers, state.regularizers, stack.penalties, strict=True):
+        call(regularizer.follow, memory, stack.network, rows=rows)
 
 
 def prepare(
@@ -176,15 +257,15 @@ def prepare(
     """
 
     def first_part(batch: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
-        g, *outputs = gradient(stack, state, batch, *moving)
+        g, objective, *outputs = gradient(stack, state, batch, *moving)
         if not stack.rule.traceable:
-            return g, *outputs
-        update(stack, state, g, *moving)
+            return g, objective, *outputs
+        update(stack, state, g, None, *moving)
         return tuple(outputs)
 
     def whole(batch: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
-        g, *outputs = program(batch, *moving)
-        update(stack, state, g, *moving)
+        g, value, *outputs = program(batch, *moving)
+        update(stack, state, g, StepObjective(stack, program, batch, moving, value), *moving)
         return tuple(outputs)
 
     memories = [state.memory, *state.regularizers]
@@ -201,24 +282,25 @@ def prepare(
         tensor.copy_(value)
     if stack.rule.traceable:
         return program, recording.outputs, seconds
-    return whole, recording.outputs[1:], seconds
+    return whole, recording.outputs[2:], seconds
 
 
 def evaluate(
-    stack: Stack,
-    state: State,
-    evaluation: Evaluation,
-    observer: Observer,
-    taken: list[tuple[Tensor, ...]],
-    start: float,
+    stack: Stack, state: State, observer: Observer, taken: list[tuple[Tensor, ...]], start: float
 ) -> None:
     """Measure every running run, report its row, and decide whether it goes on.
 
     taken: what the steps since the last evaluation returned.
     """
-    val = evaluation("val")
+    for name, place in stack.averaging.items():
+        averaging(stack, name).settle(state.regularizers[place], stack.network, stack.measured_averages)
+    val = {
+        f"{measured.label}{name}": value
+        for measured in state.measured
+        for name, value in measured.evaluation("val").items()
+    }
     if stack.measure_train:
-        train = evaluation("train")
+        train = state.measured[0].evaluation("train")
     else:
         losses, outputs, targets = (torch.cat(parts, 1) for parts in list(zip(*taken, strict=True))[2:])
         train = stack.values(over_rows(stack.sums, stack.runs)(losses, outputs, targets).cpu() / losses.shape[1])
@@ -235,12 +317,12 @@ def evaluate(
             continue
         row: Row = {"epoch": epoch, "step": state.step, "lr": lr[run].item()}
         for name in val:
-            row |= {f"train_{name}": train[name][run].item(), f"val_{name}": val[name][run].item()}
+            row |= {f"train_{name}": train[name][run].item()} if name in train else {}
+            row |= {f"val_{name}": val[name][run].item()}
         row |= {"grad_norm": norm[run].item(), "seconds": seconds}
         observer.row(run, row)
-        state.last.take(run, stack, row)
-        if not state.best.rows[run] or row["val_loss"] < state.best.rows[run]["val_loss"]:
-            state.best.take(run, stack, row)
+        for measured in state.measured:
+            measured.take(run, row)
         if not all(map(isfinite, (row["train_loss"], row["val_loss"], row["grad_norm"]))):
             state.status[run] = "diverged"
         elif stops[run]:

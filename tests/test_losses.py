@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,7 @@ from scipy.special import expit, softmax
 from scipy.stats import norm
 from sklearn import metrics as sklearn_metrics
 
-from dlrun.datasets.data import Dataset, Task
+from dlrun.datasets.data import Dataset, Surface
 from dlrun.errors import ConfigError
 from dlrun.losses import (
     MSE,
@@ -53,9 +51,9 @@ ONE_HOT = F.one_hot(CLASSES, 5).float()
         (BinaryCrossEntropy(), SCORES, LABELS, sklearn_metrics.log_loss(LABELS, expit(SCORES[:, 0].double().numpy()))),
         (MSE(), NUMBERS, TARGETS, F.mse_loss(NUMBERS, TARGETS)),
         (MSE(), NUMBERS, TARGETS, sklearn_metrics.mean_squared_error(TARGETS, NUMBERS)),
-        (MSE().for_task("binary"), SCORES, LABELS, sklearn_metrics.brier_score_loss(LABELS, PROBABILITIES)),
-        (MSE().for_task("multiclass"), LOGITS, CLASSES, F.mse_loss(LOGITS.softmax(1), ONE_HOT)),
-        (MSE().for_task("multiclass"), LOGITS, SOFT, F.mse_loss(LOGITS.softmax(1), SOFT)),
+        (MSE("binary"), SCORES, LABELS, sklearn_metrics.brier_score_loss(LABELS, PROBABILITIES)),
+        (MSE("multiclass"), LOGITS, CLASSES, F.mse_loss(LOGITS.softmax(1), ONE_HOT)),
+        (MSE("multiclass"), LOGITS, SOFT, F.mse_loss(LOGITS.softmax(1), SOFT)),
         (Huber(1), NUMBERS, TARGETS, F.huber_loss(NUMBERS, TARGETS)),
         (Huber(0.3), NUMBERS, TARGETS, F.huber_loss(NUMBERS, TARGETS, delta=0.3)),
         (
@@ -91,7 +89,7 @@ def test_surrogates_by_hand():
 
 def test_a_saturated_sigmoid_with_squared_error_sits_on_a_plateau():
     """Wrong by far, cross-entropy pulls with slope 1 and squared error with 2 p^2 (1 - p) (lecture 004)."""
-    for loss, slope in [(MSE().for_task("binary"), 2 * expit(20) ** 2 * expit(-20)), (BinaryCrossEntropy(), 1.0)]:
+    for loss, slope in [(MSE("binary"), 2 * expit(20) ** 2 * expit(-20)), (BinaryCrossEntropy(), 1.0)]:
         f = torch.tensor([[20.0]], dtype=torch.float64, requires_grad=True)
         loss(f, torch.zeros(1, dtype=torch.float64)).sum().backward()
         assert f.grad.item() == pytest.approx(slope, rel=1e-6)
@@ -140,19 +138,66 @@ FITTING = {
 MADE = {Huber: lambda: Huber(1.0)}
 
 
-@pytest.mark.parametrize("task", get_args(Task))
+def of_task(task, surface=None):
+    return Dataset(torch.zeros(3, 2), torch.zeros(3), task, {"train": 1, "val": 1, "test": 1}, 2, [], [], surface)
+
+
+@pytest.mark.parametrize("task", FITTING)
 def test_losses_of_a_task(task):
     first, *others = FITTING[task]
-    assert type(ByTask().for_task(task)) is first
+    assert type(ByTask().for_dataset(of_task(task))) is first
     for cls in {cls for fitting in FITTING.values() for cls in fitting}:
         loss = MADE.get(cls, cls)()
         if cls in (first, *others):
-            assert type(loss.for_task(task)) is cls
+            assert type(loss.for_dataset(of_task(task))) is cls
         else:
             fitting = ", ".join(fit.name for fit in FITTING[task])
             message = f"loss={cls.name} is for .*, and this dataset's are {task}: choose one of {fitting}.* loss=auto"
             with pytest.raises(ConfigError, match=message):
-                loss.for_task(task)
+                loss.for_dataset(of_task(task))
+
+
+def test_a_test_functions_loss_is_its_value():
+    surface = Surface(lambda theta: theta.square().sum(-1), ((0.0, 0.0),))
+    dataset, points = of_task("none", surface), torch.tensor([[3.0, 4.0], [1.0, -1.0]])
+    loss = ByTask().for_dataset(dataset)
+    assert loss(points, torch.zeros(2)).tolist() == [25, 2]
+    with pytest.raises(ConfigError, match="loss=mse compares outputs with targets, and a test function has none"):
+        MSE().for_dataset(dataset)
+    [distance] = metrics_for(dataset)
+    assert distance.name == "distance" and distance.statistics(points, torch.zeros(2))[:, 0].tolist() == [5, 2**0.5]
+    assert metrics_for(of_task("none", Surface(lambda theta: theta.prod(-1)))) == []
+
+
+MEMBERS = torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(7)).double()  # runs, members, batch, outputs
+WEIGHT = torch.tensor([[1.0, 1.0, 0.0], [2.0, 1.0, 1.0]]).double()
+
+
+@pytest.mark.parametrize(
+    ("loss", "predict"),
+    [
+        (CrossEntropy(), lambda f: softmax(f, -1)),
+        (MSE("multiclass"), lambda f: softmax(f, -1)),
+        (BinaryCrossEntropy(), expit),
+        (MSE("binary"), expit),
+        (MSE(), lambda f: f),
+        (Hinge(), lambda f: f),
+        (Huber(1.0), lambda f: f),
+    ],
+)
+def test_several_networks_predict_the_mean_of_their_predictions(loss, predict):
+    combined = predict(loss.combine(MEMBERS, WEIGHT).numpy())
+    expected = np.average(predict(MEMBERS.numpy()), axis=1, weights=np.broadcast_to(WEIGHT[:, :, None, None], (2, 3, 5, 4)))
+    np.testing.assert_allclose(combined, expected, rtol=1e-12)
+
+
+def test_several_gaussians_are_combined_by_their_moments():
+    mean, variance = MEMBERS[..., :2].numpy(), MEMBERS[..., 2:].exp().numpy()
+    weights = np.broadcast_to(WEIGHT[:, :, None, None], mean.shape)
+    center = np.average(mean, axis=1, weights=weights)
+    spread = np.average(variance + mean**2, axis=1, weights=weights) - center**2
+    combined = GaussianNLL().combine(MEMBERS, WEIGHT).numpy()
+    np.testing.assert_allclose(combined, np.concatenate([center, np.log(spread)], -1), rtol=1e-10)
 
 
 def calibration_error(p, y):

@@ -27,7 +27,7 @@ FLOATS = [name for name in HEADER if name not in ("epoch", "step")]
 
 @pytest.fixture
 def run(tmp_path):
-    with Run.create(tmp_path / "run", ["accuracy"], "lr: 0.1\n") as run:
+    with Run.create(tmp_path / "run", columns(["accuracy"]), "lr: 0.1\n") as run:
         yield run
 
 
@@ -59,7 +59,7 @@ cells = st.fixed_dictionaries(
 @settings(deadline=None)
 @given(rows=st.lists(cells, min_size=1, max_size=5))
 def test_rows_round_trip_bit_for_bit(tmp_path_factory, rows):
-    with Run.create(tmp_path_factory.mktemp("run"), ["accuracy"], "") as run:
+    with Run.create(tmp_path_factory.mktemp("run"), columns(["accuracy"]), "") as run:
         for values in rows:
             run.append(dict(reversed(values.items())))  # the order is the file's, not the caller's
     frame = read_metrics(run.folder)
@@ -96,7 +96,7 @@ def test_a_folder_with_a_run_is_refused_and_left_alone(tmp_path, name):
     (tmp_path / name).write_text("precious")
     assert holds_run(tmp_path)
     with pytest.raises(ConfigError, match=r"already holds a run.*hydra\.run\.dir=") as refusal:
-        Run.create(tmp_path, [], "")
+        Run.create(tmp_path, columns([]), "")
     assert str(tmp_path) in str(refusal.value)
     assert os.listdir(tmp_path) == [name] and (tmp_path / name).read_text() == "precious"
 
@@ -105,7 +105,7 @@ def test_the_files_of_hydra_are_no_run(tmp_path):
     (tmp_path / ".hydra").mkdir()
     (tmp_path / "dlrun.log").touch()
     assert not holds_run(tmp_path) and not holds_run(tmp_path / "absent")
-    Run.create(tmp_path, [], "").close()
+    Run.create(tmp_path, columns([]), "").close()
     assert holds_run(tmp_path)
 
 
@@ -114,7 +114,7 @@ def test_of_two_runs_that_start_together_one_gets_the_folder(tmp_path, monkeypat
     monkeypatch.setattr(records, "holds_run", lambda folder: next(answers))
     (tmp_path / "metrics.csv").write_text("the first run's")
     with pytest.raises(ConfigError, match="already holds a run"):
-        Run.create(tmp_path, [], "")
+        Run.create(tmp_path, columns([]), "")
     assert os.listdir(tmp_path) == ["metrics.csv"]
     assert (tmp_path / "metrics.csv").read_text() == "the first run's"
 
@@ -126,12 +126,12 @@ def full_disk(*paths: object) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"cannot write to .*file/run .*Not a directory.*hydra\.run\.dir="):
-        Run.create(tmp_path / "file" / "run", [], "")
+        Run.create(tmp_path / "file" / "run", columns([]), "")
     with pytest.raises(ConfigError, match=r"cannot write to .*file .*File exists"):
-        Run.create(tmp_path / "file", [], "")
+        Run.create(tmp_path / "file", columns([]), "")
     monkeypatch.setattr(os, "replace", full_disk)
     with pytest.raises(ConfigError, match="No space left on device"):
-        Run.create(tmp_path / "run", [], "")
+        Run.create(tmp_path / "run", columns([]), "")
 
 
 def test_summary_is_strict_json(run):

@@ -37,29 +37,21 @@ ALPHA = torch.tensor([[0.0], [0.3], [2.0]], dtype=torch.float64)
 LR = torch.tensor([[0.1], [0.2], [0.5]], dtype=torch.float64)
 
 
-@pytest.mark.parametrize(
-    ("regularizer", "penalty"),
-    [
-        (L2(False), lambda theta, mask: ALPHA / 2 * (mask * theta.square()).sum(1, keepdim=True)),
-        (L1(False), lambda theta, mask: ALPHA * (mask * theta.abs()).sum(1, keepdim=True)),
-    ],
-)
 @pytest.mark.parametrize("mask", [MASK, torch.ones(PARAMS, dtype=torch.float64)])
-def test_penalty(regularizer, penalty, mask):
+@pytest.mark.parametrize(
+    ("regularizer", "ratio"), [(L2(False), 0.0), (L1(False), 1.0), *((ElasticNet(False), r) for r in (0.0, 0.3, 1.0))]
+)
+def test_penalties_and_their_gradients(regularizer, ratio, mask):
     theta = THETA.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(penalty(theta, mask).sum(), theta)
-    g = G.clone()
-    torch.testing.assert_close(regularizer.penalize(g, THETA, mask, alpha=ALPHA), G + gradient)
-    assert torch.equal(g, G)
-
-
-@pytest.mark.parametrize("l1_ratio", [0.0, 0.3, 1.0])
-def test_elastic_net(l1_ratio):
-    theta, ratio = THETA.clone().requires_grad_(), torch.full_like(ALPHA, l1_ratio)
-    size = l1_ratio * (MASK * theta.abs()).sum(1) + (1 - l1_ratio) / 2 * (MASK * theta.square()).sum(1)
-    (gradient,) = torch.autograd.grad((ALPHA[:, 0] * size).sum(), theta)
-    penalized = ElasticNet(False).penalize(G, THETA, MASK, alpha=ALPHA, l1_ratio=ratio)
-    torch.testing.assert_close(penalized, G + gradient)
+    rows = {"alpha": ALPHA, "l1_ratio": torch.full_like(ALPHA, ratio)}
+    value = call(regularizer.penalty, theta, mask, rows=rows)
+    expected = [
+        sum(a * m * (ratio * abs(t) + (1 - ratio) / 2 * t**2) for t, m in zip(row, mask.tolist(), strict=True))
+        for a, row in zip(ALPHA[:, 0].tolist(), THETA.tolist(), strict=True)
+    ]
+    assert value.tolist() == pytest.approx(expected, rel=1e-12)
+    (gradient,) = torch.autograd.grad(value.sum(), theta)
+    torch.testing.assert_close(gradient, ALPHA * mask * (ratio * THETA.sign() + (1 - ratio) * THETA))
 
 
 def test_max_norm():
@@ -185,7 +177,7 @@ def test_gradient_noise_has_the_papers_variance():
     runs, params, steps = 2, 40_000, 4
     eta, gamma = torch.tensor([[0.3], [1.0]]).double(), torch.tensor([[0.55], [2.0]]).double()
     g = torch.arange(runs)[:, None].double().expand(runs, params)
-    noise, memory = GradientNoise(), GradientNoise().init(torch.zeros(runs, params).double())
+    noise, memory = GradientNoise(), GradientNoise().init({"theta": torch.zeros(runs, params).double()})
     torch.manual_seed(0)
     drawn = torch.stack([noise.perturb(g, memory, eta=eta, gamma=gamma) - g for _ in range(steps)])
     for t in range(steps):
@@ -231,7 +223,7 @@ def test_early_stopping(runs):
     sequences, patience, min_delta = zip(*runs, strict=True)
     rows = {"patience": torch.tensor(patience)[:, None], "min_delta": torch.tensor(min_delta)[:, None]}
     stopping = EarlyStopping()
-    state, first = stopping.init(torch.zeros(len(runs), 1)), [None] * len(runs)
+    state, first = stopping.init({"theta": torch.zeros(len(runs), 1)}), [None] * len(runs)
     for i, column in enumerate(zip(*sequences, strict=True)):
         stops = stopping.observe(state, torch.tensor(column, dtype=torch.float64), **rows)
         first = [i if was is None and now else was for was, now in zip(first, stops.tolist(), strict=True)]
@@ -245,7 +237,7 @@ def regularizers():
             cls = get_class(values.pop("_target_"))
             options = {option: values[option] for option in inspect.signature(cls).parameters if option in values}
             factors = torch.tensor([[0.5], [1.0], [1.5]], dtype=torch.float64)
-            names = set().union(*(keywords(getattr(cls, hook)) for hook in HOOKS))
+            names = set().union(*(keywords(getattr(cls, hook)) for hook in HOOKS if hasattr(cls, hook)))
             rows = {name: values[name] * factors for name in names}
             yield pytest.param(cls(**options), rows, id=key)
 
@@ -254,13 +246,17 @@ def regularizers():
 def test_rows_are_as_separate_runs(regularizer, rows):
     def outcome(chosen):
         mine = {name: row[chosen] for name, row in rows.items()}
-        theta, g, lr = THETA[chosen].clone(), G[chosen], LR[chosen]
-        penalized = call(regularizer.penalize, g, theta, MASK, rows=mine)
+        theta, lr = THETA[chosen].clone(), LR[chosen]
+        penalty = call(regularizer.penalty, theta, MASK, rows=mine)
         call(regularizer.decay, theta, MASK, lr, rows=mine)
-        state, stops = regularizer.init(theta), []
+        state, stops = regularizer.init({"theta": theta}), []
         for loss in torch.rand(30, RUNS, generator=torch.Generator().manual_seed(1), dtype=torch.float64):
             stops.append(call(regularizer.observe, state, loss[chosen], rows=mine))
-        return penalized, theta, torch.stack(stops).T
+        for _ in range(3):
+            theta = theta / 2
+            call(regularizer.follow, state, {"theta": theta}, rows=mine)
+        kept = [state[name] for name in sorted(state) if name not in ("best", "waited")]
+        return torch.zeros(len(theta)) if penalty is None else penalty, theta, torch.stack(stops).T, *kept
 
     together = outcome(slice(None))
     for run in range(RUNS):
@@ -271,10 +267,10 @@ def test_rows_are_as_separate_runs(regularizer, rows):
 def test_hooks_do_nothing_unless_a_regularizer_says_otherwise():
     for regularizer in (Regularizer(), Dropout(0.2, 0.5)):
         theta = THETA.clone()
-        assert regularizer.penalize(G, theta, MASK) is G and regularizer.perturb(G, {}) is G
+        assert regularizer.penalty(theta, MASK) is None and regularizer.perturb(G, {}) is G
         assert [*map(id, regularizer.transform(THETA, G, 4))] == [id(THETA), id(G)]
         regularizer.decay(theta, MASK, LR)
-        assert torch.equal(theta, THETA) and regularizer.init(theta) == {}
+        assert torch.equal(theta, THETA) and regularizer.init({"theta": theta}) == {}
         assert not regularizer.observe({}, torch.tensor([nan, inf, 0.0])).any()
 
 
@@ -294,7 +290,8 @@ EVERY = [name for name in choices("regularizer") if name != "none"]
 def test_all_together(runs, order, stack_of, train):
     rows = [[f"seed={i}", f"regularizer.mixup.alpha={i}", f"regularizer.augmentation.shift={i}"] for i in range(runs)]
     options = ["train_metrics=running", "architecture.hidden=[8]", "batch_size=500"]
-    stack = stack_of(*options, "steps=3", f"regularizer=[{','.join(order)}]", rows=rows)
+    options += ["schedule=cosine_restarts", "schedule.period=1", "schedule.t_mult=1"]
+    stack = stack_of(*options, "steps=6", f"regularizer=[{','.join(order)}]", rows=rows)
     start = stack.theta.clone()
     _, recorded = train(stack)
     assert stack.theta.isfinite().all() and (stack.theta != start).any(1).all()

@@ -247,7 +247,7 @@ def test_early_stopping_stops_and_the_best_parameters_are_kept(stack_of, train) 
     assert len(rows) == best + 6 and len(rows) < 201
     assert outcome.best.rows[0] == rows[best] and outcome.last.rows[0] == rows[-1]
     x, y = stack.dataset.part("val")
-    parameters = {name: view[0] for name, view in stack.layout.views(outcome.best.theta).items()}
+    parameters = {name: view[0] for name, view in stack.layout.views(outcome.best.kept["theta"]).items()}
     assert F.cross_entropy(torch.func.functional_call(stack.model, parameters, (x,)), y).item() == pytest.approx(
         losses[best], rel=1e-12
     )

@@ -18,25 +18,21 @@ class Autoencoder(nn.Module):
     r"""$\hat x = g(f(x))$: an encoder of fully connected layers, and a decoder with its widths in reverse.
 
     All layers but the decoder's last, which is linear, end with normalization and activation; inputs (batch, *shape)
-    are flattened, and come back as (batch, prod(shape)).
+    are flattened, and come back as (batch, prod(shape)): its targets are its inputs, whatever else the dataset has.
+    With regularizer=augmentation or dropout on the input it learns to undo them (denoising).
 
     Args:
         widths: units of the encoder's layers, the code's last.
         tied: the decoder's weights are the encoder's, transposed; its biases are its own, 0 at first.
 
-    Raises ConfigError where the dataset asks for anything but the inputs.
-
     Reference: Hinton & Salakhutdinov 2006, doi:10.1126/science.1127647; tied weights, Vincent et al. 2010; lecture 002.
     """
+
+    reconstructs = True  #: the dataset's targets become its inputs
 
     def __init__(self, shape: Sequence[int], outputs: int, blocks: Blocks, widths: Sequence[int], tied: bool) -> None:
         super().__init__()
         sizes = [prod(shape), *widths]
-        if outputs != sizes[0]:
-            raise ConfigError(
-                f"architecture=autoencoder gives back its inputs' {sizes[0]} numbers, and this dataset's targets ask "
-                f"for {outputs}: choose architecture=mlp, or a dataset whose targets are its inputs"
-            )
         encoder: list[nn.Module] = [nn.Flatten(), *blocks.input()]
         maps = [nn.Linear(fan_in, units) for fan_in, units in pairwise(sizes)]
         for linear in maps:

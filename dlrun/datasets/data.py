@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
-Task = Literal["regression", "binary", "multiclass"]
+Task = Literal["regression", "binary", "multiclass", "none"]  # "none": a test function, with nothing to learn
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A test function of optimization, whose variables are the parameters that are trained.
+
+    value: points (..., dimensions) -> (...), by differentiable tensor operations.
+    minima: the points with the smallest value, (minima, dimensions); none where it has no smallest value.
+    """
+
+    value: Callable[[Tensor], Tensor]
+    minima: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass
@@ -21,6 +33,8 @@ class Samples:
     targets: (samples,) class numbers from 0, or (samples,) / (samples, outputs) floats for a regression.
     parts: rows of a split that the source itself fixes, by name ("train", "val", "test"); what it does not
         name is drawn by the split's seed. Rows may be shared (xor's four points are all there is).
+    surface: where there is nothing to learn (task "none"): the function to descend. The only input, (1, dimensions), is
+        the point to start from; the target is 0.
     """
 
     inputs: np.ndarray
@@ -29,6 +43,7 @@ class Samples:
     feature_names: list[str] = field(default_factory=list)
     class_names: list[str] = field(default_factory=list)
     parts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    surface: Surface | None = None
 
 
 @dataclass
@@ -46,6 +61,12 @@ class Dataset:
     outputs: int  #: classes, or numbers predicted
     feature_names: list[str]
     class_names: list[str]
+    surface: Surface | None = None
+
+    def reconstruction(self) -> Dataset:
+        """The regression whose targets are the inputs, (samples, features); views, not copies."""
+        flat = self.inputs.flatten(1)
+        return replace(self, targets=flat, task="regression", outputs=flat.shape[1], class_names=[])
 
     def part(self, name: str) -> tuple[Tensor, Tensor]:
         """Inputs and targets of "train", "val" or "test", as views."""

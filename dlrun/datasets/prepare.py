@@ -44,10 +44,12 @@ def prepare(
     """
     if scale_target and samples.task != "regression":
         raise ConfigError(f"dataset.scale_target=true: only a regression's targets can be scaled, not {samples.task}")
-    if label_noise and samples.task == "regression":
+    if label_noise and samples.task in ("regression", "none"):
         raise ConfigError(
             f"dataset.label_noise={label_noise}: only classes can be replaced, not a regression's targets"
         )
+    if samples.surface:
+        scale = "none"  # the input is the point to start from
     if folds is None and fold:
         raise ConfigError(f"dataset.fold={fold} needs dataset.folds, the number of folds")
     # Test before val, so that another val_fraction leaves the test part as it is.
@@ -63,10 +65,10 @@ def prepare(
         good = torch.isfinite(inputs).movedim(-1 if inputs.ndim == 3 else 1, 0).flatten(1).all(1).numpy()
         names = _columns(~good, samples.feature_names)
         raise ConfigError(f"dataset: values too large for {dtype}: {names}; dataset.scale=standard may bring them down")
-    if samples.task == "regression":
+    if samples.task in ("regression", "none"):
         numbers = samples.targets.reshape(len(samples.targets), -1)
         targets = _gather(numbers, rows, scaling("standard" if scale_target else "none", numbers, train), dtype)
-        outputs = numbers.shape[1]
+        outputs = inputs.shape[1] if samples.surface else numbers.shape[1]
     else:
         classes = 2 if samples.task == "binary" else len(samples.class_names) or int(samples.targets.max()) + 1
         labels = samples.targets[rows]
@@ -74,7 +76,8 @@ def prepare(
         targets = torch.from_numpy(labels).to(dtype if samples.task == "binary" else torch.int64)
         outputs = 1 if samples.task == "binary" else classes
     sizes = {name: len(parts[name]) for name in ("train", "val", "test")}
-    return Dataset(inputs, targets, samples.task, sizes, outputs, samples.feature_names, samples.class_names)
+    names = samples.feature_names, samples.class_names
+    return Dataset(inputs, targets, samples.task, sizes, outputs, *names, surface=samples.surface)
 
 
 def fill_missing(inputs: np.ndarray, train: np.ndarray, names: list[str]) -> np.ndarray:

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from dlrun.theta import Layout
 
 State = dict[str, Tensor]
+
+
+class Objective(Protocol):
+    """What a step minimises, for rules that ask more of it than one gradient: the mean loss on the step's minibatch
+    plus all penalties, as a function of the parameters, (runs, params)."""
+
+    value: Tensor  #: (runs,), at theta as the step found it
+
+    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """The value (runs,) and the gradient (runs, params) at theta, in memory of their own."""
+
+    def hessian(self, theta: Tensor) -> Tensor:
+        """All second derivatives at theta, (runs, params, params)."""
+
+    def gauss_newton(self, theta: Tensor) -> Tensor:
+        r"""The Hessian without what the network's own curvature adds, (runs, params, params).
+
+        $$\frac1n \sum_i J_i^\top H_i J_i + \nabla^2 \text{penalties}$$ with $J_i$ the derivatives of the outputs for
+        sample i, and $H_i$ the Hessian of its loss in the outputs: positive semidefinite for a loss convex in them.
+
+        Reference: Schraudolph 2002, doi:10.1162/08997660260028683.
+        """
 
 
 class Rule:
@@ -23,6 +45,9 @@ class Rule:
 
     traceable = True  #: update is tensor arithmetic alone, so it can be recorded once and replayed
     stackable = True  #: update works on many rows at once
+    curvature = False  #: update keeps (params, params) matrices; it gets the step's Objective after `state`
+    by_sample = False  #: update asks for the Gauss–Newton matrix
+    searches = False  #: update evaluates its loss at several points; it gets the step's Objective after `state`
 
     def bind(self, layout: Layout, theta: Tensor) -> None:
         """See, before `init`, where each layer's parameters lie in theta; only a rule that needs shapes cares.

@@ -21,6 +21,8 @@ class Augmentation(Regularizer):
     Bishop 1995, doi:10.1162/neco.1995.7.1.108.
     """
 
+    random = True
+
     def fits(self, dataset: Dataset, *, shift: Tensor, flip: Tensor, rotate: Tensor) -> None:
         if dataset.inputs.ndim == 4:
             return

@@ -10,10 +10,16 @@ from dlrun.regularizers.regularizer import Regularizer
 
 
 class Dropout(Regularizer):
-    """Inverted dropout of inputs and of fully connected hidden units; the layers stand in the architecture.
+    r"""Inverted dropout of inputs and of fully connected hidden units; the layers stand in the architecture.
 
-    Reference: Srivastava et al. 2014; lecture 002.
+    $$x \leftarrow m\, x / (1 - p), \quad m \sim \text{Bernoulli}(1 - p)$$
+
+    while training, for every unit of every sample; an evaluation leaves x as it is.
+
+    Reference: Srivastava et al. 2014, jmlr.org/papers/v15/srivastava14a; lecture 002.
     """
+
+    random = True
 
     def __init__(self, p_input: float, p_hidden: float) -> None:
         self.p_input = p_input
@@ -28,8 +34,10 @@ class GradientNoise(Regularizer):
     Reference: Neelakantan et al. 2015, arXiv:1511.06807.
     """
 
-    def init(self, theta: Tensor) -> State:
-        return {"t": theta.new_zeros(len(theta), 1)}
+    random = True
+
+    def init(self, network: State) -> State:
+        return {"t": torch.zeros_like(network["theta"][:, :1])}
 
     def perturb(self, g: Tensor, memory: State, *, eta: Tensor, gamma: Tensor) -> Tensor:
         std = (eta / (1 + memory["t"]) ** gamma).sqrt()

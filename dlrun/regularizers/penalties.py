@@ -10,27 +10,27 @@ from dlrun.theta import Layout
 
 
 class L2(Regularizer):
-    r"""Penalty $\frac{\alpha}{2} \|\theta\|_2^2$, gradient $\alpha\theta$. Reference: lecture 002."""
+    r"""$\frac{\alpha}{2} \|\theta\|_2^2$, whose gradient is $\alpha\theta$. Reference: lecture 002."""
 
     def __init__(self, include_bias: bool) -> None:
         self.include_bias = include_bias
 
-    def penalize(self, g: Tensor, theta: Tensor, mask: Tensor, *, alpha: Tensor) -> Tensor:
-        return g + alpha * mask * theta
+    def penalty(self, theta: Tensor, mask: Tensor, *, alpha: Tensor) -> Tensor:
+        return alpha[:, 0] / 2 * (theta.square() @ mask)
 
 
 class L1(Regularizer):
-    r"""Penalty $\alpha \|\theta\|_1$, (sub)gradient $\alpha\,\text{sign}\,\theta$. Reference: lecture 002."""
+    r"""$\alpha \|\theta\|_1$, whose (sub)gradient is $\alpha\,\text{sign}\,\theta$. Reference: lecture 002."""
 
     def __init__(self, include_bias: bool) -> None:
         self.include_bias = include_bias
 
-    def penalize(self, g: Tensor, theta: Tensor, mask: Tensor, *, alpha: Tensor) -> Tensor:
-        return g + alpha * mask * torch.sign(theta)
+    def penalty(self, theta: Tensor, mask: Tensor, *, alpha: Tensor) -> Tensor:
+        return alpha[:, 0] * (theta.abs() @ mask)
 
 
 class ElasticNet(Regularizer):
-    r"""Penalty $\alpha\,(\rho \|\theta\|_1 + \frac{1-\rho}{2} \|\theta\|_2^2)$ with $\rho$ = l1_ratio.
+    r"""$\alpha\,(\rho \|\theta\|_1 + \frac{1-\rho}{2} \|\theta\|_2^2)$ with $\rho$ = l1_ratio.
 
     Reference: Zou & Hastie 2005, doi:10.1111/j.1467-9868.2005.00503.x, in scikit-learn's parametrisation.
     """
@@ -38,8 +38,8 @@ class ElasticNet(Regularizer):
     def __init__(self, include_bias: bool) -> None:
         self.include_bias = include_bias
 
-    def penalize(self, g: Tensor, theta: Tensor, mask: Tensor, *, alpha: Tensor, l1_ratio: Tensor) -> Tensor:
-        return g + alpha * mask * (l1_ratio * torch.sign(theta) + (1 - l1_ratio) * theta)
+    def penalty(self, theta: Tensor, mask: Tensor, *, alpha: Tensor, l1_ratio: Tensor) -> Tensor:
+        return (alpha * (l1_ratio * theta.abs() + (1 - l1_ratio) / 2 * theta.square())) @ mask
 
 
 class WeightDecay(Regularizer):

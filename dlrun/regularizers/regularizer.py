@@ -11,7 +11,8 @@ from dlrun.datasets.data import Dataset
 from dlrun.optimizers.rule import State
 from dlrun.theta import Layout
 
-HOOKS = ("fits", "transform", "penalize", "perturb", "decay", "project", "observe")  #: in the order of a training
+#: in the order of a training
+HOOKS = ("fits", "transform", "penalty", "perturb", "decay", "project", "follow", "moments", "observe")
 
 
 class Regularizer:
@@ -22,21 +23,25 @@ class Regularizer:
     """
 
     include_bias = False
+    random = False  #: the same parameters and minibatch do not give the same gradient twice
 
     def fits(self, dataset: Dataset, *_: Any, **rows: Any) -> None:
         """ConfigError where the regularizer makes no sense for the data."""
 
-    def init(self, theta: Tensor) -> State:
-        """The memory before the first step; every tensor has one row per run."""
+    def init(self, network: State) -> State:
+        """The memory before the first step; every tensor has one row per run.
+
+        network: `theta`, (runs, params), and the layers' running averages by name, (runs, ...).
+        """
         return {}
 
     def transform(self, x: Tensor, targets: Tensor, outputs: int, *_: Any, **rows: Any) -> tuple[Tensor, Tensor]:
         """Other minibatches to train on: inputs (runs, batch, ...) and targets (runs, batch, ...)."""
         return x, targets
 
-    def penalize(self, g: Tensor, theta: Tensor, mask: Tensor, *_: Any, **rows: Any) -> Tensor:
-        """The gradient g of the loss, (runs, params), plus the penalty's."""
-        return g
+    def penalty(self, theta: Tensor, mask: Tensor, *_: Any, **rows: Any) -> Tensor | None:
+        """What the training adds to each row's loss, (runs,), by differentiable operations; None for nothing."""
+        return None
 
     def perturb(self, g: Tensor, memory: State, *_: Any, **rows: Any) -> Tensor:
         """Another gradient in place of the clipped one, (runs, params); changes the memory in place."""
@@ -47,6 +52,9 @@ class Regularizer:
 
     def project(self, theta: Tensor, layout: Layout, *_: Any, **rows: Any) -> None:
         """Bring theta, in place, back to where it is allowed to be after an update."""
+
+    def follow(self, memory: State, network: State, *_: Any, **rows: Any) -> None:
+        """Change the memory in place after every update of the network."""
 
     def observe(self, memory: State, val_loss: Tensor, *_: Any, **rows: Any) -> Tensor:
         """Which rows should stop, (runs,), after an evaluation's validation loss (runs,); all on the CPU."""

@@ -17,8 +17,8 @@ class EarlyStopping(Regularizer):
     Reference: Prechelt 1998, doi:10.1007/3-540-49430-8_3; lectures 002, 004.
     """
 
-    def init(self, theta: Tensor) -> State:
-        runs = len(theta)
+    def init(self, network: State) -> State:
+        runs = len(network["theta"])
         return {"best": torch.full((runs,), torch.inf, dtype=torch.float64), "waited": torch.zeros(runs)}
 
     def observe(self, memory: State, val_loss: Tensor, *, patience: Tensor, min_delta: Tensor) -> Tensor:

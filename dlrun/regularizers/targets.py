@@ -24,7 +24,7 @@ class LabelSmoothing(Regularizer):
     """
 
     def fits(self, dataset: Dataset) -> None:
-        if dataset.task == "regression":
+        if dataset.task in ("regression", "none"):
             raise ConfigError("regularizer=label_smoothing needs classes, and this dataset's targets are numbers")
 
     def transform(self, x: Tensor, targets: Tensor, outputs: int, *, alpha: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,6 +45,8 @@ class Mixup(Regularizer):
 
     Reference: Zhang et al. 2018, arXiv:1710.09412.
     """
+
+    random = True
 
     def transform(self, x: Tensor, targets: Tensor, outputs: int, *, alpha: Tensor) -> tuple[Tensor, Tensor]:
         share = symmetric_beta(alpha.double())
