@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import getitem
@@ -21,11 +21,12 @@ from dlrun.architectures.blocks import Blocks
 from dlrun.datasets.data import Dataset
 from dlrun.datasets.prepare import prepare
 from dlrun.errors import ConfigError
+from dlrun.initializers.initializer import Initializer
 from dlrun.metrics import metrics_for
 from dlrun.normalizations import NoNormalization, running_averages
 from dlrun.plan import moments
 from dlrun.regularizers.averaging import Averaging
-from dlrun.regularizers.regularizer import HOOKS
+from dlrun.regularizers.regularizer import HOOKS, Regularizer
 from dlrun.rows import call, keywords
 from dlrun.schedules import Clock, Schedule, warmup_steps
 from dlrun.seeds import STRUCTURE, WEIGHTS, generator
@@ -40,8 +41,10 @@ COMPILED = 50_000  #: steps from which `compile: auto` compiles: it takes some 1
 THREADED = 10**9  #: operations per step from which `threads: auto` uses every core; below, threads wait for each other
 
 
-def build(configs: Sequence[DictConfig]) -> Stack:
+def build(configs: Sequence[DictConfig], progress: Callable[[str, int, int], None] | None = None) -> Stack:
     """The stack of the runs that these configs describe, which differ in per-row numbers only.
+
+    progress: told what is done, and how much of how much, where an initializer trains.
 
     Raises ConfigError where choices do not fit each other, the data or this machine.
     """
@@ -50,15 +53,17 @@ def build(configs: Sequence[DictConfig]) -> Stack:
     device = _device(node["device"])
 
     rule, rule_rows = _component(node["optimizer"], "update", "point")
-    schedule, schedule_rows = _component(node["schedule"], "__call__", "momentum", "observe")
+    schedule, schedule_rows = _component(node["schedule"], "__call__", "momentum", "watch", "observe")
     regularizers = {key: _component(part, *HOOKS) for key, part in node["regularizer"].items()}
     dataset = _task(node, _dataset(node))
     loss = _component(node["loss"])[0].for_dataset(dataset)
 
     models = [_model(node, dataset, loss.outputs(dataset.outputs)) for node in nodes]
     model, layout = models[0], Layout(models[0])
-    initial = [_initial(node, layout, model, dataset) for node, model in zip(nodes, models, strict=True)]
-    theta = torch.stack([row for row, _ in initial])
+    initializers: list[Initializer] = [_component(node["initializer"])[0] for node in nodes]
+    for initializer in initializers:
+        initializer.progress = progress or initializer.progress
+    theta = torch.stack([_initial(*each, layout, dataset) for each in zip(nodes, initializers, models, strict=True)])
     buffers = [dict(model.named_buffers()) for model in models]
 
     batch_size = _batch_size(node, dataset, model)
@@ -82,7 +87,9 @@ def build(configs: Sequence[DictConfig]) -> Stack:
         {name: here(column("regularizer", key, name)) for name in sorted(names)}
         for key, (_, names) in regularizers.items()
     ]
-    for (regularizer, _), rows in zip(regularizers.values(), penalties, strict=True):
+    for (key, (regularizer, _)), rows in zip(regularizers.items(), penalties, strict=True):
+        if dataset.surface and type(regularizer).transform is not Regularizer.transform:
+            raise ConfigError(f"regularizer={key} changes minibatches, and a test function has none: leave it out")
         call(regularizer.fits, dataset, rows=rows)
     phases = [here(layout.named(names)) for names in getattr(model, "phase_sets", [])]
     weights, everything = here(layout.mask("weight")), here(torch.ones(layout.params))
@@ -119,7 +126,7 @@ def build(configs: Sequence[DictConfig]) -> Stack:
         or (node["train_metrics"] == "auto" and dataset.sizes["train"] <= MEASURED),
         compile=_compiles(node["compile"], clock.total, device),
         threads=threads,
-        initialized=[report for _, report in initial],
+        initializers=initializers,
     )
     stack.moments = moments(stack)
     _refuse(stack)
@@ -132,9 +139,9 @@ def _refuse(stack: Stack) -> None:
     if rule.curvature and params > MATRIX:
         size = params**2 * stack.theta.element_size() / 2**20
         raise ConfigError(
-            f"this optimizer keeps a matrix with a row and a column for every parameter: {size:,.0f} MiB for {params:,} "
-            f"parameters, and the limit is {MATRIX:,}; choose a smaller architecture, or optimizer=lbfgs or "
-            "conjugate_gradient, which keep vectors only"
+            f"this optimizer keeps a matrix with a row and a column for every parameter, {size:,.0f} MiB for "
+            f"{params:,} parameters, and the limit is {MATRIX:,}; choose a smaller architecture, or optimizer=lbfgs "
+            "or conjugate_gradient, which keep vectors only"
         )
     if not (rule.curvature or rule.searches):
         return
@@ -142,6 +149,16 @@ def _refuse(stack: Stack) -> None:
         raise ConfigError(
             "this optimizer looks at the loss more than once in a step, which dropout, augmentation, mixup and noise "
             "make another one each time: leave them out, or choose another optimizer"
+        )
+    if any(type(regularizer).decay is not Regularizer.decay for regularizer in stack.regularizers):
+        raise ConfigError(
+            "this optimizer's step is made for the loss, and regularizer=weight_decay changes the parameters beside it: "
+            "regularizer=l2 adds the same penalty to the loss"
+        )
+    if "trained" in stack.moving:
+        raise ConfigError(
+            "this optimizer changes all parameters at once, and this architecture trains some of them at a time: "
+            "set architecture.phases=1, or choose another optimizer"
         )
     if rule.by_sample and stack.averages:
         raise ConfigError(
@@ -182,7 +199,7 @@ def _dataset(node: Node) -> Dataset:
 def _task(node: Node, dataset: Dataset) -> Dataset:
     """What the architecture makes of the dataset; ConfigError where it can make nothing of it."""
     cls = get_object(node["architecture"]["_target_"])
-    point = getattr(cls, "tasks", None) == ("none",)
+    point = getattr(cls, "tasks", ()) == ("none",)
     if dataset.surface and not point:
         raise ConfigError("this dataset is a test function, whose variables are trained themselves: architecture=point")
     if point and not dataset.surface:
@@ -212,12 +229,8 @@ def _model(node: Node, dataset: Dataset, outputs: int) -> nn.Module:
     return model
 
 
-def _initial(node: Node, layout: Layout, model: nn.Module, dataset: Dataset) -> tuple[Tensor, dict[str, list[str]]]:
-    """(params,): one run's initial parameters, from its seed, and what the initializer reports of them.
-
-    What is no weight and no bias keeps the model's value.
-    """
-    initializer = _component(node["initializer"])[0]
+def _initial(node: Node, initializer: Initializer, model: nn.Module, layout: Layout, dataset: Dataset) -> Tensor:
+    """(params,): one run's initial parameters, from its seed; what is no weight and no bias keeps the model's value."""
     slope = negative_slope(ACTIVATIONS[node["architecture"].get("activation", "identity")]())
     random = generator(node["seed"], WEIGHTS)
     own, parts = dict(model.named_parameters()), []
@@ -230,7 +243,7 @@ def _initial(node: Node, layout: Layout, model: nn.Module, dataset: Dataset) -> 
         else:
             parts.append(own[slot.name].detach())
     drawn = torch.cat([part.flatten() for part in parts]).to(dataset.inputs.dtype)
-    return initializer.initialize(model, layout, drawn, dataset, random), initializer.report
+    return initializer.initialize(model, layout, drawn, dataset, random)
 
 
 def _batch_size(node: Node, dataset: Dataset, model: nn.Module) -> int:

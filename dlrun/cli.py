@@ -163,8 +163,8 @@ def _plot(arguments: list[str]) -> int:
     """dlrun plot FOLDER...: draw the pictures of runs again, from their CSV files."""
     if not arguments:
         raise ConfigError("plot: name the folders of one or more runs")
-    from dlrun.plots.curves import draw
+    from dlrun.plots.pictures import draw
 
     for folder in arguments:
-        print(draw(Path(folder)))
+        print(*draw(Path(folder)), sep="\n")
     return 0

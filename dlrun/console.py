@@ -100,6 +100,36 @@ class Progress:
         return f"{self._unit} {done // self._size:>{len(total)}}/{total}"
 
 
+class Working:
+    """Shows what is done before the training begins: a line that changes on a terminal, a few lines elsewhere."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        from rich.console import Console
+
+        self.console = console or Console()
+        self._status = self.console.status("")
+        self._shown = False
+        self._tenths = -1
+
+    def __call__(self, text: str, done: int, total: int) -> None:
+        """Say what is done, and how much of how much."""
+        tenths = 10 * done // total
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
+            self._status.update(f"{text}  {done}/{total}")
+            if not self._shown:
+                self._status.start()
+            self._shown = True
+        elif tenths > self._tenths:
+            self._tenths = tenths
+            _say(self.console, f"{text}  {done}/{total}")
+
+    def __enter__(self) -> Working:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._status.stop()
+
+
 def closing_table(summary: Mapping[str, Any], folder: str | Path, console: Console | None = None) -> None:
     """Print how a run ended, given the contents of its summary.json: at most 80 columns, but for folder and error."""
     from rich.console import Console
@@ -115,9 +145,14 @@ def closing_table(summary: Mapping[str, Any], folder: str | Path, console: Conso
     table.add_column("")
     for part in ("train", "val", "test"):
         table.add_column(part, justify="right")
-    quantities = [key.removeprefix("best_val_") for key in summary if key.startswith("best_val_")]
+    names = [key.removeprefix("best_val_") for key in summary if key.startswith("best_val_")]
+    quantities = [name for name in names if f"best_train_{name}" in summary]
+    # Of what is measured beside the trained network, as ema_accuracy, the loss and the main metric.
+    beside = [
+        name for name in names if name not in quantities and name.endswith(tuple(f"_{q}" for q in quantities[:2]))
+    ]
     for which, epoch, prefix in (("best", "best_epoch", ""), ("last", "epochs", "last_")):
-        for quantity in quantities:
+        for quantity in [*quantities, *beside]:
             keys = [f"{which}_train_{quantity}", f"{which}_val_{quantity}", f"{prefix}test_{quantity}"]
             label = f"{which} (epoch {number(summary.get(epoch), '.6g')})" if quantity == quantities[0] else ""
             table.add_row(label, quantity, *(number(summary.get(key)) for key in keys))
@@ -125,6 +160,8 @@ def closing_table(summary: Mapping[str, Any], folder: str | Path, console: Conso
         console.print(table)
     if summary.get("train_metrics") == "running":
         _say(console, "train: averaged over the batches of an epoch, while the parameters moved", "dim")
+    if summary.get("suggested_lr"):
+        _say(console, f"the loss falls fastest around lr={summary['suggested_lr']:.2g}: a rate to start from")
     if "steps" in summary:
         _say(
             console,

@@ -29,7 +29,9 @@ class Loss:
     def for_dataset(self, dataset: Dataset) -> Loss:
         """The loss to use for a dataset; ConfigError where it does not fit the task."""
         if dataset.task == "none":
-            raise ConfigError(f"loss={self.name} compares outputs with targets, and a test function has none: loss=auto")
+            raise ConfigError(
+                f"loss={self.name} compares outputs with targets, and a test function has none: loss=auto"
+            )
         if dataset.task not in self.tasks:
             fitting = ", ".join(cls.name for cls in BY_TASK[dataset.task])
             raise ConfigError(

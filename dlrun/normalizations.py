@@ -33,7 +33,12 @@ class NoNormalization(Normalization):
 
 
 class BatchNorm(Normalization):
-    """Statistics per channel over the minibatch and space; running averages of them in evaluation.
+    r"""Mean and variance per channel c over the minibatch and space; running averages of them in evaluation.
+
+    $$\hat x_c = (x_c - \mu_c) / \sqrt{\sigma_c^2 + \epsilon}, \quad y_c = \gamma_c \hat x_c + \beta_c$$
+    $$\bar\mu_c \leftarrow (1 - m)\, \bar\mu_c + m\, \mu_c$$
+
+    with m = momentum; the running variance likewise, from the minibatch's unbiased one.
 
     Reference: Ioffe & Szegedy 2015, arXiv:1502.03167; lectures 002, 004.
     """
@@ -48,7 +53,10 @@ class BatchNorm(Normalization):
 
 
 class LayerNorm(Normalization):
-    """Statistics per sample over channels and space, scale and shift per channel.
+    r"""Mean and variance per sample n over channels and space, scale and shift per channel c.
+
+    $$\hat x_{nc} = (x_{nc} - \mu_n) / \sqrt{\sigma_n^2 + \epsilon}, \quad
+    y_{nc} = \gamma_c \hat x_{nc} + \beta_c$$
 
     Reference: Ba et al. 2016, arXiv:1607.06450; lecture 004.
     """
@@ -61,7 +69,12 @@ class LayerNorm(Normalization):
 
 
 class InstanceNorm(Normalization):
-    """Statistics per sample and channel over space, so only for networks with spatial axes, and none in their heads.
+    r"""Mean and variance per sample n and channel c over space, in convolutions alone: heads have no spatial axes.
+
+    $$\hat x_{nc} = (x_{nc} - \mu_{nc}) / \sqrt{\sigma_{nc}^2 + \epsilon}, \quad
+    y_{nc} = \gamma_c \hat x_{nc} + \beta_c$$
+
+    Raises ConfigError for a network without spatial axes.
 
     Reference: Ulyanov et al. 2016, arXiv:1607.08022; lecture 004.
     """
@@ -82,7 +95,12 @@ class InstanceNorm(Normalization):
 
 
 class GroupNorm(Normalization):
-    """Statistics per sample and group of channels over space.
+    r"""Mean and variance per sample n and group g of channels over space, scale and shift per channel c.
+
+    $$\hat x_{nc} = (x_{nc} - \mu_{ng}) / \sqrt{\sigma_{ng}^2 + \epsilon}, \quad
+    y_{nc} = \gamma_c \hat x_{nc} + \beta_c, \quad c \in g$$
+
+    Raises ConfigError where the groups do not divide a layer's channels, or hold a single number each.
 
     Reference: Wu & He 2018, arXiv:1803.08494; lecture 004.
     """

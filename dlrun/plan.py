@@ -57,12 +57,20 @@ def moving_numbers(stack: Stack, schedule: State, first: int, steps: int) -> Ite
             yield momentum[:, :, None].to(stack.theta).unbind()
 
 
+def averaging(stack: Stack, name: str) -> Averaging:
+    """The stack's regularizer of this name, which keeps other parameters beside the network's."""
+    regularizer = stack.regularizers[stack.averaging[name]]
+    assert isinstance(regularizer, Averaging)
+    return regularizer
+
+
 def moments(stack: Stack) -> dict[int, dict[str, Tensor]]:
     """By the number of steps done: which rows, (runs,), are collected then by each regularizer that keeps others.
 
     Raises ConfigError for a training in which one of them gets too few.
     """
     found: dict[int, dict[str, Tensor]] = {}
+    regularizers = {name: averaging(stack, name) for name in stack.averaging}
     counts = {name: torch.zeros(stack.runs, dtype=torch.int64) for name in stack.averaging}
     schedule, clock = stack.schedule.init(stack.runs), Clock(stack.steps, stack.steps_per_epoch)
     for first in range(0, stack.steps if counts else 0, BLOCK):
@@ -70,15 +78,13 @@ def moments(stack: Stack) -> dict[int, dict[str, Tensor]]:
         t = torch.arange(first, first + steps, dtype=torch.float64)[:, None]
         lr = learning_rates(stack, schedule, first - 1, steps + 2)
         lr[[0] * (first == 0) + [-1] * (first + steps == stack.steps)] = torch.nan
-        for name, place in stack.averaging.items():
-            rows = {key: row.cpu() for key, row in stack.penalties[place].items()}
-            due = call(stack.regularizers[place].moments, t, lr, clock, rows=rows)
+        for name, regularizer in regularizers.items():
+            rows = {key: row.cpu() for key, row in stack.penalties[stack.averaging[name]].items()}
+            due = call(regularizer.moments, t, lr, clock, rows=rows)
             counts[name] += due.sum(0)
             for i in due.any(1).nonzero()[:, 0].tolist():
                 found.setdefault(first + i + 1, {})[name] = due[i].to(stack.theta.device)
-    for name, place in stack.averaging.items():
-        regularizer = stack.regularizers[place]
-        assert isinstance(regularizer, Averaging)
+    for name, regularizer in regularizers.items():
         if counts[name].min() < regularizer.fewest:
             raise ConfigError(
                 f"regularizer={name} takes the network's parameters {counts[name].min()} times in a training of "

@@ -23,6 +23,9 @@ CONFIG = "config.yaml"
 METRICS = "metrics.csv"
 SUMMARY = "summary.json"
 CURVES = "curves.png"
+RANGE = "lr_range.csv"  #: rate and loss of every step of schedule=lr_range
+RANGE_PLOT = "lr_range.png"
+PRETRAINING = "pretraining.csv"  #: an initializer's own trainings
 BEST = "model.safetensors"  #: the best parameters, judged by the validation part
 LAST = "last.safetensors"
 
@@ -61,6 +64,17 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def append_rows(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Add rows to a CSV file, which begins with their keys as its header if it is new; no rows, no file."""
+    if not rows:
+        return
+    lines = [",".join(_cell(name, value) for name, value in row.items()) for row in rows]
+    if not path.exists():
+        lines.insert(0, ",".join(rows[0]))
+    with open(path, "a", encoding="utf-8", newline="") as file:
+        file.write("".join(f"{line}\n" for line in lines))
 
 
 class Run:
@@ -129,17 +143,17 @@ class Run:
         self._csv.flush()
 
 
-def read_metrics(folder: str | Path) -> pd.DataFrame:
-    """The rows of metrics.csv, bit for bit as they were appended; a line cut short by a crash is left out.
+def read_metrics(folder: str | Path, name: str = METRICS) -> pd.DataFrame:
+    """The rows of metrics.csv, or of another of the run's CSV files, bit for bit as they were appended.
 
-    Raises ConfigError if there is no such file.
+    A line cut short by a crash is left out. Raises ConfigError if there is no such file.
     """
     import pandas as pd
 
-    text = _read(Path(folder), METRICS)
+    text = _read(Path(folder), name)
     whole = text[: text.rfind("\n") + 1]
     if not whole:
-        raise ConfigError(f"{Path(folder) / METRICS} is empty: the run ended before it could write; delete the folder")
+        raise ConfigError(f"{Path(folder) / name} is empty: the run ended before it could write; delete the folder")
     header, *rows = (line.split(",") for line in whole.splitlines())
     # Python's float() is exact; pandas' own parser is in some versions an ulp off.
     cells = [[float(cell) for cell in row] for row in rows]

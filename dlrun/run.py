@@ -12,9 +12,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun.build import build
-from dlrun.console import Progress, closing_table
-from dlrun.records import BEST, LAST, Run, columns, environment
+from dlrun.console import Progress, Working, closing_table
+from dlrun.records import BEST, LAST, PRETRAINING, RANGE, Run, append_rows, columns, environment
 from dlrun.rows import keywords
+from dlrun.schedules.lr_range import suggestion
 from dlrun.stack import Stack
 from dlrun.train import Measured, Outcome, Row, Snapshot, fit
 
@@ -28,7 +29,8 @@ def run(config: DictConfig, folder: Path) -> str:
     Raises ConfigError, with nothing left in the folder, where the config cannot be trained.
     """
     torch.set_num_threads(1)
-    stack = build([config])
+    with Working() as working:
+        stack = build([config], working)
     torch.set_num_threads(stack.threads)
     metrics, kept = [metric.name for metric in stack.metrics], list(stack.averaging)
     text = HEADER.format(folder=folder) + OmegaConf.to_yaml(_resolved(config, stack))
@@ -37,7 +39,8 @@ def run(config: DictConfig, folder: Path) -> str:
         Progress(stack.steps, stack.steps_per_epoch, [*metrics, "loss"][0]) as progress,
     ):
         watch = Watch(record, progress)
-        for what, names in stack.initialized[0].items():
+        append_rows(folder / PRETRAINING, stack.initializers[0].history)
+        for what, names in stack.initializers[0].report.items():
             watch.warn(f"initializer: {what} {', '.join(names) or 'nothing'}")
         if config.batch_size != "full" and config.batch_size > stack.train_size and not stack.dataset.surface:
             watch.warn(f"batch_size={config.batch_size} exceeds the {stack.train_size} training samples: full batches")
@@ -47,6 +50,10 @@ def run(config: DictConfig, folder: Path) -> str:
             record.finish({"status": "failed", **identity(config, stack), "error": repr(problem), **environment()})
             raise
         summary = summarize(config, stack, outcome)
+        if watch.steps:
+            summary["suggested_lr"] = suggestion(
+                [row["lr"] for row in watch.steps], [row["smoothed"] for row in watch.steps]
+            )
         record.finish(summary)
         for name, snapshot in ((BEST, outcome.best), (LAST, outcome.last)):
             record.save_weights(name, weights(stack, snapshot), {"step": str(snapshot.rows[0]["step"])})
@@ -56,7 +63,7 @@ def run(config: DictConfig, folder: Path) -> str:
                 file = f"{name}.safetensors" if len(members) == 1 else f"{name}_{i + 1}.safetensors"
                 record.save_weights(file, tensors, {"step": str(measured.last.rows[0]["step"])})
     if config.plots != "none":
-        from dlrun.plots.curves import draw
+        from dlrun.plots.pictures import draw
 
         draw(folder)
     closing_table(summary, folder)
@@ -71,10 +78,15 @@ class Watch:
         self.progress = progress
         self.due = progress.due
         self.step = progress.step
+        self.steps: list[Row] = []  #: single ones, where the schedule watches them
 
     def row(self, run: int, row: Row) -> None:
         self.record.append(row)
         self.progress.row(row)
+
+    def trace(self, run: int, steps: list[Row]) -> None:
+        self.steps += steps
+        append_rows(self.record.folder / RANGE, steps)
 
     def warn(self, text: str) -> None:
         logging.getLogger("dlrun").warning(text)  # to the run's log file
@@ -107,7 +119,7 @@ def identity(config: DictConfig, stack: Stack) -> dict[str, Any]:
         "parameters": stack.layout.params,
         "device": str(stack.theta.device),
         "threads": stack.threads,
-        **({"initialized": stack.initialized[0]} if stack.initialized[0] else {}),
+        **({"initialized": stack.initializers[0].report} if stack.initializers[0].report else {}),
     }
 
 

@@ -14,6 +14,7 @@ from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_map
 
 from dlrun.datasets.data import Dataset
+from dlrun.initializers.initializer import Initializer
 from dlrun.losses import Loss
 from dlrun.metrics import Metric
 from dlrun.optimizers.rule import Rule, State
@@ -66,7 +67,7 @@ class Stack:
     measure_train: bool
     compile: bool
     threads: int
-    initialized: list[dict[str, list[str]]]  #: what each run's initializer reports of its work
+    initializers: list[Initializer]  #: each run's own, for what it reports of its work
     moments: dict[int, dict[str, Tensor]] = field(default_factory=dict)  #: see `plan.moments`
 
     def __post_init__(self) -> None:
@@ -211,7 +212,7 @@ class Stack:
             layer.train()
             layer.momentum = 1.0  # the average is then the minibatch's own
 
-        def averages_of_row(parameters: Any, buffers: Any) -> Any:
+        def averages_of_row(parameters: Any, buffers: Any, x: Tensor) -> Any:
             averages = {name: buffers[name].clone() for name in self.averages}
             functional_call(self.model, {**parameters, **buffers, **averages}, (x,))
             return averages
@@ -219,7 +220,8 @@ class Stack:
         sums = {name: torch.zeros_like(self.buffers[name]) for name in self.averages}
         batches = [x for x in inputs.split(self.batch_size) if len(x) > 1]
         for x in batches:
-            averages = over_rows(averages_of_row, self.runs)(self.layout.views(theta), self.buffers)
+            rows = x.expand(self.runs, *x.shape)
+            averages = over_rows(averages_of_row, self.runs)(self.layout.views(theta), self.buffers, rows)
             for name, total in sums.items():
                 total += averages[name]
         for layer, momentum in zip(layers, momenta, strict=True):
@@ -256,7 +258,7 @@ class Evaluation:
     Args:
         members: parameters and buffers to measure in place of the stack's own, (runs, members, ...); the mean
             prediction of a run's members counts.
-        weight: (runs, members), the members' weights in that mean; None: equal ones.
+        weight: (runs, members), the members' weights in that mean; None where each run has one member.
     """
 
     def __init__(self, stack: Stack, members: State | None = None, weight: Tensor | None = None) -> None:
@@ -292,7 +294,7 @@ class Evaluation:
         self.stack.model.eval()
         parameters = self.stack.layout.views(self.theta)
         outputs = over_rows(outputs_of_row, len(self.theta))(parameters, self.buffers)
-        if self.members > 1:
+        if self.weight is not None:
             outputs = self.stack.loss.combine(outputs.unflatten(0, (self.stack.runs, -1)), self.weight)
         return (over_rows(sums_of_row, self.stack.runs)(outputs),)
 

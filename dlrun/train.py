@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from dlrun.plan import learning_rates, plan
-from dlrun.regularizers.averaging import Averaging
+from dlrun.plan import averaging, learning_rates, plan
 from dlrun.rows import call
+from dlrun.schedules import Clock
 from dlrun.seeds import NOISE, seed_of
 from dlrun.stack import Evaluation, Stack, over_rows
 from dlrun.trace import Recording
@@ -31,6 +31,9 @@ class Observer(Protocol):
 
     def row(self, run: int, row: Row) -> None:
         """An evaluation of one run, with the columns of metrics.csv."""
+
+    def trace(self, run: int, steps: list[Row]) -> None:
+        """Rates and losses of single steps, where the schedule watches them."""
 
     def due(self) -> bool:
         """Whether it is time to show progress; reading a loss makes the device wait, so this is asked first."""
@@ -108,6 +111,31 @@ class State:
             evaluation = Evaluation(stack, members, regularizer.weight(memory))
             self.measured.append(Measured(f"{name}_", memory, evaluation))
         self.status = ["running"] * stack.runs
+        self.stack = stack
+
+    def tensors(self) -> Tensors:
+        """Everything that the rest of the training depends on, but for `step` and the snapshots' rows, by name."""
+        parts: dict[str, Tensors] = {
+            "network": {**self.stack.buffers, "theta": self.stack.theta},
+            "rule": self.memory,
+            "schedule": self.schedule,
+            **{f"regularizer.{i}": memory for i, memory in enumerate(self.regularizers)},
+        }
+        for i, measured in enumerate(self.measured):
+            parts |= {f"best.{i}": measured.best.kept, f"last.{i}": measured.last.kept}
+        named = {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+        return {**named, "noise": torch.get_rng_state()}
+
+    def load(self, tensors: Tensors) -> None:
+        """Put what `tensors` gave in a training like this one in the place of the present values."""
+        present = self.tensors()
+        for name, tensor in tensors.items():
+            if name == "noise":
+                torch.set_rng_state(tensor)
+            elif name in present:
+                present[name].copy_(tensor)
+            else:  # a rule of torch.optim makes its memory at its first step
+                self.memory[name.removeprefix("rule/")] = tensor.clone()
 
 
 @dataclass
@@ -174,13 +202,6 @@ def fit(stack: Stack, observer: Observer) -> Outcome:
         seconds=seconds,
         compile_seconds=compile_seconds,
     )
-
-
-def averaging(stack: Stack, name: str) -> Averaging:
-    """The stack's regularizer of this name, which keeps other parameters beside the network's."""
-    regularizer = stack.regularizers[stack.averaging[name]]
-    assert isinstance(regularizer, Averaging)
-    return regularizer
 
 
 def collect(stack: Stack, state: State) -> None:
@@ -285,9 +306,7 @@ def prepare(
     return whole, recording.outputs[2:], seconds
 
 
-def evaluate(
-    stack: Stack, state: State, observer: Observer, taken: list[tuple[Tensor, ...]], start: float
-) -> None:
+def evaluate(stack: Stack, state: State, observer: Observer, taken: list[tuple[Tensor, ...]], start: float) -> None:
     """Measure every running run, report its row, and decide whether it goes on.
 
     taken: what the steps since the last evaluation returned.
@@ -310,6 +329,8 @@ def evaluate(
     stops = torch.zeros(stack.runs, dtype=torch.bool)
     for regularizer, memory, rows in zip(stack.regularizers, state.regularizers, stack.penalties, strict=True):
         stops |= call(regularizer.observe, memory, val["loss"], rows={k: v.cpu() for k, v in rows.items()})
+    if stack.schedule.watches and state.step:
+        stops |= watch(stack, state, observer, torch.stack([loss for loss, *_ in taken]).double().cpu())
     call(stack.schedule.observe, state.schedule, val["loss"][None], rows=stack.rates)
 
     for run, status in enumerate(state.status):
@@ -323,10 +344,33 @@ def evaluate(
         observer.row(run, row)
         for measured in state.measured:
             measured.take(run, row)
-        if not all(map(isfinite, (row["train_loss"], row["val_loss"], row["grad_norm"]))):
+        if stack.schedule.watches and stops[run]:
+            state.status[run] = "stopped_early"  # that the loss explodes is what such a training is for
+        elif not all(map(isfinite, (row["train_loss"], row["val_loss"], row["grad_norm"]))):
             state.status[run] = "diverged"
         elif stops[run]:
             state.status[run] = "stopped_early"
+
+
+def watch(stack: Stack, state: State, observer: Observer, losses: Tensor) -> Tensor:
+    """Let the schedule see the losses of the last steps, (steps, runs), report them, and return which runs end."""
+    steps = len(losses)
+    first = state.step - steps
+    lr = learning_rates(stack, state.schedule, first, steps)
+    clock = Clock(stack.steps, stack.steps_per_epoch)
+    smoothed, stops = call(stack.schedule.watch, state.schedule, losses, clock, rows=stack.rates)
+    for run, status in enumerate(state.status):
+        end = int(stops[:, run].nonzero()[0]) + 1 if stops[:, run].any() else steps
+        rows = zip(lr[:end, run].tolist(), losses[:end, run].tolist(), smoothed[:end, run].tolist(), strict=True)
+        if status == "running":
+            observer.trace(
+                run,
+                [
+                    {"step": first + i + 1, "lr": rate, "loss": loss, "smoothed": s}
+                    for i, (rate, loss, s) in enumerate(rows)
+                ],
+            )
+    return stops.any(0)
 
 
 @contextmanager

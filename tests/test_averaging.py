@@ -16,7 +16,14 @@ from dlrun.run import members_of
 from dlrun.stack import Stack
 from dlrun.train import Outcome, fit
 
-SMALL = ["dataset=iris", "architecture.hidden=[8]", "batch_size=16", "precision=float64", "optimizer=momentum", "lr=0.1"]
+SMALL = [
+    "dataset=iris",
+    "architecture.hidden=[8]",
+    "batch_size=16",
+    "precision=float64",
+    "optimizer=momentum",
+    "lr=0.1",
+]
 EVERY_STEP = f"eval_every={1 / 7}"  # 106 training samples are 7 batches
 
 
@@ -47,7 +54,9 @@ def logits(stack: Stack, network: dict[str, Tensor], part: str, run: int = 0) ->
 
 
 def test_ema_of_parameters_and_running_averages(stack_of) -> None:
-    stack = stack_of(*SMALL, EVERY_STEP, "epochs=2", "normalization=batch", "regularizer=ema", "regularizer.ema.decay=0.4")
+    stack = stack_of(
+        *SMALL, EVERY_STEP, "epochs=2", "normalization=batch", "regularizer=ema", "regularizer.ema.decay=0.4"
+    )
     outcome, watch = trained(stack)
     average = {name: tensor.clone() for name, tensor in watch.networks[0].items()}
     for t, (network, row) in enumerate(zip(watch.networks, watch.rows[0], strict=True)):
@@ -71,7 +80,12 @@ def test_ema_of_parameters_and_running_averages(stack_of) -> None:
 
 def test_swa_is_the_mean_at_the_ends_of_late_epochs_with_statistics_of_its_own(stack_of) -> None:
     stack = stack_of(
-        *SMALL, "epochs=8", "normalization=batch", "regularizer=swa", "regularizer.swa.start=0.5", "regularizer.swa.every=2"
+        *SMALL,
+        "epochs=8",
+        "normalization=batch",
+        "regularizer=swa",
+        "regularizer.swa.start=0.5",
+        "regularizer.swa.every=2",
     )
     outcome, watch = trained(stack)
     mean = torch.stack([watch.networks[i]["theta"][0] for i in (4, 6, 8)]).mean(0)
@@ -79,7 +93,7 @@ def test_swa_is_the_mean_at_the_ends_of_late_epochs_with_statistics_of_its_own(s
     torch.testing.assert_close(swa.kept["theta"][0, 0], mean)
     model = stack.model
     model.load_state_dict({name: view[0] for name, view in stack.layout.views(mean[None]).items()}, strict=False)
-    x, y = stack.dataset.part("train")
+    x, _ = stack.dataset.part("train")
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d):
             module.num_batches_tracked = torch.tensor(0)
@@ -120,8 +134,8 @@ def test_snapshots_at_the_lows_of_the_rate_predict_together(stack_of) -> None:
 
 def test_rows_of_a_stack_average_as_runs_alone(stack_of) -> None:
     common = [
-        *SMALL, "epochs=6", "normalization=batch", "regularizer=[ema,swa,snapshot_ensemble]", "schedule=cosine_restarts",
-        "schedule.t_mult=1",
+        *SMALL, "epochs=6", "normalization=batch", "regularizer=[ema,swa,snapshot_ensemble]",
+        "schedule=cosine_restarts", "schedule.t_mult=1",
     ]  # fmt: skip
     rows = [
         ["seed=0", "schedule.period=2", "regularizer.ema.decay=0.9", "regularizer.swa.start=0.5"],

@@ -256,3 +256,47 @@ def test_help_and_mistakes_import_nothing_heavy(case: str, tmp_path: Path) -> No
     assert ended.returncode == code, ended.stderr
     assert text in ended.stdout
     assert ended.stderr.splitlines()[-1] == "HEAVY"
+
+
+def test_a_range_test_leaves_its_steps_its_picture_and_a_suggestion(
+    dlrun: Callable[..., Ended], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    ended = dlrun(
+        "schedule=lr_range", "optimizer=sgd", "epochs=5", "architecture.hidden=[16]", f"hydra.run.dir={folder}"
+    )
+    assert ended.code == 0
+    rows = list(csv.DictReader((folder / "lr_range.csv").open()))
+    assert [int(row["step"]) for row in rows] == list(range(1, len(rows) + 1)) and len(rows) < 100
+    result = summary(folder)
+    assert result["status"] == "stopped_early" and (folder / "lr_range.png").exists()
+    assert float(rows[0]["lr"]) < result["suggested_lr"] < float(rows[-1]["lr"])
+    assert f"lr={result['suggested_lr']:.2g}" in ended.out
+    assert result["lr_sum_infinite"] and not result["lr_squared_sum_finite"]
+
+
+def test_pretraining_leaves_its_own_table(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    network = ["architecture.hidden=[8,4]", "dataset=iris", "steps=1"]
+    ended = dlrun("initializer=autoencoder_pretraining", "initializer.epochs=3", *network, f"hydra.run.dir={folder}")
+    assert ended.code == 0 and "pretraining layer 2/2" in ended.out
+    rows = list(csv.DictReader((folder / "pretraining.csv").open()))
+    assert [(row["layer"], row["epoch"]) for row in rows] == [(str(i), str(e)) for i in (1, 2) for e in (1, 2, 3)]
+    assert summary(folder)["initialized"]["as drawn"] == ["7.weight", "7.bias"]
+
+
+def test_kept_networks_leave_files_that_start_other_runs(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    network = ["architecture.hidden=[8]", "dataset=iris"]
+    averages = ["regularizer=[ema,snapshot_ensemble]", "schedule=cosine_restarts", "schedule.period=2", "epochs=8"]
+    assert dlrun(*network, *averages, "schedule.t_mult=1", f"hydra.run.dir={folder}").code == 0
+    files = sorted(path.name for path in folder.glob("*.safetensors"))
+    assert files == ["ema.safetensors", "last.safetensors", "model.safetensors"] + [
+        f"snapshot_ensemble_{i}.safetensors" for i in range(1, 5)
+    ]
+    result = summary(folder)
+    rows = metrics(folder)
+    assert result["best_val_ema_loss"] == min(float(row["val_ema_loss"]) for row in rows)
+    again = ["initializer=checkpoint", f"initializer.path={folder / 'ema.safetensors'}", "steps=1"]
+    assert dlrun(*network, *again, f"hydra.run.dir={tmp_path / 'again'}").code == 0
+    assert float(metrics(tmp_path / "again")[0]["val_loss"]) == float(rows[-1]["val_ema_loss"])

@@ -556,6 +556,7 @@ def test_yaml_fits_its_source_and_states_its_constraints(yaml):
     module, name = config.pop("_target_").rsplit(".", 1)
     parameters = inspect.signature(getattr(import_module(module), name)).parameters
     assert set(parameters) <= set(config) <= set(parameters) | set(inspect.signature(prepare).parameters)
-    assert {key: config[key] for key in parameters} == {key: p.default for key, p in parameters.items()}
+    defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
+    assert {key: config[key] for key in defaults} == defaults
     for line in lines[2:]:
         assert CONSTRAINT.match(line.split(" # ", 1)[1]), line

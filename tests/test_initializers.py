@@ -315,14 +315,14 @@ def test_checkpoint(saved, stack_of, file):
         if name not in told:
             assert torch.equal(buffer, stack.buffers[name])
     assert told and again.buffers[told[-1]].item() == 0.125  # what the config says is no part of what was learned
-    (report,) = again.initialized
+    report = again.initializers[0].report
     assert set(report["loaded"]) == set(report_names(stack))
     assert [report[kind] for kind in ("skipped", "missing", "extra")] == [[], [], []]
 
 
 def test_checkpoint_of_another_network(saved, stack_of):
     stack, folder = saved  # linear maps 2, 6 and 10, batch normalizations 3 and 7
-    (shallow,) = continued(stack_of, folder, "architecture.hidden=[8]").initialized
+    shallow = continued(stack_of, folder, "architecture.hidden=[8]").initializers[0].report
     assert set(shallow["loaded"]) == {"2.weight", "2.bias", *(name for name in report_names(stack) if name[0] == "3")}
     assert shallow["skipped"] == ["6.weight", "6.bias"] and shallow["missing"] == []
     assert set(shallow["extra"]) == {
@@ -335,7 +335,7 @@ def test_checkpoint_of_another_network(saved, stack_of):
     options = ["architecture.hidden=[8,8,6]", "initializer.bias=0.5"]
     deep = continued(stack_of, folder, *options)
     fresh = stack_of("dataset=iris", *options, "normalization=batch", "regularizer=dropout", "seed=5")
-    (report,) = deep.initialized
+    report = deep.initializers[0].report
     assert report["skipped"] == ["10.weight", "10.bias"] and report["extra"] == []
     assert set(report["missing"]) >= {"14.weight", "14.bias", "11.running_mean"}
     views, old, new = (s.layout.views(s.theta) for s in (deep, stack, fresh))

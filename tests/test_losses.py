@@ -187,7 +187,9 @@ WEIGHT = torch.tensor([[1.0, 1.0, 0.0], [2.0, 1.0, 1.0]]).double()
 )
 def test_several_networks_predict_the_mean_of_their_predictions(loss, predict):
     combined = predict(loss.combine(MEMBERS, WEIGHT).numpy())
-    expected = np.average(predict(MEMBERS.numpy()), axis=1, weights=np.broadcast_to(WEIGHT[:, :, None, None], (2, 3, 5, 4)))
+    expected = np.average(
+        predict(MEMBERS.numpy()), axis=1, weights=np.broadcast_to(WEIGHT[:, :, None, None], (2, 3, 5, 4))
+    )
     np.testing.assert_allclose(combined, expected, rtol=1e-12)
 
 

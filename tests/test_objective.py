@@ -81,7 +81,7 @@ def test_gauss_newton_matrix_by_its_definition(stack_of, monkeypatch) -> None:
     monkeypatch.setattr("dlrun.stack.BLOCK", 500)  # several blocks of samples
     stack = iris(stack_of, "optimizer=gauss_newton")
     asked = of_step(stack)
-    x, y = stack.dataset.part("train")
+    x, _ = stack.dataset.part("train")
     matrix = asked.gauss_newton(stack.theta)
     for run in range(RUNS):
         jacobian = torch.autograd.functional.jacobian(lambda t: outputs(t, x), stack.theta[run])  # (n, 3, params)
@@ -94,16 +94,22 @@ def test_gauss_newton_matrix_by_its_definition(stack_of, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["optimizer=newton", "dataset=digits"], r"keeps a matrix .* 2,603 MiB for 26,122 parameters, .* limit is 4,096"),
+        (
+            ["optimizer=newton", "dataset=digits"],
+            r"keeps a matrix .* 2,603 MiB for 26,122 parameters, .* limit is 4,096",
+        ),
         (["optimizer=bfgs", "batch_size=16"], "compares losses from step to step.*: set batch_size=full"),
         (["optimizer=lbfgs", "regularizer=dropout"], "more than once in a step, which dropout, .* leave them out"),
         (["optimizer=newton", "regularizer=gradient_noise"], "more than once in a step"),
         (["optimizer=lbfgs", "clip_norm=1"], "finds the length of its steps itself"),
         (["optimizer=gauss_newton", "normalization=batch"], "batch normalization"),
+        (["optimizer=newton", "regularizer=weight_decay"], "regularizer=l2 adds the same penalty"),
+        (["optimizer=bfgs", "architecture=rbf", "architecture.phases=2"], "set architecture.phases=1"),
     ],
 )
 def test_what_such_rules_cannot_train_with(overrides, message, stack_of) -> None:
-    small = [] if "dataset=digits" in overrides else ["architecture.hidden=[4]", "dataset=iris"]
+    hidden = [] if "architecture=rbf" in overrides else ["architecture.hidden=[4]"]
+    small = [] if "dataset=digits" in overrides else [*hidden, "dataset=iris"]
     with pytest.raises(ConfigError, match=message):
         stack_of("batch_size=full", *small, *overrides)
 

@@ -14,6 +14,7 @@ from hydra.utils import get_class
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
+from test_second_order import WALKS
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -140,7 +141,7 @@ def test_equals_torch(name, changes, twin, args, lrs):
 
 
 def test_every_optimizer_has_a_reference():
-    assert {path.stem for path in CONF.glob("*.yaml")} == {name for name, _ in RULES} | {"torch"}
+    assert {path.stem for path in CONF.glob("*.yaml")} == {name for name, _ in RULES} | {"torch"} | WALKS.keys()
 
 
 def papers_loop(name, theta, gradient, lrs, mu=0.9, rho=0.9, beta1=0.9, beta2=0.999, eps=1e-4, decay=0.1):

@@ -11,12 +11,14 @@ import pytest
 from matplotlib.image import imread
 
 from dlrun.errors import ConfigError
-from dlrun.plots.curves import draw, figure
-from dlrun.records import Run, columns, read_metrics
+from dlrun.plots import lr_range
+from dlrun.plots.curves import figure
+from dlrun.plots.pictures import draw
+from dlrun.records import RANGE, Run, append_rows, columns, read_metrics
 
 
 def write(folder, rows, metrics=("accuracy",), summary=None):
-    with Run.create(folder, list(metrics), "") as run:
+    with Run.create(folder, columns(list(metrics)), "") as run:
         for index, values in enumerate(rows):
             row = dict.fromkeys(columns(list(metrics)), 0.5) | {"epoch": index, "step": 10 * index} | values
             run.append(row)
@@ -58,14 +60,14 @@ def test_the_axes_hold_the_numbers_of_the_csv(tmp_path):
 
 def test_a_picture_of_projector_size_and_the_same_bytes_twice(tmp_path):
     folder = write(tmp_path, falling(9), summary=BEST)
-    path = draw(folder)
+    [path] = draw(folder)
     first = path.read_bytes()
     assert path == folder / "curves.png" and first.startswith(b"\x89PNG\r\n")
     height, width = imread(path).shape[:2]
     assert (width, height) == (1200, 900)
-    assert draw(folder).read_bytes() == first
+    assert draw(folder)[0].read_bytes() == first
     # Another process has another hash seed; and pyplot, with its global state, has no part in it.
-    code = f"import dlrun.plots.curves as c, sys; c.draw({str(folder)!r}); print('matplotlib.pyplot' in sys.modules)"
+    code = f"import dlrun.plots.pictures as c, sys; c.draw({str(folder)!r}); print('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
     assert path.read_bytes() == first
 
@@ -152,3 +154,28 @@ def test_nothing_to_draw(tmp_path):
     with pytest.raises(ConfigError, match="has no rows"):
         draw(write(tmp_path / "empty", []))
     assert not (tmp_path / "empty" / "curves.png").exists()
+
+
+def test_networks_kept_beside_the_trained_one_have_curves_of_their_own(tmp_path):
+    rows = [row | {"val_ema_loss": row["val_loss"] / 2, "val_ema_accuracy": 0.75} for row in falling(9)]
+    header = columns(["accuracy"], ["ema"])
+    with Run.create(tmp_path, header, "") as run:
+        for index, row in enumerate(rows):
+            run.append(dict.fromkeys(header, 0.5) | {"epoch": index, "step": index} | row)
+    loss, accuracy, _ = figure(tmp_path).axes
+    for axes, quantity in ((loss, "loss"), (accuracy, "accuracy")):
+        assert axes.lines[2].get_label().startswith("ema (last")
+        np.testing.assert_array_equal(axes.lines[2].get_ydata(), [row[f"val_ema_{quantity}"] for row in rows])
+
+
+def test_a_range_test_has_a_picture_too(tmp_path):
+    folder = write(tmp_path, falling(3), summary=BEST | {"suggested_lr": 0.03})
+    steps = [{"step": i, "lr": 10.0 ** (i - 4), "loss": 2.0 - i / 4, "smoothed": 2.1 - i / 4} for i in range(1, 6)]
+    append_rows(folder / RANGE, steps[:2])
+    append_rows(folder / RANGE, steps[2:])
+    assert [path.name for path in draw(folder)] == ["curves.png", "lr_range.png"]
+    [axes] = lr_range.figure(folder).axes
+    dots, average, at = axes.lines
+    np.testing.assert_array_equal(dots.get_xydata(), [(row["lr"], row["loss"]) for row in steps])
+    np.testing.assert_array_equal(average.get_ydata(), [row["smoothed"] for row in steps])
+    assert list(at.get_xdata()) == [0.03, 0.03] and axes.get_xscale() == "log"

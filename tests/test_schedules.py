@@ -7,6 +7,7 @@ import math
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,6 +18,7 @@ from torch.optim import lr_scheduler
 
 from dlrun.errors import ConfigError
 from dlrun.schedules import Clock, momenta, rates, warmup_steps
+from dlrun.schedules.lr_range import LRRange, suggestion
 from dlrun.schedules.piecewise import Manual
 
 CONF = Path(__file__).parent.parent / "conf" / "schedule"
@@ -165,6 +167,39 @@ def test_polynomial(power):
     # torch's product of ratios gathers rounding errors
     assert row == pytest.approx(torch_table(lambda o: lr_scheduler.PolynomialLR(o, 60, power))[0], rel=1e-10)
     assert table("polynomial", power=power, min_factor=0.3)[0] == close([0.03 + 0.7 * rate for rate in row])
+
+
+def test_the_range_test_smooths_and_ends_where_the_loss_explodes():
+    steps, beta = 200, 1 - 1 / 6  # 3 % of the steps
+    losses = torch.stack([torch.linspace(2, 1, steps), torch.ones(steps), torch.ones(steps)], 1).double()
+    losses[150:, 1] = 30
+    losses[100, 2] = torch.nan
+    test = LRRange()
+    state = test.init(3)
+    explosion = torch.tensor([[4.0, 4.0, 4.0]]).double()
+    parts = [test.watch(state, part, Clock(steps, 20), explosion=explosion) for part in losses.split(70)]
+    smoothed, stops = (torch.cat(each) for each in zip(*parts, strict=True))
+    for run in range(3):
+        average, expected = 0.0, []
+        for t, loss in enumerate(losses[:, run].tolist(), 1):
+            average = beta * average + (1 - beta) * loss
+            expected.append(average / (1 - beta**t))
+        np.testing.assert_allclose(smoothed[:, run], expected, rtol=1e-9)
+    assert not stops[:, 0].any()
+    assert (
+        150
+        <= int(stops[:, 1].nonzero()[0])
+        == int(np.argmax(smoothed[:, 1].numpy() > 4 * smoothed[:150, 1].min().item()))
+    )
+    assert int(stops[:, 2].nonzero()[0]) == 100
+
+
+def test_the_range_test_suggests_where_the_loss_falls_fastest():
+    lr = np.geomspace(1e-5, 1e3, 200)
+    losses = 2 - 1 / (1 + (0.05 / lr) ** 2) + (lr / 10) ** 2  # a sigmoid in log lr with its middle at 0.05
+    assert suggestion(lr, losses) == pytest.approx(0.05, rel=0.1)
+    assert suggestion(lr, np.linspace(1, 2, 200)) is None and suggestion([1.0], [1.0]) is None
+    assert suggestion(lr, [np.nan] * 200) is None
 
 
 def test_lr_range():

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlrun.architectures.blocks import Blocks
-from dlrun.errors import ConfigError
 
 
 class Autoencoder(nn.Module):

@@ -12,7 +12,9 @@ from dlrun.errors import ConfigError
 
 
 class CNN(nn.Sequential):
-    """Convolution blocks (convolution, normalization, activation, max pooling), then fully connected layers.
+    r"""Convolution blocks (convolution, normalization, activation, max pooling), then fully connected layers.
+
+    $$h_l = \text{pool}(f(K_l * h_{l-1} + b_l)), \quad h_0 = x$$
 
     Convolutions keep the image's size; pooling by 2 halves it. Dropout is used in the fully connected part only.
 
@@ -21,7 +23,10 @@ class CNN(nn.Sequential):
         kernel: side of the square kernels, odd.
         hidden: units of the fully connected layers.
 
-    Reference: LeCun et al. 1998, "Gradient-based learning applied to document recognition"; lecture 003.
+    Raises ConfigError for inputs that are no images or too small to be halved, and for an even kernel.
+
+    Reference: LeCun et al. 1998, "Gradient-based learning applied to document recognition", doi:10.1109/5.726791;
+    lecture 003.
     """
 
     def __init__(

@@ -23,11 +23,16 @@ class Linear(nn.Sequential):
 
 
 class MLP(nn.Sequential):
-    """Multilayer perceptron: hidden layers of linear map, normalization, activation, dropout; then a linear map.
+    r"""Multilayer perceptron: hidden layers of linear map, normalization, activation, dropout; then a linear map.
+
+    $$h_l = f(W_l h_{l-1} + b_l), \quad h_0 = x, \quad y = W h_L + b$$
+
+    Inputs (batch, *shape) are flattened.
 
     Args:
         hidden: units of each hidden layer.
-        width, depth: `depth` hidden layers of `width` units each, in place of `hidden`.
+        width: units of every hidden layer, in place of `hidden`; together with `depth`.
+        depth: number of hidden layers, in place of `hidden`; together with `width`.
         skip: add the input of every hidden layer whose width equals its predecessor's to its output.
 
     Reference: Rumelhart et al. 1986; lectures 002, 003.

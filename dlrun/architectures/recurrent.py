@@ -42,7 +42,7 @@ class Layer(nn.Module):
 
 
 class SimpleLayer(Layer):
-    r"""$h_t = f(W x_t + U h_{t-1} + b)$. Reference: Elman 1990, doi:10.1207/s15516709cog1402_1."""
+    """One layer of `RNN`."""
 
     def __init__(self, fan_in: int, units: int, activation: str) -> None:
         super().__init__(fan_in, units)
@@ -53,12 +53,7 @@ class SimpleLayer(Layer):
 
 
 class LSTMLayer(Layer):
-    r"""Three gates and a candidate, $(i, f, g, o) = W x_t + U h_{t-1} + b$, around a memory c:
-
-    $$c_t = \sigma(f + b_f)\, c_{t-1} + \sigma(i) \tanh g, \quad h_t = \sigma(o) \tanh c_t$$
-
-    with a constant b_f, so that whatever the initializer, the memory is kept at first.
-    """
+    """One layer of `LSTM`."""
 
     gates, states = 4, 2
 
@@ -74,10 +69,7 @@ class LSTMLayer(Layer):
 
 
 class GRULayer(Layer):
-    r"""Gates r (reset) and z (update), and a candidate n whose recurrent map is reset after its bias:
-
-    $$n = \tanh(W x_t + b + r\,(U h_{t-1} + c)), \quad h_t = (1 - z)\, n + z\, h_{t-1}$$
-    """
+    """One layer of `GRU`."""
 
     gates, recurrent_bias = 3, True
 
@@ -149,9 +141,16 @@ class Last(nn.Module):
 
 
 class RNN(Recurrent):
-    """Simple recurrent network, see `SimpleLayer` and `Recurrent`.
+    r"""Simple recurrent layers over (batch, time, features), then a linear map of the last layer's last output.
 
-    Reference: Elman 1990, doi:10.1207/s15516709cog1402_1; lectures 002, 004.
+    $$h_t = f(W x_t + U h_{t-1} + b)$$
+
+    Dropout stands on the inputs and on every layer's outputs, never on the way from one time to the next (Zaremba et
+    al. 2014).
+
+    Raises ConfigError for inputs that are no sequences, and for a normalization.
+
+    Reference: Elman 1990, doi:10.1207/s15516709cog1402_1; Zaremba et al. 2014, arXiv:1409.2329; lectures 002, 004.
     """
 
     def __init__(
@@ -164,10 +163,15 @@ class RNN(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory, see `LSTMLayer` and `Recurrent`.
+    r"""Layers of three gates and a candidate, $(i, f, g, o) = W x_t + U h_{t-1} + b$, around a memory c.
+
+    $$c_t = \sigma(f + b_f)\, c_{t-1} + \sigma(i) \tanh g, \quad h_t = \sigma(o) \tanh c_t$$
+
+    The constant $b_f$ keeps the memory at first, whatever the initializer. Output, dropout and what is refused are as
+    in `RNN`.
 
     Args:
-        forget_bias: added to the forget gates, beside their learned bias.
+        forget_bias: $b_f$, added to the forget gates beside their learned bias.
 
     Reference: Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; forget gates, Gers et al. 2000,
     doi:10.1162/089976600300015015; their bias of 1, Jozefowicz et al. 2015; lectures 002, 004.
@@ -189,7 +193,12 @@ class LSTM(Recurrent):
 
 
 class GRU(Recurrent):
-    """Gated recurrent units, see `GRULayer` and `Recurrent`; as in torch.nn.GRU the reset comes after the map.
+    r"""Layers of gates r (reset) and z (update), and a candidate n whose recurrent map is reset after its bias.
+
+    $$r, z = \sigma(W_{r,z}\, x_t + U_{r,z}\, h_{t-1} + b_{r,z})$$
+    $$n = \tanh(W x_t + b + r\,(U h_{t-1} + c)), \quad h_t = (1 - z)\, n + z\, h_{t-1}$$
+
+    As in torch.nn.GRU; the paper resets before the map. Output, dropout and what is refused are as in `RNN`.
 
     Reference: Cho et al. 2014, arXiv:1406.1078; lectures 002, 004.
     """

@@ -15,10 +15,12 @@ from dlrun.errors import ConfigError
 class ResNet(nn.Sequential):
     r"""CIFAR's residual network of 6n + 2 layers: a convolution, three stages of n blocks, a mean over space, a map.
 
-    Stages have width, 2 width and 4 width channels; the second and the third start by halving the image. Shortcuts
-    have no parameters (the paper's option A), so skip=false has the very same ones. Convolutions have no bias where a
-    normalization follows, so that normalization=batch gives the paper's counts: 0.27 M, 0.85 M and 1.7 M parameters
-    for depth 20, 56 and 110. Without a normalization they have one.
+    $$y = f(x + F(x))$$
+
+    in every block, F being two 3x3 convolutions. Stages have width, 2 width and 4 width channels; the second and the
+    third start by halving the image. Shortcuts have no parameters (the paper's option A), so skip=false has the very
+    same ones. Convolutions have no bias where a normalization follows, so that normalization=batch gives the paper's
+    counts: 0.27 M, 0.85 M and 1.7 M parameters for depth 20, 56 and 110. Without a normalization they have one.
 
     Args:
         depth: layers with weights, 6n + 2.
@@ -69,11 +71,14 @@ class BasicBlock(nn.Module):
 class ResNet18(nn.Sequential):
     r"""Pre-activation ResNet-18: stages of two blocks with k, 2k, 4k and 8k channels, for small images.
 
-    As in the study of double descent, whose code has no normalization after the last block: 11.2 M parameters
-    for k = 64 and normalization=batch. Convolutions have a bias only where no normalization follows.
+    $$y = x + F(f(x))$$
+
+    in every block, F being two 3x3 convolutions, and f the normalization and the activation. As in the study of double
+    descent, whose code has no normalization after the last block: 11.2 M parameters for k = 64 and
+    normalization=batch. Convolutions have a bias only where no normalization follows.
 
     Args:
-        width: k.
+        width: k: channels of the first of the four stages, doubled in the next ones.
 
     Raises ConfigError for inputs that are no images, or too small to be halved three times.
 

@@ -16,13 +16,18 @@ from dlrun.architectures.images import need_images
 
 
 class STN(nn.Sequential):
-    """A spatial transformer in front of a CNN.
+    r"""A spatial transformer in front of a CNN.
+
+    $$\hat x(u, v) = x(u', v'), \quad (u', v')^\top = A\,(u, v, 1)^\top$$
+
+    with the 2x3 matrix A that fully connected layers make of the image x, the identity at first; u and v run from -1
+    to 1 between the image's edges.
 
     Args:
         localisation: units of the fully connected layers that find the transformation.
         channels, kernel, hidden: as in the CNN.
 
-    Raises ConfigError as the CNN does.
+    Raises ConfigError where the CNN does.
 
     Reference: Jaderberg et al. 2015, arXiv:1506.02025; lecture 002.
     """

@@ -12,7 +12,7 @@ URL = "https://ndownloader.figshare.com/files/5976036"  #: what scikit-learn's f
 
 
 def california_housing() -> Samples:
-    """Median house value (100,000 $) of 20,640 Californian districts in 1990, by 8 features of the census.
+    """Median house value (in 100,000 dollars) of 20,640 Californian districts in 1990, by 8 features of the census.
 
     Kept in scikit-learn's data folder: `$SCIKIT_LEARN_DATA`, else `~/scikit_learn_data`. Raises ConfigError where
     the data are neither there nor to be downloaded.

@@ -62,7 +62,7 @@ def cifar10(path: str | None = None) -> Samples:
     """60,000 photographs of 10 classes: inputs (60000, 3, 32, 32) uint8, the official 10,000 as test.
 
     `cifar-10-binary.tar.gz`, or its folder `cifar-10-batches-bin`, is looked for in `path` alone where it is given (or
-    `path` is one of them), else in $DLRUN_DATA, ./data and the platform's cache, and in `cifar10/` in each of them;
+    `path` is one of them), else in `$DLRUN_DATA`, `./data` and the platform's cache, and in `cifar10/` in each of them;
     where there is none, the archive is downloaded. The archive is read in place: nothing of it is unpacked.
 
     Reference: Krizhevsky 2009, Learning multiple layers of features from tiny images; lecture 003.

@@ -17,7 +17,7 @@ class Surface:
     """A test function of optimization, whose variables are the parameters that are trained.
 
     value: points (..., dimensions) -> (...), by differentiable tensor operations.
-    minima: the points with the smallest value, (minima, dimensions); none where it has no smallest value.
+    minima: the points with the smallest value, (minima, dimensions); none where it has no smallest value, or too many.
     """
 
     value: Callable[[Tensor], Tensor]

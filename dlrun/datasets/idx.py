@@ -73,8 +73,8 @@ KMNIST = Origin(
 def mnist(path: str | None = None) -> Samples:
     """70,000 handwritten digits: inputs (70000, 1, 28, 28) uint8, 10 classes, the official 10,000 as test.
 
-    The four IDX files, plain or gzipped, are looked for in `path` alone where it is given, else in $DLRUN_DATA,
-    ./data and the platform's cache, each in `mnist/` and in torchvision's `MNIST/raw/`; what is missing is
+    The four IDX files, plain or gzipped, are looked for in `path` alone where it is given, else in `$DLRUN_DATA`,
+    `./data` and the platform's cache, each in `mnist/` and in torchvision's `MNIST/raw/`; what is missing is
     downloaded. Files found are accepted as they are if they are valid.
 
     Reference: LeCun, Bottou, Bengio & Haffner 1998, doi:10.1109/5.726791; lecture 002.

@@ -76,8 +76,9 @@ def prepare(
         targets = torch.from_numpy(labels).to(dtype if samples.task == "binary" else torch.int64)
         outputs = 1 if samples.task == "binary" else classes
     sizes = {name: len(parts[name]) for name in ("train", "val", "test")}
-    names = samples.feature_names, samples.class_names
-    return Dataset(inputs, targets, samples.task, sizes, outputs, *names, surface=samples.surface)
+    return Dataset(
+        inputs, targets, samples.task, sizes, outputs, samples.feature_names, samples.class_names, samples.surface
+    )
 
 
 def fill_missing(inputs: np.ndarray, train: np.ndarray, names: list[str]) -> np.ndarray:

@@ -17,8 +17,9 @@ def sequences(samples: int = 2000, length: int = 50, seed: int = 0, rows_of_digi
     The marker m is 1 at one place of the first half and at one of the second. inputs (3 samples, length, 2) hold
     value and marker of each step, targets (3 samples, 1). Answering 1 always has a mean squared error of 1/6.
 
-    rows_of_digits: in place of it, the bundled digits read row by row: inputs (1797, 8 steps, 8 features), 10 classes;
-        samples, length and seed have no say.
+    Args:
+        rows_of_digits: in place of it, the bundled digits read row by row: inputs (1797, 8 steps, 8 features),
+            10 classes; samples, length and seed have no say.
 
     Reference: Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735, with the halves of Arjovsky, Shah & Bengio
     2016, arXiv:1511.06464; rows of digits: Le, Jaitly & Hinton 2015, arXiv:1504.00941; lectures 002, 004.

@@ -31,7 +31,9 @@ def moons(samples: int = 200, noise: float = 0.1, seed: int = 0) -> Samples:
 
 
 def circles(samples: int = 200, noise: float = 0.05, seed: int = 0) -> Samples:
-    r"""A circle of radius 1 around one of radius 1/2, with angles $t \sim \mathcal{U}(0, 2\pi)$.
+    r"""A circle of radius 1 around one of radius 1/2.
+
+    $$x = r\,(\cos t, \sin t), \quad r \in \{1, \tfrac12\}, \quad t \sim \mathcal{U}(0, 2\pi)$$
 
     Reference: Pedregosa et al. 2011, scikit-learn, make_circles with factor=0.5.
     """
@@ -57,7 +59,9 @@ def spirals(samples: int = 400, classes: int = 2, noise: float = 0.02, seed: int
 
 
 def blobs(samples: int = 200, classes: int = 3, noise: float = 1.0, seed: int = 0) -> Samples:
-    r"""A normal cloud per class, around centres drawn from $\mathcal{U}(-10, 10)$ in both coordinates.
+    r"""A normal cloud per class c, around a centre that is drawn too.
+
+    $$x \sim \mathcal{N}(\mu_c, \text{noise}^2 I), \quad \mu_c \sim \mathcal{U}([-10, 10]^2)$$
 
     Reference: Pedregosa et al. 2011, scikit-learn, make_blobs.
     """

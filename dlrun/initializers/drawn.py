@@ -71,9 +71,14 @@ class Scaled(Initializer):
 
 
 class Lecun(Scaled):
-    """Variance 1 / fan_in keeps unit variance through linear layers.
+    r"""Keeps unit variance through linear layers.
 
-    Reference: LeCun et al. 1998, "Efficient BackProp"; lecture 002.
+    $$\mathrm{Var}(w) = 1 / \text{fan}_{\text{in}}$$
+
+    Args:
+        distribution: normal, or uniform on $\pm \sqrt{3\, \mathrm{Var}(w)}$.
+
+    Reference: LeCun et al. 1998, "Efficient BackProp", doi:10.1007/978-3-642-35289-8_3; lecture 002.
     """
 
     def variance(self, fan_in: int, fan_out: int, slope: float) -> float:
@@ -81,9 +86,15 @@ class Lecun(Scaled):
 
 
 class Xavier(Scaled):
-    """Variance 2 / (fan_in + fan_out), a compromise between the forward and the backward pass.
+    r"""A compromise between the variances that keep the forward and the backward pass.
 
-    Reference: Glorot & Bengio 2010; lecture 002.
+    $$\mathrm{Var}(w) = 2 / (\text{fan}_{\text{in}} + \text{fan}_{\text{out}})$$
+
+    Args:
+        distribution: normal, or uniform on $\pm \sqrt{3\, \mathrm{Var}(w)}$.
+
+    Reference: Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks
+    (AISTATS); lecture 002.
     """
 
     def variance(self, fan_in: int, fan_out: int, slope: float) -> float:
@@ -91,9 +102,12 @@ class Xavier(Scaled):
 
 
 class He(Scaled):
-    """Variance 2 / ((1 + a²) fan) keeps the variance through rectifiers of slope a left of zero.
+    r"""Keeps the variance through rectifiers of slope a left of zero.
+
+    $$\mathrm{Var}(w) = 2 / ((1 + a^2)\, \text{fan})$$
 
     Args:
+        distribution: normal, or uniform on $\pm \sqrt{3\, \mathrm{Var}(w)}$.
         mode: the fan that counts: fan_in keeps the forward pass, fan_out the backward pass.
         a: the slope; None takes the activation's own (0 for ReLU, 0.25 for a new PReLU).
 
@@ -138,7 +152,9 @@ class Orthogonal(Initializer):
 
 
 class TorchDefault(Initializer):
-    """torch.nn's own: weights and biases from U(-1/√fan_in, 1/√fan_in).
+    r"""torch.nn's own, for weights and biases alike.
+
+    $$w \sim U(-1 / \sqrt{\text{fan}_{\text{in}}}, 1 / \sqrt{\text{fan}_{\text{in}}})$$
 
     Reference: torch.nn.Linear.reset_parameters (He's uniform with a = √5); lecture 002.
     """

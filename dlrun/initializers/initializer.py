@@ -26,9 +26,13 @@ class Initializer:
             layer's, see `prior`, and 0 into the others.
     """
 
+    #: told (what is done, how much of it, of how much) while `initialize` works long
+    progress: Callable[[str, int, int], None] = staticmethod(lambda text, done, total: None)
+
     def __init__(self, bias: Bias) -> None:
         self.bias_value = bias
         self.report: dict[str, list[str]] = {}  #: what `initialize` did, for the run's records
+        self.history: list[dict[str, float]] = []  #: a row per epoch that `initialize` trained, likewise
 
     def weight(self, shape: Shape, slope: float, generator: Generator) -> Tensor:
         """The weights of a layer followed by an activation with this slope left of zero (0 but for leaky ReLUs)."""
@@ -68,7 +72,7 @@ def prior(dataset: Dataset) -> Tensor:
     Reference: lecture 004 (output unit for skewed distributions).
     """
     targets = dataset.part("train")[1]
-    if dataset.task == "regression":
+    if dataset.task in ("regression", "none"):
         return targets.double().mean(0)
     counts = torch.bincount(targets.long(), minlength=max(dataset.outputs, 2)).clamp(min=1).double()
     if dataset.task == "binary":

@@ -15,7 +15,9 @@ SAMPLES, ITERATIONS = 256, 10  #: of the batch; per layer, as in the paper
 
 
 class LSUV(Orthogonal):
-    r"""Orthogonal weights; then, layer after layer, $W \leftarrow W / \sqrt{Var(W x + b)}$ until the variance is 1.
+    r"""Orthogonal weights, then scaled, layer after layer, until every layer's outputs have variance 1.
+
+    $$W \leftarrow W / \sqrt{\mathrm{Var}(W x + b)}$$
 
     The variance is taken over samples and units of one training batch that has passed the layers before, already
     scaled, with dropout off. A layer used more than once is scaled at its first use.

@@ -15,7 +15,7 @@ from dlrun.optimizers.rule import Rule, State
 from dlrun.theta import Layout
 
 REFUSED = {
-    "LBFGS": "it evaluates the loss several times in a step, and dlrun's step gives it one gradient",
+    "LBFGS": "it evaluates the loss several times in a step; optimizer=lbfgs is dlrun's own",
     "SparseAdam": "it takes sparse gradients only, and dlrun's are dense",
 }
 

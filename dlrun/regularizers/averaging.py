@@ -1,4 +1,4 @@
-"""Regularizers that keep other parameters beside the trained ones: averages along the way, or an ensemble of stations."""
+"""Regularizers that keep other parameters beside the trained ones: averages along the way, or an ensemble."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.errors import ConfigError
 from dlrun.optimizers.rule import State
 from dlrun.regularizers.regularizer import Regularizer
 from dlrun.schedules import Clock
@@ -44,15 +43,18 @@ class Averaging(Regularizer):
         """
 
     def weight(self, memory: State) -> Tensor | None:
-        """(runs, members), each member's weight in the mean prediction; None: equal ones."""
+        """(runs, members), each member's weight in the mean prediction; None where there is one."""
         return None
 
 
 class EMA(Averaging):
-    r"""Exponential moving average of the parameters, $\bar\theta \leftarrow \beta_t \bar\theta + (1 - \beta_t)\,\theta$.
+    r"""Exponential moving average of the parameters, measured beside them.
 
-    $$\beta_t = \min\bigl(\text{decay}, \tfrac{1 + t}{10 + t}\bigr)$$ after step t = 1, 2, ..., so that the start is
-    forgotten quickly. Batch normalization's averages are averaged likewise.
+    $$\bar\theta \leftarrow \beta_t \bar\theta + (1 - \beta_t)\,\theta, \quad
+    \beta_t = \min\bigl(\text{decay}, \tfrac{1 + t}{10 + t}\bigr)$$
+
+    after step t = 1, 2, ..., so that the start is forgotten quickly. Batch normalization's averages are averaged
+    likewise.
 
     Reference: Polyak & Juditsky 1992, doi:10.1137/0330046; Tarvainen & Valpola 2017, arXiv:1703.01780.
     """
@@ -70,9 +72,10 @@ class EMA(Averaging):
 class SWA(Averaging):
     r"""Stochastic weight averaging: the mean of the parameters at the ends of epochs late in the training.
 
-    $\bar\theta \leftarrow \bar\theta + (\theta - \bar\theta) / n$ at the share `start` of the training, and every `every`
-    epochs from there on. Batch normalization's averages are measured anew for the mean, by a pass over the training set. Before
-    the first of them it is the network itself.
+    $$\bar\theta \leftarrow \bar\theta + (\theta - \bar\theta) / n$$
+
+    at the share `start` of the training, and every `every` epochs from there on. Before, it is the network itself.
+    Batch normalization's averages are measured anew for the mean, by a pass over the training set.
 
     Reference: Izmailov et al. 2018, arXiv:1803.05407.
     """
@@ -108,7 +111,10 @@ class SnapshotEnsemble(Averaging):
     Reference: Huang et al. 2017, arXiv:1704.00109.
     """
 
-    fewest, advice = 2, "take a rate that falls and rises again: schedule=cosine_restarts, with a shorter schedule.period"
+    fewest, advice = (
+        2,
+        "take a rate that falls and rises again: schedule=cosine_restarts, with a shorter schedule.period",
+    )
 
     def __init__(self, snapshots: int) -> None:
         self.snapshots = snapshots

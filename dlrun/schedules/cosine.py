@@ -11,7 +11,9 @@ from dlrun.schedules.schedule import Clock, Schedule, at_rest
 class Cosine(Schedule):
     r"""The rate falls along half a cosine, from lr to min_factor lr.
 
-    $$\text{lr}\,\bigl(m + (1 - m)\,(1 + \cos(\pi t / \text{total})) / 2\bigr), \quad m = \text{min\_factor}$$
+    $$\text{lr}\,\bigl(m + (1 - m)\,(1 + \cos(\pi t / \text{total})) / 2\bigr)$$
+
+    at step t of total, with m = min_factor.
 
     Reference: Loshchilov & Hutter 2017, arXiv:1608.03983 (one period, no restart); lecture 003.
     """
@@ -55,9 +57,12 @@ class CosineRestarts(Schedule):
 
 
 class OneCycle(Schedule):
-    """The rate rises from lr / start_divisor to lr, then falls to lr / end_divisor; momentum goes the other way.
+    r"""The rate rises from lr / start_divisor to lr, then falls to lr / end_divisor; momentum goes the other way.
 
-    Both phases are half cosines. As in torch.optim.lr_scheduler.OneCycleLR, whose final_div_factor is end_divisor /
+    $$\text{lr}\,\bigl(b + (a - b)\,(1 + \cos(\pi x)) / 2\bigr)$$
+
+    with x from 0 to 1 in each phase: a = 1 / start_divisor and b = 1 while it rises, a = 1 and b = 1 / end_divisor
+    while it falls. As in torch.optim.lr_scheduler.OneCycleLR, whose final_div_factor is end_divisor /
     start_divisor, a phase's value is reached at its last step: the peak at step warm_fraction total - 1.
 
     Reference: Smith 2018, arXiv:1803.09820; lecture 002.

@@ -9,10 +9,12 @@ from dlrun.schedules.schedule import Clock, Schedule, State, at_rest
 
 
 class Plateau(Schedule):
-    """The rate falls by factor when the validation loss has not improved for more than patience evaluations.
+    r"""The rate falls by factor when the validation loss has not improved for more than patience evaluations.
 
-    An improvement is a loss below the best so far by more than threshold times its size. The rate never falls below
-    min_factor lr. As torch.optim.lr_scheduler.ReduceLROnPlateau, but right for negative losses too.
+    $$\text{lr}\; s, \quad s \leftarrow \max(\text{factor} \cdot s, m)$$
+
+    with s = 1 at first and m = min_factor. An improvement is a loss below the best so far by more than threshold times
+    its size. As torch.optim.lr_scheduler.ReduceLROnPlateau, but right for negative losses too.
 
     Reference: lecture 002 ("halve the learning rate when the validation error stops improving").
     """

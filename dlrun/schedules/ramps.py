@@ -10,7 +10,9 @@ from dlrun.schedules.schedule import Clock, Schedule, at_rest
 class Polynomial(Schedule):
     r"""The rate falls as a power of the time that is left, from lr to min_factor lr.
 
-    $$\text{lr}\,\bigl(m + (1 - m)\,(1 - t / \text{total})^{\text{power}}\bigr), \quad m = \text{min\_factor}$$
+    $$\text{lr}\,\bigl(m + (1 - m)\,(1 - t / \text{total})^{\text{power}}\bigr)$$
+
+    at step t of total, with m = min_factor.
 
     Reference: lecture 003; Chen et al. 2017, arXiv:1606.00915 (power 0.9).
     """
@@ -26,7 +28,9 @@ class Polynomial(Schedule):
 class Linear(Schedule):
     r"""The rate falls along a line, from lr to min_factor lr.
 
-    $$\text{lr}\,\bigl(1 - (1 - m)\, t / \text{total}\bigr), \quad m = \text{min\_factor}$$
+    $$\text{lr}\,\bigl(1 - (1 - m)\, t / \text{total}\bigr)$$
+
+    at step t of total, with m = min_factor.
 
     Reference: lectures 002 (from $\epsilon_0$ down to $\epsilon_f$), 003.
     """
@@ -37,21 +41,3 @@ class Linear(Schedule):
     def robbins_monro(self, *, min_factor: float) -> tuple[bool, bool]:
         """Only the last rate counts: zero ends the training, and a positive one goes on for ever."""
         return at_rest(min_factor)
-
-
-class LRRange(Schedule):
-    r"""The rate rises by the same factor at every step, from min_factor lr to max_factor lr at the last one.
-
-    $$\text{lr}\; m\, (M / m)^{t / (\text{total} - 1)}, \quad m = \text{min\_factor}, \; M = \text{max\_factor}$$
-
-    The loss over the rate shows which rates learn, and where they begin to diverge.
-
-    Reference: Smith 2017, arXiv:1506.01186 (section 3.3).
-    """
-
-    def __call__(self, t: Tensor, clock: Clock, *, lr: Tensor, min_factor: Tensor, max_factor: Tensor) -> Tensor:
-        return lr * min_factor * (max_factor / min_factor) ** (t / max(clock.total - 1, 1))
-
-    def robbins_monro(self) -> tuple[bool, bool]:
-        """The last rate is the largest, and stays."""
-        return at_rest(1)

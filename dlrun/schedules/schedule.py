@@ -26,6 +26,8 @@ class Schedule:
     row or an entry of the state, and arrives as a (1, runs) float64 tensor. Returns (steps, runs).
     """
 
+    watches = False  #: `watch` is to see the loss of every step
+
     def __call__(self, t: Tensor, clock: Clock, *_: Any, **rows: Any) -> Tensor:
         raise NotImplementedError
 
@@ -39,6 +41,13 @@ class Schedule:
 
     def observe(self, state: State, val_loss: Tensor, *_: Any, **rows: Any) -> None:
         """Change the state in place after an evaluation with these losses, (1, runs)."""
+
+    def watch(self, state: State, losses: Tensor, clock: Clock, *_: Any, **rows: Any) -> tuple[Tensor, Tensor]:
+        """What it makes of the minibatches' losses at the steps since the last call, and where a run should stop.
+
+        losses: (steps, runs). Returns smoothed losses and booleans, (steps, runs) each; changes the state in place.
+        """
+        raise NotImplementedError
 
     def robbins_monro(self, *_: Any, **numbers: Any) -> tuple[bool, bool]:
         r"""Whether $\sum \text{lr}_t = \infty$ and whether $\sum \text{lr}_t^2 < \infty$, continued for ever.

@@ -1,0 +1,53 @@
+"""What all pictures of a run share: colours, sizes for a projector, axes, titles, and how they are written."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from dlrun.records import replacing
+
+# Blue, vermilion and green of Okabe & Ito 2008, which any colour vision tells apart.
+TRAIN, VAL, LR, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
+BESIDE = ["#CC79A7", "#56B4E9", "#E69F00", "#000000"]  # further ones of theirs
+LARGE, SMALL = 20, 16  # points, on a page 12 inches wide
+LOG_FROM = 1.5  # decades; on a linear axis the lower ones would lie flat
+FEW = 40  # rows that can be told apart as dots
+
+
+def save(page: Figure, path: Path) -> Path:
+    """Write a picture, whole or not at all; the same picture gives the same bytes."""
+    with replacing(path) as part:
+        page.savefig(part, format="png", dpi=100, metadata={"Software": None})
+    return path
+
+
+def log_if_wide(axes: Axes, values: np.ndarray) -> bool:
+    """Use a logarithmic axis for positive values that span many decades."""
+    finite = values[np.isfinite(values)]
+    decades = np.ptp(np.log10(finite)) if len(finite) and finite.min() > 0 else 0
+    if decades <= LOG_FROM:
+        return False
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,), numticks=6))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    return True
+
+
+def gaps(values: pd.Series) -> np.ndarray:
+    """Infinities have no place on an axis: they become gaps, as NaN does."""
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def title(folder: str | Path, summary: dict[str, Any]) -> str:
+    name = summary.get("name") or Path(folder).resolve().name
+    status = summary.get("status", "no summary yet")
+    return textwrap.fill(name if status == "finished" else f"{name} ({status.replace('_', ' ')})", 60)

@@ -1,0 +1,21 @@
+"""Which pictures a run's folder gets, from its CSV files and summary.json alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dlrun.plots import curves, lr_range
+from dlrun.plots.page import save
+from dlrun.records import CURVES, RANGE, RANGE_PLOT
+
+
+def draw(folder: str | Path) -> list[Path]:
+    """Write the pictures into a run's folder, the curves first; the same files give the same bytes.
+
+    Raises ConfigError if the folder holds no run, or a run without an evaluation.
+    """
+    folder = Path(folder)
+    written = [save(curves.figure(folder), folder / CURVES)]
+    if (folder / RANGE).exists():
+        written.append(save(lr_range.figure(folder), folder / RANGE_PLOT))
+    return written

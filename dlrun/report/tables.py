@@ -1,0 +1,133 @@
+"""A sweep's tables: its settings, the choice among them by validation, their comparisons, their speed to a target.
+
+Each works on the sweep's table, a row per run: run, status, a column per override (seed among them), and best_*, last_*
+and test_* values. `axes` are the overrides that make a setting, all that differ but the seed. A column that the table
+lacks raises ConfigError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from math import inf
+from typing import Any
+
+import pandas as pd
+
+from dlrun.errors import ConfigError
+from dlrun.report.comparison import compare, holm, verdict
+from dlrun.report.statistics import FINISHED, summarize
+from dlrun.report.survival import kaplan_meier_median, time_to_target
+
+
+def settings(table: pd.DataFrame, axes: Sequence[str], metric: str, *, larger_is_better: bool) -> pd.DataFrame:
+    """A row per setting, in the order of their first runs: its axes' values and its Summary of the metric's column."""
+    _require(table, "status", metric)
+    return pd.DataFrame(
+        {**setting, **asdict(summarize(runs[metric], runs["status"], larger_is_better=larger_is_better))}
+        for setting, runs in _groups(table, axes)
+    )
+
+
+def select(
+    table: pd.DataFrame,
+    axes: Sequence[str],
+    *,
+    by: str = "best_val_loss",
+    larger_is_better: bool = False,
+    per: Sequence[str] = (),
+) -> pd.DataFrame:
+    """The runs of the best setting for each combination of the axes `per`, chosen by a validation column.
+
+    A setting whose runs diverge less often goes first, then the better mean: a mean over the survivors alone would
+    favour settings that kill their bad runs. What is quoted of the chosen runs should be a test column.
+
+    Raises ConfigError where no run has finished.
+    """
+    chosen = []
+    for setting, rivals in _groups(table, per):
+        found = settings(rivals, axes, by, larger_is_better=larger_is_better)
+        found = found[found["n"] > 0]
+        if found.empty:
+            raise ConfigError(
+                f"no run of {name(setting) or 'the sweep'} has finished with a {by}: nothing to choose from"
+            )
+        share = found["diverged"] / (found["diverged"] + found["n"])
+        mean = -found["mean"] if larger_is_better else found["mean"]
+        best = pd.DataFrame({"share": share, "mean": mean}).sort_values(["share", "mean"], kind="stable").index[0]
+        chosen.append([runs for _, runs in _groups(rivals, axes)][best])
+    return pd.concat(chosen)
+
+
+def comparisons(
+    table: pd.DataFrame, axes: Sequence[str], metric: str, reference: pd.DataFrame, *, larger_is_better: bool
+) -> pd.DataFrame:
+    """A row per setting other than that of the reference runs: its Comparison (setting - reference) and the verdict.
+
+    p is adjusted by Holm for the number of rows. Only finished runs are paired, by their seed.
+    """
+    _require(table, "status", "seed", metric)
+    ((base, base_runs),) = _groups(reference, axes)
+    others = [(setting, runs) for setting, runs in _groups(table, axes) if name(setting) != name(base)]
+    found = [compare(_by_seed(runs, metric), _by_seed(base_runs, metric)) for _, runs in others]
+    adjusted = holm([comparison.p for comparison in found])
+    return pd.DataFrame(
+        {
+            **setting,
+            **asdict(replace(comparison, p=float(p))),
+            "verdict": verdict(
+                name(setting), name(base), comparison, p, len(others), larger_is_better=larger_is_better
+            ),
+        }
+        for (setting, _), comparison, p in zip(others, found, adjusted, strict=True)
+    )
+
+
+def speeds(
+    table: pd.DataFrame,
+    axes: Sequence[str],
+    curves: pd.DataFrame,
+    metric: str,
+    target: float,
+    *,
+    larger_is_better: bool,
+    time: str = "epoch",
+) -> pd.DataFrame:
+    """A row per setting: runs, how many reached the target, and the median time to it with its interval.
+
+    curves: as for time_to_target. A run that diverged never reaches what it has not; one that was stopped or failed
+    might have; one without curves is left out.
+    """
+    _require(table, "status", "run")
+    runs_of = time_to_target(curves, metric, target, larger_is_better=larger_is_better, time=time)
+    rows = []
+    for setting, runs in _groups(table, axes):
+        found = runs.set_index("run").join(runs_of, how="inner")
+        never = (found["status"] == "diverged") & ~found["reached"]
+        median = kaplan_meier_median(found["time"].mask(never, inf), found["reached"])
+        rows.append({**setting, "runs": len(found), "reached": int(found["reached"].sum()), **median._asdict()})
+    return pd.DataFrame(rows)
+
+
+def name(setting: dict[str, Any]) -> str:
+    """What tells a setting from its rivals, as it would be typed: `optimizer=adam lr=0.001`."""
+    return " ".join(f"{axis}={value}" for axis, value in setting.items())
+
+
+def _groups(table: pd.DataFrame, axes: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    _require(table, *axes)
+    if not axes:
+        yield {}, table
+        return
+    for values, runs in table.groupby(list(axes), sort=False, dropna=False):
+        yield dict(zip(axes, values, strict=True)), runs
+
+
+def _by_seed(runs: pd.DataFrame, metric: str) -> pd.Series:
+    return runs[runs["status"].isin(FINISHED)].set_index("seed")[metric]
+
+
+def _require(table: pd.DataFrame, *columns: str) -> None:
+    for column in columns:
+        if column not in table:
+            raise ConfigError(f"the sweep has no column {column}; it has {', '.join(map(str, table.columns))}")

@@ -1,0 +1,335 @@
+"""The statistics of sweeps against SciPy, published examples and simulations, and the tables made of them."""
+
+from __future__ import annotations
+
+from math import inf, isnan, nan, sqrt
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from dlrun.errors import ConfigError
+from dlrun.report import tables
+from dlrun.report.comparison import compare, holm, sign_flip, verdict
+from dlrun.report.statistics import bootstrap_interval, edge_warning, summarize, wilson_interval
+from dlrun.report.survival import kaplan_meier_median, time_to_target
+
+floats = st.floats(-1e6, 1e6)
+
+
+# Intervals
+
+
+@pytest.mark.parametrize("n", [3, 5, 10, 30])
+def test_interval_covers_the_mean_in_95_of_100(n: int) -> None:
+    samples = np.random.default_rng(n).normal(2, 3, (2000, n))
+    covered = [low <= 2 <= high for low, high in map(bootstrap_interval, samples)]
+    assert 0.93 <= np.mean(covered) <= 0.97
+
+
+def test_interval_covers_skewed_values_better_than_students_t() -> None:
+    samples = np.random.default_rng(0).exponential(size=(1000, 10))
+    half = stats.t.ppf(0.975, 9) * samples.std(1, ddof=1) / sqrt(10)
+    students = np.mean(abs(samples.mean(1) - 1) <= half)
+    ours = np.mean([low <= 1 <= high for low, high in map(bootstrap_interval, samples)])
+    assert students < 0.915 and 0.925 <= ours <= 0.97
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.5], [0.97, 0.98, 0.98], [0.98, 0.98, 0.98, 0.98, 0.98, 0.97, 0.96, 0.99]])
+def test_few_different_values_get_students_interval(values: list[float]) -> None:
+    expected = stats.ttest_1samp(values, 0).confidence_interval()
+    assert bootstrap_interval(values) == pytest.approx((expected.low, expected.high))
+
+
+def test_interval_is_the_studentized_bootstrap() -> None:
+    """Resamples drawn elsewhere, with SciPy's standard errors; the two differ by chance only."""
+    x = np.random.default_rng(3).lognormal(size=20)
+    resamples = np.random.default_rng(4).choice(x, (40000, 20))
+    t = (resamples.mean(1) - x.mean()) / stats.sem(resamples, axis=1)
+    high, low = x.mean() - np.quantile(t, [0.025, 0.975]) * stats.sem(x)
+    assert bootstrap_interval(x) == pytest.approx((low, high), rel=0.05)
+
+
+def test_interval_of_too_little() -> None:
+    assert all(map(isnan, bootstrap_interval([0.5])))
+    assert all(map(isnan, bootstrap_interval([0.5, nan, inf])))
+    assert bootstrap_interval([0.1] * 7) == pytest.approx((0.1, 0.1))
+
+
+@given(st.lists(floats, min_size=2, max_size=12), st.sampled_from([-8.0, 0.5, 4.0]))
+def test_interval_moves_with_its_values(values: list[float], factor: float) -> None:
+    low, high = bootstrap_interval(values)
+    scaled = sorted(bound * factor for bound in (low, high))
+    assert low - 1e-6 <= np.mean(values) <= high + 1e-6
+    assert bootstrap_interval([value * factor for value in values]) == pytest.approx(scaled, rel=1e-6, abs=1e-6)
+    assert bootstrap_interval(values) == (low, high)
+
+
+@given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_equals_scipy(counts: tuple[int, int]) -> None:
+    expected = stats.binomtest(*counts).proportion_ci(method="wilson")
+    low, high = wilson_interval(*counts)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert 0 <= low <= counts[0] / counts[1] <= high <= 1
+
+
+def test_wilson_of_nothing() -> None:
+    assert wilson_interval(0, 0) == (0, 1)
+
+
+def test_summary_counts_what_finished_and_names_what_did_not() -> None:
+    status = ["finished", "stopped_early", "finished", "diverged", "failed", "interrupted"]
+    values = [0.9, 0.7, 0.5, 99.0, nan, 0.1]
+    found = summarize(pd.Series(values), pd.Series(status), larger_is_better=True)
+    assert (found.runs, found.n, found.diverged, found.failed) == (6, 3, 1, 1)
+    assert (found.mean, found.std, found.median, found.best) == pytest.approx((0.7, 0.2, 0.7, 0.9))
+    assert (found.low, found.high) == pytest.approx(stats.ttest_1samp(values[:3], 0).confidence_interval())
+    assert (found.diverged_low, found.diverged_high) == wilson_interval(1, 4)
+    assert summarize(pd.Series(values), pd.Series(status), larger_is_better=False).best == 0.5
+
+
+def test_summary_of_runs_that_all_diverged() -> None:
+    found = summarize(pd.Series([nan, nan]), pd.Series(["diverged"] * 2), larger_is_better=False)
+    assert (found.n, found.diverged) == (0, 2) and isnan(found.mean) and isnan(found.best) and isnan(found.low)
+
+
+# Comparisons
+
+
+def pair(differences: np.ndarray | list[float]) -> tuple[pd.Series, pd.Series]:
+    return pd.Series(differences), pd.Series(0.0, index=range(len(differences)))
+
+
+@given(st.lists(st.integers(-9, 9), min_size=2, max_size=9))
+def test_p_equals_scipys_exact_test(differences: list[int]) -> None:
+    expected = stats.permutation_test((np.array(differences),), np.sum, permutation_type="samples").pvalue
+    assert compare(*pair([d / 10 for d in differences])).p == pytest.approx(min(1, expected))
+
+
+def test_p_of_many_pairs_is_close_to_the_t_test() -> None:
+    d = np.random.default_rng(1).normal(0.4, 1, 40)
+    assert compare(*pair(d)).p == pytest.approx(stats.ttest_1samp(d, 0).pvalue, abs=0.005)
+
+
+@pytest.mark.parametrize("n", [3, 6, 10])
+@pytest.mark.parametrize("kind", ["normal", "exponential", "standard_cauchy", "two peaks", "accuracy", "opposite"])
+def test_equal_settings_are_rarely_told_apart(kind: str, n: int) -> None:
+    random = np.random.default_rng(n)
+    a, b = {
+        "two peaks": lambda: random.integers(0, 2, (2, 2000, n)) + random.normal(0, 0.01, (2, 2000, n)),
+        "accuracy": lambda: random.binomial(360, 0.98, (2, 2000, n)) / 360,
+        "opposite": lambda: np.array([1, -1])[:, None, None] * random.choice([-1.0, 1.0], (2000, n)),
+    }.get(kind, lambda: getattr(random, kind)(size=(2, 2000, n)))()
+    assert np.mean([sign_flip(d) <= 0.05 for d in a - b]) <= 0.06
+
+
+def test_holm_of_settings_that_are_all_equal_errs_in_5_of_100() -> None:
+    base, *others = np.random.default_rng(0).normal(size=(6, 1000, 10))
+    p = np.array([[sign_flip(d) for d in other - base] for other in others])
+    assert np.mean([holm(p_values).min() <= 0.05 for p_values in p.T]) <= 0.06
+    assert np.mean(p.min(0) <= 0.05) > 0.12  # what five comparisons would do unadjusted
+
+
+def test_comparison_pairs_by_seed() -> None:
+    a = pd.Series([0.9, 0.8, 0.7, 0.95, nan], index=[4, 3, 2, 1, 0])
+    b = pd.Series([0.6, 0.5, 0.5, 0.1, 0.2], index=[1, 2, 4, 7, 0])
+    found = compare(a, b)
+    d = [0.35, 0.2, 0.4]  # seeds 1, 2, 4
+    assert (found.n, found.difference, found.p) == pytest.approx((3, np.mean(d), 0.25))
+    assert (found.low, found.high) == pytest.approx(stats.ttest_1samp(d, 0).confidence_interval())
+
+
+@pytest.mark.parametrize("n", [3, 5, 30])
+def test_effect_size_has_no_bias(n: int) -> None:
+    """Its uncorrected value is t / sqrt(n), and SciPy knows by how much the noncentral t's mean is off."""
+    d = np.random.default_rng(n).normal(0.7, 1, n)
+    bias = stats.nct.mean(n - 1, 0.7 * sqrt(n)) / (0.7 * sqrt(n))
+    assert compare(*pair(d)).effect == pytest.approx(d.mean() / d.std(ddof=1) / bias)
+
+
+def test_comparison_of_too_little() -> None:
+    nothing = compare(pd.Series([1.0], index=[0]), pd.Series([1.0], index=[1]))
+    assert (nothing.n, nothing.p) == (0, 1) and isnan(nothing.difference) and isnan(nothing.effect)
+    same = compare(*pair([0.0] * 8))
+    assert (same.n, same.difference, same.low, same.high, same.p) == (8, 0, 0, 0, 1) and isnan(same.effect)
+
+
+def test_a_seed_that_occurs_twice_cannot_be_paired() -> None:
+    with pytest.raises(ConfigError, match="seed 3 occurs more than once"):
+        compare(pd.Series([1.0, 2.0], index=[3, 3]), pd.Series([1.0], index=[3]))
+
+
+def test_holm_equals_the_papers_steps() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]).tolist() == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_keeps_the_order_and_lies_between_p_and_bonferroni(p: list[float]) -> None:
+    adjusted = holm(p)
+    assert np.all(np.diff(adjusted[np.argsort(p, kind="stable")]) >= 0)
+    assert np.all(adjusted >= p) and np.all(adjusted <= np.minimum(1, np.array(p) * len(p)) + 1e-12)
+
+
+def words(differences: list[float], comparisons: int = 1, larger_is_better: bool = True) -> str:
+    found = compare(*pair(differences))
+    p = min(1, found.p * comparisons)
+    return verdict("adam", "sgd", found, p, comparisons, larger_is_better=larger_is_better)
+
+
+def test_verdict_in_plain_words() -> None:
+    steady = [0.1, 0.2, 0.15, 0.12, 0.18, 0.11, 0.13]
+    assert words(steady) == "adam is better than sgd (p = 0.016, n = 7)"
+    assert words(steady, larger_is_better=False) == "sgd is better than adam (p = 0.016, n = 7)"
+    assert words(steady[:3]) == "not distinguishable at n = 3: it takes 6 seeds in common to tell"
+    assert words(steady, 4) == "not distinguishable at n = 7: it takes 8 seeds in common to tell"
+    assert words([*steady, -0.19]) == "not distinguishable at n = 8 (p = 0.062)"
+    assert words([]) == "no finished seed in common"
+
+
+@pytest.mark.parametrize("comparisons", [1, 2, 5, 10])
+def test_as_many_seeds_as_the_verdict_asks_for_can_tell(comparisons: int) -> None:
+    needed = int(words([1.0, 1.0], comparisons).split("takes ")[1].split()[0])
+    assert "better" in words([1.0] * needed, comparisons)
+    assert "better" not in words([1.0] * (needed - 1), comparisons)
+
+
+# Time to a target
+
+
+def test_time_to_target() -> None:
+    curves = pd.DataFrame(
+        [
+            *[("a", epoch, "val_accuracy", value) for epoch, value in enumerate([0.1, 0.8, 0.95, 0.7, 0.97])],
+            *[("b", epoch, "val_accuracy", value) for epoch, value in enumerate([0.1, 0.8, 0.89])],
+            *[("c", epoch, "val_accuracy", value) for epoch, value in enumerate([0.2, nan])],
+            *[("b", epoch, "val_loss", value) for epoch, value in enumerate([0.3, 0.2, 0.1, 0.05])],
+        ],
+        columns=["run", "epoch", "metric", "value"],
+    ).sample(frac=1, random_state=0)
+    found = time_to_target(curves, "val_accuracy", 0.9, larger_is_better=True)
+    assert found["time"].to_dict() == {"a": 2, "b": 2, "c": 1}
+    assert found["reached"].to_dict() == {"a": True, "b": False, "c": False}
+    assert time_to_target(curves, "val_loss", 0.2, larger_is_better=False).loc["b"].tolist() == [1, True]
+
+
+FREIREICH = [6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35]
+RELAPSED = [1, 1, 1, 0, 1, 0, 1, 0, 0, 1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]
+
+
+def test_median_of_freireichs_leukemia_patients() -> None:
+    """6-MP group of Freireich et al. 1963: median 23 weeks, 95 % interval from 13 by the log-log method."""
+    assert kaplan_meier_median(FREIREICH, RELAPSED) == (23, 13, inf)
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=15))
+def test_median_is_where_scipys_survival_falls_below_a_half(runs: list[tuple[int, bool]]) -> None:
+    times, reached = map(np.array, zip(*runs, strict=True))
+    curve = stats.ecdf(stats.CensoredData.right_censored(times, ~reached)).sf
+    low, high = (
+        min((t for t, s in zip(curve.quantiles, curve.probabilities, strict=True) if s <= at), default=inf)
+        for at in (0.5 + 1e-9, 0.5 - 1e-9)
+    )
+    expected = (low + high) / 2 if high < inf else low
+    found = kaplan_meier_median(times, reached)
+    assert found.median == pytest.approx(expected) and found.low <= found.median <= found.high
+
+
+@given(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=25))
+def test_median_without_censoring_is_the_plain_median(times: list[float]) -> None:
+    assert kaplan_meier_median(times, [True] * len(times)).median == pytest.approx(np.median(times))
+
+
+@pytest.mark.parametrize("n", [6, 9, 10, 20, 33])
+def test_interval_without_censoring_is_the_sign_tests(n: int) -> None:
+    times = np.random.default_rng(n).permutation(n) + 1.0
+    expected = stats.quantile_test(times, p=0.5).confidence_interval()
+    assert kaplan_meier_median(times, [True] * n)[1:] == (expected.low, expected.high)
+
+
+def test_interval_covers_the_median_where_runs_are_censored() -> None:
+    random = np.random.default_rng(0)
+    times, budget = random.exponential(size=(500, 12)), random.uniform(0.5, 4, size=(500, 12))
+    found = [kaplan_meier_median(t, r) for t, r in zip(np.minimum(times, budget), times <= budget, strict=True)]
+    assert 0.94 <= np.mean([low <= np.log(2) <= high for _, low, high in found]) <= 0.995
+    assert np.mean([high < inf for *_, high in found]) > 0.5
+
+
+def test_few_and_tied_and_diverged_runs() -> None:
+    assert kaplan_meier_median([3, 3, 3], [True] * 3) == (3, 0, inf)
+    assert kaplan_meier_median([4] * 10, [True] * 10) == (4, 4, 4)
+    assert kaplan_meier_median([1, 2, inf, inf, inf], [True, True, False, False, False]).median == inf
+    assert kaplan_meier_median([5, 5], [False, False]) == (inf, 0, inf)
+    assert all(map(isnan, kaplan_meier_median([], [])))
+
+
+# Tables
+
+
+def test_edge_of_a_grid() -> None:
+    assert edge_warning("lr", [0.1, 0.01, 0.1, 0.001], 0.01) is None
+    above = edge_warning("lr", [0.1, 0.01, 0.001], 0.1)
+    assert above == "the best lr, 0.1, is the greatest that was tried: the optimum may lie above it"
+    assert "the least" in (edge_warning("lr", [0.1, 0.01, 0.001], 0.001) or "")
+    assert edge_warning("lr", [0.1, 0.1], 0.1) is None
+
+
+def sweep() -> pd.DataFrame:
+    """Two optimizers, two rates, eight seeds; adam at 0.1 is the best by validation among its surviving runs."""
+    rows = []
+    for optimizer, lr, val, test in [("sgd", 0.01, 0.5, 0.4), ("sgd", 0.1, 0.3, 0.6), ("adam", 0.01, 0.2, 0.3)]:
+        for seed in range(8):
+            off = 0.001 * seed**2
+            rows.append((f"{len(rows)}", "finished", optimizer, lr, seed, val + off, test - off))
+    rows += [(f"d{seed}", "finished" if seed < 2 else "diverged", "adam", 0.1, seed, 0.1, 0.1) for seed in range(8)]
+    columns = ["run", "status", "optimizer", "lr", "seed", "best_val_loss", "test_loss"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+AXES = ["optimizer", "lr"]
+
+
+def test_settings_are_runs_that_differ_by_seed() -> None:
+    found = tables.settings(sweep(), AXES, "test_loss", larger_is_better=False)
+    assert found[AXES].values.tolist() == [["sgd", 0.01], ["sgd", 0.1], ["adam", 0.01], ["adam", 0.1]]
+    assert found["n"].tolist() == [8, 8, 8, 2] and found["diverged"].tolist() == [0, 0, 0, 6]
+    assert found["mean"][1] == pytest.approx(0.6 - 0.001 * np.mean(np.arange(8) ** 2))
+    assert tables.settings(sweep(), [], "test_loss", larger_is_better=False)["runs"].tolist() == [32]
+
+
+def test_selection_is_by_validation_and_not_by_survivors() -> None:
+    best = tables.select(sweep(), AXES, per=["optimizer"])
+    assert best[AXES].drop_duplicates().values.tolist() == [["sgd", 0.1], ["adam", 0.01]]
+    assert len(best) == 16  # sgd at 0.1 has the worse test loss, and is chosen all the same
+    most = tables.select(sweep(), AXES, larger_is_better=True)
+    assert most[AXES].drop_duplicates().values.tolist() == [["sgd", 0.01]]
+    with pytest.raises(ConfigError, match="no run of optimizer=adam has finished"):
+        tables.select(sweep().query("status == 'diverged'"), AXES, per=["optimizer"])
+
+
+def test_comparisons_with_the_chosen_setting() -> None:
+    table = sweep()
+    found = tables.comparisons(table, AXES, "test_loss", tables.select(table, AXES), larger_is_better=False)
+    assert found[AXES].values.tolist() == [["sgd", 0.01], ["sgd", 0.1], ["adam", 0.1]]
+    assert found["n"].tolist() == [8, 8, 2]
+    assert found["difference"][:2].tolist() == pytest.approx([0.1, 0.3])
+    assert found["p"].tolist() == pytest.approx([3 / 128, 3 / 128, 0.5])
+    assert found["verdict"][1] == "optimizer=adam lr=0.01 is better than optimizer=sgd lr=0.1 (p = 0.023, n = 8)"
+    assert found["verdict"][2] == "not distinguishable at n = 2: it takes 7 seeds in common to tell"
+
+
+def test_a_diverged_run_is_not_merely_stopped() -> None:
+    table = sweep()
+    curves = pd.DataFrame({"run": table["run"], "epoch": 3, "metric": "val_loss", "value": table["best_val_loss"]})
+    curves.loc[table["status"] == "diverged", ["epoch", "value"]] = [1, 9.0]
+    found = tables.speeds(table, AXES, curves, "val_loss", 0.3, larger_is_better=False)
+    assert found["reached"].tolist() == [0, 1, 8, 2]
+    assert found["median"].tolist() == [inf, inf, 3, inf]
+
+
+def test_a_column_that_is_missing_is_named() -> None:
+    with pytest.raises(ConfigError, match="no column test_accuracy; it has run, status"):
+        tables.settings(sweep(), AXES, "test_accuracy", larger_is_better=True)
