@@ -92,6 +92,8 @@ def build(configs: Sequence[DictConfig], progress: Callable[[str, int, int], Non
             raise ConfigError(f"regularizer={key} changes minibatches, and a test function has none: leave it out")
         call(regularizer.fits, dataset, rows=rows)
     phases = [here(layout.named(names)) for names in getattr(model, "phase_sets", [])]
+    if all(bool(trained.all()) for trained in phases):
+        phases = []
     weights, everything = here(layout.mask("weight")), here(torch.ones(layout.params))
     dataset = replace(dataset, inputs=dataset.inputs.to(device), targets=dataset.targets.to(device))
     stack = Stack(
@@ -152,7 +154,7 @@ def _refuse(stack: Stack) -> None:
         )
     if any(type(regularizer).decay is not Regularizer.decay for regularizer in stack.regularizers):
         raise ConfigError(
-            "this optimizer's step is made for the loss, and regularizer=weight_decay changes the parameters beside it: "
+            "this optimizer looks at the loss alone, and regularizer=weight_decay changes the parameters beside it: "
             "regularizer=l2 adds the same penalty to the loss"
         )
     if "trained" in stack.moving:

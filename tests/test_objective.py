@@ -114,6 +114,11 @@ def test_what_such_rules_cannot_train_with(overrides, message, stack_of) -> None
         stack_of("batch_size=full", *small, *overrides)
 
 
+def test_a_single_phase_of_everything_is_no_phase(stack_of) -> None:
+    small = ["architecture=rbf", "architecture.kernels=4", "dataset=iris", "batch_size=full", "optimizer=bfgs"]
+    assert stack_of(*small).moving == ["lr"]
+
+
 def test_an_autoencoder_is_trained_to_give_back_its_inputs(stack_of, train) -> None:
     stack = stack_of("architecture=autoencoder", "architecture.widths=[8]", "epochs=2", "precision=float64")
     x, _ = stack.dataset.part("val")
