@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dlrun.activations import ACTIVATIONS, negative_slope
 from dlrun.architectures.blocks import Blocks
-from dlrun.datasets.data import Dataset
+from dlrun.datasets.data import Dataset, Samples
 from dlrun.datasets.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.initializers.initializer import Initializer
@@ -41,7 +41,7 @@ COMPILED = 50_000  #: steps from which `compile: auto` compiles: it takes some 1
 THREADED = 10**9  #: operations per step from which `threads: auto` uses every core; below, threads wait for each other
 
 
-def build(configs: Sequence[DictConfig], progress: Callable[[str, int, int], None] | None = None) -> Stack:
+def build(configs: Sequence[DictConfig | Node], progress: Callable[[str, int, int], None] | None = None) -> Stack:
     """The stack of the runs that these configs describe, which differ in per-row numbers only.
 
     progress: told what is done, and how much of how much, where an initializer trains.
@@ -55,15 +55,17 @@ def build(configs: Sequence[DictConfig], progress: Callable[[str, int, int], Non
     rule, rule_rows = _component(node["optimizer"], "update", "point")
     schedule, schedule_rows = _component(node["schedule"], "__call__", "momentum", "watch", "observe")
     regularizers = {key: _component(part, *HOOKS) for key, part in node["regularizer"].items()}
-    dataset = _task(node, _dataset(node))
+    variants, variant = _datasets(nodes)
+    dataset = variants[0]
     loss = _component(node["loss"])[0].for_dataset(dataset)
 
-    models = [_model(node, dataset, loss.outputs(dataset.outputs)) for node in nodes]
+    own = [variants[v] for v in variant]
+    models = [_model(node, data, loss.outputs(data.outputs)) for node, data in zip(nodes, own, strict=True)]
     model, layout = models[0], Layout(models[0])
     initializers: list[Initializer] = [_component(node["initializer"])[0] for node in nodes]
     for initializer in initializers:
         initializer.progress = progress or initializer.progress
-    theta = torch.stack([_initial(*each, layout, dataset) for each in zip(nodes, initializers, models, strict=True)])
+    theta = torch.stack([_initial(*each, layout) for each in zip(nodes, initializers, models, own, strict=True)])
     buffers = [dict(model.named_buffers()) for model in models]
 
     batch_size = _batch_size(node, dataset, model)
@@ -95,9 +97,22 @@ def build(configs: Sequence[DictConfig], progress: Callable[[str, int, int], Non
     if all(bool(trained.all()) for trained in phases):
         phases = []
     weights, everything = here(layout.mask("weight")), here(torch.ones(layout.params))
-    dataset = replace(dataset, inputs=dataset.inputs.to(device), targets=dataset.targets.to(device))
+    inputs, targets = (
+        torch.cat([getattr(each, name).to(device) for each in variants]) if len(variants) > 1
+        else getattr(dataset, name).to(device)
+        for name in ("inputs", "targets")
+    )
+    size = len(dataset.inputs)
+    variants = [
+        replace(each, inputs=inputs[i * size : (i + 1) * size], targets=targets[i * size : (i + 1) * size])
+        for i, each in enumerate(variants)
+    ]
     stack = Stack(
-        dataset=dataset,
+        dataset=variants[0],
+        variants=variants,
+        inputs=inputs,
+        targets=targets,
+        variant=variant,
         model=model.to(device, theta_dtype),
         layout=layout,
         theta=here(theta),
@@ -176,8 +191,8 @@ def _refuse(stack: Stack) -> None:
         raise ConfigError("this optimizer finds the length of its steps itself: leave out clip_norm and clip_value")
 
 
-def _plain(config: DictConfig) -> Node:
-    node = OmegaConf.to_container(config, resolve=True)
+def _plain(config: DictConfig | Node) -> Node:
+    node = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items()}
 
@@ -191,11 +206,34 @@ def _component(node: Node, *hooks: str) -> tuple[Any, set[str]]:
     return cls(**{key: value for key, value in node.items() if key in accepted}), rows
 
 
+def _datasets(nodes: Sequence[Node]) -> tuple[list[Dataset], list[int]]:
+    """The different datasets of these runs, and for each run which one is its own."""
+    found: dict[str, Dataset] = {}
+    order = []
+    for node in nodes:
+        key = repr(node["dataset"])
+        if key not in found:
+            found[key] = _task(node, _dataset(node))
+        order.append(list(found).index(key))
+    return list(found.values()), order
+
+
 def _dataset(node: Node) -> Dataset:
     options = {key: value for key, value in node["dataset"].items() if key != "_target_"}
     common = {key: options.pop(key) for key in keywords(prepare) & options.keys()}
-    samples = get_object(node["dataset"]["_target_"])(**options)
+    samples = _samples(node["dataset"]["_target_"], repr(sorted(options.items())), **options)
     return prepare(samples, **common, dtype=getattr(torch, node["precision"]))
+
+
+_last_samples: dict[tuple[str, str], Samples] = {}
+
+
+def _samples(target: str, key: str, **options: Any) -> Samples:
+    """What the source gives; the last ones are kept, since the runs of a sweep ask for them again and again."""
+    if (target, key) not in _last_samples:
+        _last_samples.clear()
+        _last_samples[target, key] = get_object(target)(**options)
+    return _last_samples[target, key]
 
 
 def _task(node: Node, dataset: Dataset) -> Dataset:
@@ -231,7 +269,7 @@ def _model(node: Node, dataset: Dataset, outputs: int) -> nn.Module:
     return model
 
 
-def _initial(node: Node, initializer: Initializer, model: nn.Module, layout: Layout, dataset: Dataset) -> Tensor:
+def _initial(node: Node, initializer: Initializer, model: nn.Module, dataset: Dataset, layout: Layout) -> Tensor:
     """(params,): one run's initial parameters, from its seed; what is no weight and no bias keeps the model's value."""
     slope = negative_slope(ACTIVATIONS[node["architecture"].get("activation", "identity")]())
     random = generator(node["seed"], WEIGHTS)

@@ -22,7 +22,7 @@ def plan(stack: Stack, schedule: State, first: int, stop: int) -> Iterator[tuple
     """For each of the steps first, ..., stop - 1: its batch, (runs, batch), and what `stack.moving` names, (runs, 1)
     each but for `trained`, the mask of the parameters that a phase trains, (params,).
 
-    A batch holds row numbers of the training part; schedule is the schedule's memory.
+    A batch holds row numbers of `stack.inputs`; schedule is the schedule's memory.
     """
     while first < stop:
         epoch, begin = divmod(first, stack.steps_per_epoch)
@@ -40,6 +40,8 @@ def epoch_order(stack: Stack, epoch: int) -> Tensor:
     else:
         orders = [torch.randperm(stack.train_size, generator=generator(s, ORDER, epoch)) for s in stack.seeds]
         order = torch.stack(orders)
+    if stack.separate:  # the runs' own samples lie one set after the other
+        order = order + torch.tensor(stack.variant)[:, None] * sum(stack.dataset.sizes.values())
     return order.to(stack.theta.device)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -39,7 +39,11 @@ class Stack:
     rates: the rows of the schedule, lr among them, (1, runs).
     """
 
-    dataset: Dataset
+    dataset: Dataset  #: the first run's; the others' differ at most in which samples stand where, and in labels
+    variants: list[Dataset]  #: the different ones, each with as many samples, whose tensors are views of these:
+    inputs: Tensor
+    targets: Tensor
+    variant: list[int]  #: each run's place in `variants`
     model: nn.Module
     layout: Layout
     theta: Tensor
@@ -89,6 +93,23 @@ class Stack:
         return -(-self.train_size // self.batch_size)
 
     @property
+    def separate(self) -> bool:
+        """Whether the runs' samples differ."""
+        return len(self.variants) > 1
+
+    def chunks(self, part: str, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and targets of "train", "val" or "test", (chunk, ...), or (runs, chunk, ...) where runs' differ."""
+        for start in range(0, self.dataset.sizes[part], size):
+            if not self.separate:
+                x, y = self.dataset.part(part)
+                yield x[start : start + size], y[start : start + size]
+            else:
+                parts = [variant.part(part) for variant in self.variants]
+                pairs = [[tensor[start : start + size] for tensor in parts[v]] for v in self.variant]
+                x, y = (torch.stack(tensors) for tensors in zip(*pairs, strict=True))
+                yield x, y
+
+    @property
     def network(self) -> State:
         """What a run's network is: its row of theta, and the buffers that a model file holds, (runs, ...)."""
         saved = [name for name in self.model.state_dict() if name in self.buffers]
@@ -97,11 +118,11 @@ class Stack:
     def minibatch(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs and targets to train on, and the data's own targets, (runs, batch, ...).
 
-        batch: (runs, batch) row numbers of the dataset.
+        batch: (runs, batch) row numbers of `inputs`.
         """
         x, y = (
             samples.index_select(0, batch.flatten()).unflatten(0, batch.shape)
-            for samples in (self.dataset.inputs, self.dataset.targets)
+            for samples in (self.inputs, self.targets)
         )
         own_y = y
         for regularizer, rows in zip(self.regularizers, self.penalties, strict=True):
@@ -204,7 +225,6 @@ class Stack:
         """
         if not self.averages:
             return {}
-        inputs, _ = self.dataset.part("train")
         layers = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         momenta = [layer.momentum for layer in layers]
         self.model.eval()
@@ -217,16 +237,18 @@ class Stack:
             functional_call(self.model, {**parameters, **buffers, **averages}, (x,))
             return averages
 
-        sums = {name: torch.zeros_like(self.buffers[name]) for name in self.averages}
-        batches = [x for x in inputs.split(self.batch_size) if len(x) > 1]
-        for x in batches:
-            rows = x.expand(self.runs, *x.shape)
-            averages = over_rows(averages_of_row, self.runs)(self.layout.views(theta), self.buffers, rows)
+        sums, batches = {name: torch.zeros_like(self.buffers[name]) for name in self.averages}, 0
+        for x, _ in self.chunks("train", self.batch_size):
+            if x.shape[-self.dataset.inputs.ndim] == 1:  # a single sample has no variance
+                continue
+            own = 0 if self.separate else None
+            averages = over_rows(averages_of_row, self.runs, (0, 0, own))(self.layout.views(theta), self.buffers, x)
             for name, total in sums.items():
                 total += averages[name]
+            batches += 1
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-        return {name: total / len(batches) for name, total in sums.items()}
+        return {name: total / batches for name, total in sums.items()}
 
     def sums(self, losses: Tensor, outputs: Tensor, y: Tensor) -> Tensor:
         """Sums over one row's samples of the loss and of every metric's statistics, (1 + statistics,) doubles."""
@@ -274,29 +296,31 @@ class Evaluation:
     @torch.no_grad()
     def __call__(self, part: str) -> dict[str, Tensor]:
         """{"loss": (runs,), metric: (runs,), ...} in double precision, on the CPU."""
-        inputs, targets = self.stack.dataset.part(part)
+        inputs = self.stack.dataset.inputs
         total = torch.zeros((), dtype=torch.float64, device=inputs.device)
         # about 4 MB of inputs for all rows at a time: the activations are a few times as large
         size = max(64, 2**20 // (len(self.theta) * inputs[0].numel()))
-        for x, y in zip(inputs.split(size), targets.split(size), strict=True):
+        for x, y in self.stack.chunks(part, size):
             if x.shape not in self.programs:
                 self.programs[x.shape] = Recording(self._sums, [x, y]).program()
             total = total + self.programs[x.shape](x, y)[0]
-        return self.stack.values((total / len(inputs)).cpu())
+        return self.stack.values((total / self.stack.dataset.sizes[part]).cpu())
 
     def _sums(self, x: Tensor, y: Tensor) -> tuple[Tensor]:
-        def outputs_of_row(parameters: Any, buffers: Any) -> Tensor:
+        def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
             return functional_call(self.stack.model, {**parameters, **buffers}, (x,))
 
-        def sums_of_row(outputs: Tensor) -> Tensor:
+        def sums_of_row(outputs: Tensor, y: Tensor) -> Tensor:
             return self.stack.sums(self.stack.loss(outputs, y), outputs, y)
 
         self.stack.model.eval()
+        own = 0 if self.stack.separate else None
+        x = x.repeat_interleave(self.members, 0) if self.stack.separate else x
         parameters = self.stack.layout.views(self.theta)
-        outputs = over_rows(outputs_of_row, len(self.theta))(parameters, self.buffers)
+        outputs = over_rows(outputs_of_row, len(self.theta), (0, 0, own))(parameters, self.buffers, x)
         if self.weight is not None:
             outputs = self.stack.loss.combine(outputs.unflatten(0, (self.stack.runs, -1)), self.weight)
-        return (over_rows(sums_of_row, self.stack.runs)(outputs),)
+        return (over_rows(sums_of_row, self.stack.runs, (0, own))(outputs, y),)
 
 
 def _derivatives(value: Tensor, leaf: Tensor) -> Tensor:
@@ -313,12 +337,19 @@ def _derivatives(value: Tensor, leaf: Tensor) -> Tensor:
     return zeros if columns[0] is None else torch.cat(columns).movedim(0, 1)
 
 
-def over_rows(fn: Callable[..., Any], runs: int) -> Callable[..., Any]:
-    """fn of one row's tensors as a function of all rows' tensors, whose first axis is the runs'."""
+def over_rows(fn: Callable[..., Any], runs: int, dims: tuple[int | None, ...] | None = None) -> Callable[..., Any]:
+    """fn of one row's tensors as a function of all rows' tensors, whose first axis is the runs'.
+
+    dims: 0 for each such argument, None for one that all rows share; by default none is shared.
+    """
     if runs > 1:
-        return vmap(fn, randomness="different")
+        return vmap(fn, dims or 0, randomness="different")
 
     def alone(*rows: Any) -> Any:
-        return tree_map(lambda t: t.unsqueeze(0), fn(*tree_map(lambda t: t.squeeze(0), rows)))
+        own = [
+            row if dim is None else tree_map(lambda t: t.squeeze(0), row)
+            for row, dim in zip(rows, dims or [0] * len(rows), strict=True)
+        ]
+        return tree_map(lambda t: t.unsqueeze(0), fn(*own))
 
     return alone

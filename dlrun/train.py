@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -53,11 +53,16 @@ class Snapshot:
         self.kept = {name: tensor.clone() for name, tensor in network.items()}
         self.rows: list[Row] = [{} for _ in network["theta"]]
 
-    def take(self, run: int, row: Row) -> None:
-        """Replace the run's entry by its present one."""
+    def take(self, rows: Mapping[int, Row]) -> None:
+        """Replace the entries of these runs, whose evaluations are given, by the present ones."""
+        runs = list(rows)
         for name, tensor in self.kept.items():
-            tensor[run] = self.network[name][run]
-        self.rows[run] = row
+            if len(runs) == len(tensor):
+                tensor.copy_(self.network[name])
+            elif runs:
+                tensor[runs] = self.network[name][runs]
+        for run, row in rows.items():
+            self.rows[run] = row
 
     def restore(self) -> None:
         """Make all entries the present state."""
@@ -80,12 +85,11 @@ class Measured:
         self.best_test: dict[str, Tensor] = {}  #: loss and metrics on the test part with the best parameters, (runs,)
         self.last_test: dict[str, Tensor] = {}
 
-    def take(self, run: int, row: Row) -> None:
-        """Keep the run's present state, whose evaluation this is."""
-        loss = f"val_{self.label}loss"
-        self.last.take(run, row)
-        if not self.best.rows[run] or row[loss] < self.best.rows[run][loss]:
-            self.best.take(run, row)
+    def take(self, rows: Mapping[int, Row]) -> None:
+        """Keep the present state of these runs, whose evaluations are given."""
+        loss, best = f"val_{self.label}loss", self.best.rows
+        self.last.take(rows)
+        self.best.take({run: row for run, row in rows.items() if not best[run] or row[loss] < best[run][loss]})
 
     def test(self) -> None:
         """Measure both states on the test part; leaves the last one."""
@@ -333,17 +337,20 @@ def evaluate(stack: Stack, state: State, observer: Observer, taken: list[tuple[T
         stops |= watch(stack, state, observer, torch.stack([loss for loss, *_ in taken]).double().cpu())
     call(stack.schedule.observe, state.schedule, val["loss"][None], rows=stack.rates)
 
-    for run, status in enumerate(state.status):
-        if status != "running":
-            continue
-        row: Row = {"epoch": epoch, "step": state.step, "lr": lr[run].item()}
-        for name in val:
-            row |= {f"train_{name}": train[name][run].item()} if name in train else {}
-            row |= {f"val_{name}": val[name][run].item()}
-        row |= {"grad_norm": norm[run].item(), "seconds": seconds}
-        observer.row(run, row)
-        for measured in state.measured:
-            measured.take(run, row)
+    numbers = {name: value.tolist() for name, value in val.items()}
+    train_numbers = {name: value.tolist() for name, value in train.items()}
+    running = [run for run, status in enumerate(state.status) if status == "running"]
+    rows: dict[int, Row] = {}
+    for run, rate, length in zip(running, lr[running].tolist(), norm[running].tolist(), strict=True):
+        row: Row = {"epoch": epoch, "step": state.step, "lr": rate}
+        for name in numbers:
+            row |= {f"train_{name}": train_numbers[name][run]} if name in train else {}
+            row |= {f"val_{name}": numbers[name][run]}
+        rows[run] = row | {"grad_norm": length, "seconds": seconds}
+        observer.row(run, rows[run])
+    for measured in state.measured:
+        measured.take(rows)
+    for run, row in rows.items():
         if stack.schedule.watches and stops[run]:
             state.status[run] = "stopped_early"  # that the loss explodes is what such a training is for
         elif not all(map(isfinite, (row["train_loss"], row["val_loss"], row["grad_norm"]))):

@@ -308,3 +308,27 @@ def test_a_full_batch_is_gradient_descent(stack_of, train) -> None:
     train(stack)
     for name, view in stack.layout.views(stack.theta).items():
         torch.testing.assert_close(view[0], theta[name], rtol=0, atol=1e-12)
+
+
+def test_rows_with_samples_of_their_own_are_the_runs_alone(stack_of, train) -> None:
+    rows = [
+        ["dataset.split_seed=1"],
+        ["dataset.split_seed=2", "dataset.label_noise=0.3"],
+        ["dataset.split_seed=2", "dataset.label_noise=0.3", "seed=1"],
+        ["seed=1"],
+    ]
+    kept = ["regularizer=[ema,swa,snapshot_ensemble]", "schedule=cosine_restarts", "schedule.period=1"]
+    overrides = [*SMALL, "epochs=4", "normalization=batch", "schedule.t_mult=1", *kept]
+    together = stack_of(*overrides, rows=rows)
+    assert len(together.variants) == 3 and together.variant == [0, 1, 1, 2]
+    outcome, recorded = train(together)
+    for i, row in enumerate(rows):
+        alone = stack_of(*overrides, *row)
+        ended, [expected] = train(alone)
+        torch.testing.assert_close(together.theta[i], alone.theta[0], rtol=0, atol=1e-9)
+        for got, wanted in zip(recorded[i], expected, strict=True):
+            values = {key: value for key, value in wanted.items() if key != "seconds"}
+            assert {key: got[key] for key in values} == pytest.approx(values, rel=1e-8, abs=1e-8)
+        for one, other in zip(outcome.measured, ended.measured, strict=True):
+            for name, value in other.best_test.items():
+                assert one.best_test[name][i].item() == pytest.approx(value.item(), rel=1e-8, abs=1e-8)
