@@ -35,25 +35,32 @@ from dlrun.theta import Layout
 
 Node = dict[str, Any]
 
+#: the methods whose keyword-only arguments are numbers that may differ by row
+HOOKS_OF = {"optimizer": ("update", "point"), "schedule": ("__call__", "momentum", "watch", "observe")}
 MATRIX = 4096  #: parameters up to which an optimizer may keep a matrix of them, 128 MiB in double precision
 MEASURED = 20_000  #: training samples up to which `train_metrics: auto` measures them at every evaluation
 COMPILED = 50_000  #: steps from which `compile: auto` compiles: it takes some 10 s and halves a small step of 0.7 ms
 THREADED = 10**9  #: operations per step from which `threads: auto` uses every core; below, threads wait for each other
 
 
-def build(configs: Sequence[DictConfig | Node], progress: Callable[[str, int, int], None] | None = None) -> Stack:
+def build(
+    configs: Sequence[DictConfig | Node],
+    progress: Callable[[str, int, int], None] | None = None,
+    initialize: bool = True,
+) -> Stack:
     """The stack of the runs that these configs describe, which differ in per-row numbers only.
 
     progress: told what is done, and how much of how much, where an initializer trains.
+    initialize: False leaves theta at 0, for a stack that is only looked at.
 
     Raises ConfigError where choices do not fit each other, the data or this machine.
     """
-    nodes = [_plain(config) for config in configs]
+    nodes = [plain(config) for config in configs]
     node = nodes[0]
     device = _device(node["device"])
 
-    rule, rule_rows = _component(node["optimizer"], "update", "point")
-    schedule, schedule_rows = _component(node["schedule"], "__call__", "momentum", "watch", "observe")
+    rule, rule_rows = _component(node["optimizer"], *HOOKS_OF["optimizer"])
+    schedule, schedule_rows = _component(node["schedule"], *HOOKS_OF["schedule"])
     regularizers = {key: _component(part, *HOOKS) for key, part in node["regularizer"].items()}
     variants, variant = _datasets(nodes)
     dataset = variants[0]
@@ -65,7 +72,10 @@ def build(configs: Sequence[DictConfig | Node], progress: Callable[[str, int, in
     initializers: list[Initializer] = [_component(node["initializer"])[0] for node in nodes]
     for initializer in initializers:
         initializer.progress = progress or initializer.progress
-    theta = torch.stack([_initial(*each, layout) for each in zip(nodes, initializers, models, own, strict=True)])
+    theta = torch.zeros(len(nodes), layout.params, dtype=dataset.inputs.dtype)
+    if initialize:
+        drawn = [_initial(*each, layout) for each in zip(nodes, initializers, models, own, strict=True)]
+        theta = torch.stack(drawn)
     buffers = [dict(model.named_buffers()) for model in models]
 
     batch_size = _batch_size(node, dataset, model)
@@ -83,8 +93,7 @@ def build(configs: Sequence[DictConfig | Node], progress: Callable[[str, int, in
         return tensor.to(device, theta_dtype)
 
     theta_dtype = dataset.inputs.dtype
-    for each in nodes:
-        each["lr"] = each["optimizer"]["lr"] if each["lr"] is None else each["lr"]
+    nodes = [each | {"lr": each["optimizer"]["lr"] if each["lr"] is None else each["lr"]} for each in nodes]
     penalties: list[Rows] = [
         {name: here(column("regularizer", key, name)) for name in sorted(names)}
         for key, (_, names) in regularizers.items()
@@ -98,7 +107,8 @@ def build(configs: Sequence[DictConfig | Node], progress: Callable[[str, int, in
         phases = []
     weights, everything = here(layout.mask("weight")), here(torch.ones(layout.params))
     inputs, targets = (
-        torch.cat([getattr(each, name).to(device) for each in variants]) if len(variants) > 1
+        torch.cat([getattr(each, name).to(device) for each in variants])
+        if len(variants) > 1
         else getattr(dataset, name).to(device)
         for name in ("inputs", "targets")
     )
@@ -150,6 +160,25 @@ def build(configs: Sequence[DictConfig | Node], progress: Callable[[str, int, in
     return stack
 
 
+def structure(node: Node) -> Node:
+    """What runs of one stack have in common: the config without the numbers that may differ from row to row.
+
+    Of a number that may also be null, whether it is remains. `node` as `plain` gives it.
+    """
+    common = {key: value for key, value in node.items() if key not in ("seed", "name", "lr", "initializer")}
+    for key in ("clip_norm", "clip_value"):
+        common[key] = common[key] is not None
+    common["dataset"] = {k: v for k, v in node["dataset"].items() if k not in ("split_seed", "label_noise")}
+    for group, hooks in HOOKS_OF.items():
+        _, rows = _declared(node[group], *hooks)
+        common[group] = {key: value for key, value in node[group].items() if key not in rows and key != "lr"}
+    common["regularizer"] = {
+        name: {key: value for key, value in part.items() if key not in _declared(part, *HOOKS)[1]}
+        for name, part in node["regularizer"].items()
+    }
+    return common
+
+
 def _refuse(stack: Stack) -> None:
     """ConfigError where the update rule needs what this training does not give."""
     rule, params = stack.rule, stack.layout.params
@@ -191,7 +220,8 @@ def _refuse(stack: Stack) -> None:
         raise ConfigError("this optimizer finds the length of its steps itself: leave out clip_norm and clip_value")
 
 
-def _plain(config: DictConfig | Node) -> Node:
+def plain(config: DictConfig | Node) -> Node:
+    """A config with its interpolations resolved, as dicts and lists."""
     node = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items()}
@@ -199,11 +229,17 @@ def _plain(config: DictConfig | Node) -> Node:
 
 def _component(node: Node, *hooks: str) -> tuple[Any, set[str]]:
     """The object that a `_target_` names, and those of its keys that are rows, not options of its `__init__`."""
-    cls = get_object(node["_target_"])
-    rows = {name for hook in hooks if hasattr(cls, hook) for name in keywords(getattr(cls, hook))} & node.keys()
+    cls, rows = _declared(node, *hooks)
     # a group's common keys (bias, position, warmup, lr) are there for every member, also those that take none
     accepted = inspect.signature(cls).parameters
     return cls(**{key: value for key, value in node.items() if key in accepted}), rows
+
+
+def _declared(node: Node, *hooks: str) -> tuple[Any, set[str]]:
+    """The class that a `_target_` names, and those of its keys that may differ by row."""
+    cls = get_object(node["_target_"])
+    rows = {name for hook in hooks if hasattr(cls, hook) for name in keywords(getattr(cls, hook))}
+    return cls, rows & node.keys()
 
 
 def _datasets(nodes: Sequence[Node]) -> tuple[list[Dataset], list[int]]:
@@ -221,19 +257,19 @@ def _datasets(nodes: Sequence[Node]) -> tuple[list[Dataset], list[int]]:
 def _dataset(node: Node) -> Dataset:
     options = {key: value for key, value in node["dataset"].items() if key != "_target_"}
     common = {key: options.pop(key) for key in keywords(prepare) & options.keys()}
-    samples = _samples(node["dataset"]["_target_"], repr(sorted(options.items())), **options)
-    return prepare(samples, **common, dtype=getattr(torch, node["precision"]))
+    return prepare(_samples(node["dataset"]["_target_"], options), **common, dtype=getattr(torch, node["precision"]))
 
 
-_last_samples: dict[tuple[str, str], Samples] = {}
+_last_samples: dict[str, Samples] = {}
 
 
-def _samples(target: str, key: str, **options: Any) -> Samples:
+def _samples(target: str, options: Node) -> Samples:
     """What the source gives; the last ones are kept, since the runs of a sweep ask for them again and again."""
-    if (target, key) not in _last_samples:
+    key = repr((target, sorted(options.items())))
+    if key not in _last_samples:
         _last_samples.clear()
-        _last_samples[target, key] = get_object(target)(**options)
-    return _last_samples[target, key]
+        _last_samples[key] = get_object(target)(**options)
+    return _last_samples[key]
 
 
 def _task(node: Node, dataset: Dataset) -> Dataset:

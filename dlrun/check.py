@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,61 @@ def check(config: DictConfig, hydra: DictConfig) -> None:
         values: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as problem:
         raise ConfigError(str(problem).splitlines()[0]) from problem
-    problems = [*_foreign_targets(values, hydra.overrides.task), *_wrong_values(values, _search_path(hydra))]
+    rules = Rules(values, hydra)
+    problems = [told for path, value in leaves(values) if (told := rules.problem(path, value))]
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+class Rules:
+    """What each key of a config may be, given the choices in it.
+
+    Args:
+        values: the config, resolved, without Hydra's part.
+        hydra: that part, which tells where the user's YAML files are and what was typed.
+    """
+
+    def __init__(self, values: dict[str, Any], hydra: DictConfig) -> None:
+        self._known = _known(values, _search_path(hydra))
+        self._free = {path for path, constraint in self._known.items() if not constraint or constraint.text == "any"}
+        typed = any(override.lstrip("+").startswith("allow_targets=") for override in hydra.overrides.task)
+        self._packages = ["dlrun", *(values.get("allow_targets") or [] if typed else [])]
+
+    def problem(self, path: KeyPath, value: Any) -> str | None:
+        """What is wrong with a key or its value, or None."""
+        name, constraint = ".".join(path), self._known.get(path)
+        if path[-1] == "_target_":  # it runs code, so only dlrun's own and what the user typed in allow_targets
+            if any(str(value).startswith(f"{package}.") for package in self._packages):
+                return None
+            return (
+                f"{name}={value}: only dlrun's own code is run; "
+                f"if you trust it, add allow_targets=[{str(value).partition('.')[0]}] to the command"
+            )
+        if value == {} and path not in self._known:
+            return None
+        if value == MISSING:
+            return f"{name} has to be given" + (f": {constraint.meaning}" if constraint else "")
+        if any(path[:n] in self._free for n in range(1, len(path))):
+            return None  # what stands below such a key is the user's own
+        if path not in self._known:
+            near = did_you_mean(name, [".".join(known) for known in self._known])
+            siblings = [known[-1] for known in self._known if len(known) == len(path) and known[:-1] == path[:-1]]
+            listing = "" if near or not siblings else f"; the keys here are {', '.join(siblings)}"
+            return f"{name}: there is no such key{near}{listing}"
+        if constraint and not constraint.allows(value):
+            near = did_you_mean(value, constraint.words) if isinstance(value, str) else ""
+            meaning = f" ({constraint.meaning})" if constraint.meaning else ""
+            return f"{name}={_typed(value)}: must be {constraint.text}{meaning}{near}"
+        return None
+
+
+def leaves(values: dict[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """The keys of a config that hold no further keys, and their values."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*path, str(key)))
+        else:
+            yield (*path, str(key)), value
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
@@ -63,56 +115,12 @@ def _search_path(hydra: DictConfig) -> list[Path]:
     return list(dict.fromkeys([conf_dir(), *folders]))
 
 
-def _leaves(values: dict[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, (*path, str(key)))
-        else:
-            yield (*path, str(key)), value
-
-
-def _foreign_targets(values: dict[str, Any], overrides: Sequence[str]) -> Iterator[str]:
-    """A `_target_` runs code, so only dlrun's own and what the user typed in allow_targets are let through."""
-    typed = any(override.lstrip("+").startswith("allow_targets=") for override in overrides)
-    packages = ["dlrun", *(values.get("allow_targets") or [] if typed else [])]
-    for path, value in _leaves(values):
-        if path[-1] == "_target_" and not any(str(value).startswith(f"{package}.") for package in packages):
-            yield (
-                f"{'.'.join(path)}={value}: only dlrun's own code is run; "
-                f"if you trust it, add allow_targets=[{str(value).partition('.')[0]}] to the command"
-            )
-
-
-def _wrong_values(values: dict[str, Any], search_path: list[Path]) -> Iterator[str]:
-    known = _known(values, search_path)
-    free = {path for path, constraint in known.items() if constraint is None or constraint.text == "any"}
-    for path, value in _leaves(values):
-        name = ".".join(path)
-        if path[-1] == "_target_" or (value == {} and path not in known):
-            continue
-        constraint = known.get(path)
-        if value == MISSING:
-            yield f"{name} has to be given" + (f": {constraint.meaning}" if constraint else "")
-        elif any(path[:n] in free for n in range(1, len(path))):
-            continue  # what stands below such a key is the user's own
-        elif path not in known:
-            spellings = [".".join(p) for p in known]
-            siblings = [p for p in known if len(p) == len(path) and p[:-1] == path[:-1]]
-            near = did_you_mean(name, spellings)
-            listing = "" if near or not siblings else f"; the keys here are {', '.join(p[-1] for p in siblings)}"
-            yield f"{name}: there is no such key{near}{listing}"
-        elif constraint and not constraint.allows(value):
-            near = did_you_mean(value, constraint.words) if isinstance(value, str) else ""
-            meaning = f" ({constraint.meaning})" if constraint.meaning else ""
-            yield f"{name}={_typed(value)}: must be {constraint.text}{meaning}{near}"
-
-
 def _known(values: dict[str, Any], search_path: list[Path]) -> dict[KeyPath, Constraint | None]:
     """What every key of this config may be: of the main file, and of the files that name the targets chosen."""
     known = constraints(conf_dir() / "dlrun.yaml")
     for group in groups():
         node = values.get(group)
-        chosen = {value for path, value in _leaves({group: node}) if path[-1] == "_target_"}
+        chosen = {value for path, value in leaves({group: node}) if path[-1] == "_target_"}
         files = [file for folder in search_path for file in sorted((folder / group).glob("*.yaml"))]
         describing = [file for file in files if targets(file) & chosen]
         for file in describing:

@@ -22,20 +22,25 @@ from dlrun.catalogue import choices, choices_with, conf_dir, description, groups
 from dlrun.check import check, did_you_mean
 from dlrun.console import error
 from dlrun.errors import ConfigError
-from dlrun.records import holds_run
+from dlrun.records import discard
 
 EXIT_CODES = {"finished": 0, "stopped_early": 0, "diverged": 1, "failed": 1, "refused": 2, "interrupted": 130}
 
 _full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
-_statuses: list[str] = []
+statuses: list[str] = []  #: of the runs of this command, which its exit code tells
 
 
 def main() -> None:
     """The command `dlrun`. Exit code 0, 1 for a failed run, 2 for a mistake in the command, 130 for Ctrl-C."""
-    _statuses.clear()
     arguments = sys.argv[1:]
     if arguments and arguments[0].replace("_", "").isalnum():
         sys.exit(_verb(arguments[0], arguments[1:]))
+    sys.exit(_train())
+
+
+def _train() -> int:
+    """What the overrides in sys.argv ask for; returns the exit code."""
+    statuses.clear()
     try:
         with _hydra_raises():
             _app()
@@ -43,11 +48,11 @@ def main() -> None:
         if _full_error:
             raise
         error(_readable(mistake))
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
         error("interrupted")
-        sys.exit(EXIT_CODES["interrupted"])
-    sys.exit(max((EXIT_CODES[status] for status in _statuses), default=0))
+        return EXIT_CODES["interrupted"]
+    return max((EXIT_CODES[status] for status in statuses), default=0)
 
 
 @contextmanager
@@ -74,35 +79,22 @@ def _app(config: DictConfig) -> None:
             check(config, cast(DictConfig, context))
         from dlrun.run import run
 
-        _statuses.append(run(config, folder))
-        if sweeping and _statuses[-1] == "interrupted":
+        statuses.append(run(config, folder))
+        if sweeping and statuses[-1] == "interrupted":
             raise KeyboardInterrupt
     except KeyboardInterrupt:
-        _discard(folder)
+        discard(folder)
         raise
     except ConfigError as mistake:
-        _discard(folder)
+        discard(folder)
         error(f"run {context.job.num}: {mistake}" if sweeping else str(mistake))
-        _statuses.append("refused")
+        statuses.append("refused")
     except Exception as problem:
         if _full_error:
             raise
         logging.getLogger("dlrun").exception("the run failed")
         error(f"the run failed, {folder / 'dlrun.log'} has the details: {problem!r}")
-        _statuses.append("failed")
-
-
-def _discard(folder: Path) -> None:
-    """Remove what Hydra made for a run that never began: its folder, and the date's inside the working directory."""
-    if holds_run(folder):
-        return
-    for file in (folder / ".hydra").glob("*.yaml"):
-        file.unlink()
-    parents = [parent for parent in folder.parents if Path.cwd() in parent.parents]
-    for made in (folder / ".hydra", folder, *parents):
-        if not made.is_dir() or any(made.iterdir()):
-            break
-        made.rmdir()
+        statuses.append("failed")
 
 
 def _readable(mistake: Exception) -> str:
@@ -135,7 +127,12 @@ def _readable(mistake: Exception) -> str:
 
 
 def _verb(name: str, arguments: list[str]) -> int:
-    verbs: dict[str, Callable[[list[str]], int]] = {"list": _list, "plot": _plot}
+    verbs: dict[str, Callable[[list[str]], int]] = {
+        "list": _list,
+        "plot": _plot,
+        "report": _report,
+        "resume": _resume,
+    }
     if name not in verbs:
         error(f"{name}: there is no such verb{did_you_mean(name, list(verbs))}; there are {', '.join(verbs)}")
         return 2
@@ -168,3 +165,45 @@ def _plot(arguments: list[str]) -> int:
     for folder in arguments:
         print(*draw(Path(folder)), sep="\n")
     return 0
+
+
+def _report(arguments: list[str]) -> int:
+    """dlrun report DIR... [--target NAME=VALUE] [--metric NAME]: the statistics of sweeps, from their folders."""
+    folders, options = [], {"--target": "", "--metric": ""}
+    rest = iter(arguments)
+    for argument in rest:
+        option, _, value = argument.partition("=") if argument.startswith("--") else ("", "", "")
+        if option in options:
+            options[option] = value or next(rest, "")
+            if not options[option]:
+                raise ConfigError(f"report {option}: give a value after it")
+        elif option:
+            raise ConfigError(f"report {option}: there is no such option{did_you_mean(option, list(options))}")
+        else:
+            folders.append(argument)
+    if not folders:
+        raise ConfigError("report: name the folders of one or more sweeps or runs")
+    column, _, value = options["--target"].partition("=")
+    try:
+        target = (column, float(value)) if column else None
+    except ValueError:
+        raise ConfigError(f"--target {column}={value}: give a column and a number, as val_accuracy=0.97") from None
+    from dlrun.report.report import report
+
+    report(folders, target=target, metric=options["--metric"] or None)
+    return 0
+
+
+def _resume(arguments: list[str]) -> int:
+    """dlrun resume DIR [--retry-failed]: train what a sweep's folder lacks, by the commands that were given for it."""
+    folders = [argument for argument in arguments if argument != "--retry-failed"]
+    if len(folders) != 1 or folders[0].startswith("-"):
+        raise ConfigError("resume: name the folder of one sweep, and --retry-failed to train failed runs again")
+    from dlrun.sweep.plan import commands
+
+    options = [f"hydra.sweep.dir={folders[0]}"] + ["hydra.launcher.retry_failed=true"] * (len(arguments) > 1)
+    code = 0
+    for command in commands(Path(folders[0])):
+        sys.argv = [sys.argv[0], "-m", *command, *options]
+        code = max(code, _train())
+    return code

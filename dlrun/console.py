@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,73 @@ class Progress:
         return f"{self._unit} {done // self._size:>{len(total)}}/{total}"
 
 
+class SweepProgress:
+    """A sweep's bar on a terminal; elsewhere a line now and then, ever more rarely.
+
+    Args:
+        total: runs to train.
+        console: where to print; standard output if None.
+    """
+
+    def __init__(self, total: int, console: Console | None = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+
+        self.console = console or Console()
+        self._total, self._counts, self._begun = total, dict[str, int](), time.monotonic()
+        self._steps, self._running, self._speed = 0, 0, 0.0
+        self._last, self._next_line = (time.monotonic(), 0), 0.0
+        self._bar: Bar | None = None
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
+            columns = (
+                TextColumn("{task.fields[count]}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[speed]}"),
+            )
+            self._bar = Bar(
+                *columns, TimeElapsedColumn(), console=self.console, auto_refresh=False, transient=True, expand=True
+            )
+            self._task = self._bar.add_task("", total=total, count="", speed="")
+
+    def __enter__(self) -> SweepProgress:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def working(self, stacks: Sequence[tuple[int, int]]) -> None:
+        """Take the stacks at work, their runs and steps done, and move the bar."""
+        now, steps = time.monotonic(), sum(runs * steps for runs, steps in stacks)
+        then, before = self._last
+        if now - then >= 1 and steps > before:
+            self._speed = (steps - before) / (now - then)
+        if now - then >= 1:
+            self._last = (now, steps)
+        self._running = sum(runs for runs, _ in stacks)
+        if self._bar:
+            speed = f"{self._speed:,.0f} steps/s" if self._speed else ""
+            self._bar.update(self._task, completed=sum(self._counts.values()), count=self._count(), speed=speed)
+            self._bar.refresh()
+
+    def done(self, status: str) -> None:
+        """Count a run that has ended."""
+        self._counts[status] = self._counts.get(status, 0) + 1
+        ended = sum(self._counts.values())
+        if self._bar is None and (time.monotonic() >= self._next_line or ended == self._total):
+            _say(self.console, f"{self._count()}  {time.monotonic() - self._begun:.1f} s")
+            self._next_line = time.monotonic() + max(2, (time.monotonic() - self._begun) / 20)
+
+    def _count(self) -> str:
+        good = sum(self._counts.get(status, 0) for status in ("finished", "stopped_early"))
+        bad = {status: n for status, n in self._counts.items() if status not in ("finished", "stopped_early")}
+        texts = [f"{good} done", *(f"{n} {status}" for status, n in bad.items())]
+        return f"{', '.join(texts)}, {self._running} running, of {self._total} runs"
+
+
 class Working:
     """Shows what is done before the training begins: a line that changes on a terminal, a few lines elsewhere."""
 
@@ -169,6 +236,13 @@ def closing_table(summary: Mapping[str, Any], folder: str | Path, console: Conso
             f"per second), {summary['parameters']:,} parameters, {summary['device']}, seed {summary['seed']}",
         )
     _say(console, str(folder))
+
+
+def say(text: str) -> None:
+    """Print a line on standard output, as it is."""
+    from rich.console import Console
+
+    _say(Console(), text)
 
 
 def error(message: str) -> None:

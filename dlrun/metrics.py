@@ -21,12 +21,14 @@ class Metric:
     statistics: outputs (batch, outputs), targets -> (batch, statistics), in double precision.
     value: mean statistics (..., statistics) -> (...).
     width: outputs -> how many statistics.
+    better: "higher" or "lower".
     """
 
     name: str
     statistics: Callable[[Tensor, Tensor], Tensor]
     value: Callable[[Tensor], Tensor]
     width: Callable[[int], int] = lambda outputs: 1
+    better: str = "lower"
 
 
 def _correct(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -114,7 +116,7 @@ def metrics_for(dataset: Dataset, probabilistic: bool = True) -> list[Metric]:
         # a variance does not depend on where zero is, but E y^2 - (E y)^2 loses its digits far from it
         center = dataset.part("train")[1].double().mean(0)
         return [
-            Metric("r2", partial(_moments, center=center), _determination, width=lambda outputs: 3 * outputs),
+            Metric("r2", partial(_moments, center=center), _determination, lambda outputs: 3 * outputs, "higher"),
             Metric("rmse", _squared_error, _root),
             Metric("mae", _absolute_error, _only),
         ]
@@ -123,9 +125,9 @@ def metrics_for(dataset: Dataset, probabilistic: bool = True) -> list[Metric]:
         return [Metric("distance", partial(_from_nearest, minima=minima), _only)] if len(minima) else []
     binary = dataset.task == "binary"
     correct = _correct_sign if binary else _correct
-    metrics = [Metric("accuracy", correct, _only), Metric("zero_one", correct, _rest)]
+    metrics = [Metric("accuracy", correct, _only, better="higher"), Metric("zero_one", correct, _rest)]
     if not binary and dataset.outputs > 10:
-        metrics.append(Metric("top5", _among_five, _only))
+        metrics.append(Metric("top5", _among_five, _only, better="higher"))
     if probabilistic:
         calibration = _calibration_of_sign if binary else _calibration
         metrics.append(Metric("ece", calibration, _distance, width=lambda outputs: BINS))

@@ -9,6 +9,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -23,6 +24,7 @@ CONFIG = "config.yaml"
 METRICS = "metrics.csv"
 SUMMARY = "summary.json"
 CURVES = "curves.png"
+LOG = "dlrun.log"  #: the file that conf/setup.yaml's logging writes, too
 RANGE = "lr_range.csv"  #: rate and loss of every step of schedule=lr_range
 RANGE_PLOT = "lr_range.png"
 PRETRAINING = "pretraining.csv"  #: an initializer's own trainings
@@ -53,6 +55,28 @@ def refuse_old_run(folder: str | Path) -> None:
             f"the folder {folder} already holds a run, which is never overwritten; "
             "choose another with hydra.run.dir=..., or delete it"
         )
+
+
+def clear(folder: Path) -> None:
+    """Delete what a run that did not come to its end left in its folder: the files that a run writes, and no others."""
+    for pattern in ("*.csv", "*.png", "*.safetensors", "*.part", SUMMARY, CONFIG, LOG, ".hydra/*.yaml"):
+        for file in folder.glob(pattern):
+            file.unlink()
+
+
+def discard(folder: Path) -> None:
+    """Remove what Hydra made for a run or a sweep that never began, and the date's folder inside the working directory."""
+    if holds_run(folder):
+        return
+    for file in (folder / ".hydra", folder):
+        for yaml in file.glob("*.yaml"):
+            yaml.unlink()
+    parents = [parent for parent in folder.parents if Path.cwd() in parent.parents]
+    for made in (folder / ".hydra", folder, *parents):
+        if made.is_dir():
+            if any(made.iterdir()):
+                break
+            made.rmdir()
 
 
 @contextmanager
@@ -114,10 +138,13 @@ class Run:
         self._write_line([_cell(name, row[name]) for name in self.columns])
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write summary.json; JSON has no NaN and no infinity, so both become null."""
-        text = json.dumps(_strict(summary), indent=2, allow_nan=False) + "\n"
-        with replacing(self.folder / SUMMARY) as part:
-            part.write_text(text, encoding="utf-8")
+        """Write summary.json."""
+        write_summary(self.folder, summary)
+
+    def note(self, text: str) -> None:
+        """Add to dlrun.log."""
+        with open(self.folder / LOG, "a", encoding="utf-8") as file:
+            file.write(f"[{datetime.now():%Y-%m-%d %H:%M:%S}] {text}\n")
 
     def save_weights(self, name: str, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
         """Write tensors, each copied out of theta, to the safetensors file `name`."""
@@ -158,6 +185,13 @@ def read_metrics(folder: str | Path, name: str = METRICS) -> pd.DataFrame:
     # Python's float() is exact; pandas' own parser is in some versions an ulp off.
     cells = [[float(cell) for cell in row] for row in rows]
     return pd.DataFrame(cells, columns=header, dtype=float).astype({"step": "int64"})
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Write summary.json; JSON has no NaN and no infinity, so both become null."""
+    text = json.dumps(_strict(summary), indent=2, allow_nan=False) + "\n"
+    with replacing(folder / SUMMARY) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def read_summary(folder: str | Path) -> dict[str, Any]:

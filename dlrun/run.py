@@ -1,9 +1,9 @@
-"""One job: from a config to a finished folder."""
+"""From configs to finished folders: one job by itself, or the runs of a stack."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun.build import build
+from dlrun.build import Node, build, plain
 from dlrun.console import Progress, Working, closing_table
 from dlrun.records import BEST, LAST, PRETRAINING, RANGE, Run, append_rows, columns, environment
 from dlrun.rows import keywords
@@ -28,41 +28,20 @@ def run(config: DictConfig, folder: Path) -> str:
 
     Raises ConfigError, with nothing left in the folder, where the config cannot be trained.
     """
+    node = plain(config)
     torch.set_num_threads(1)
     with Working() as working:
-        stack = build([config], working)
+        stack = build([node], working)
     torch.set_num_threads(stack.threads)
-    metrics, kept = [metric.name for metric in stack.metrics], list(stack.averaging)
-    text = HEADER.format(folder=folder) + OmegaConf.to_yaml(_resolved(config, stack))
+    metric = [*(metric.name for metric in stack.metrics), "loss"][0]
     with (
-        Run.create(folder, columns(metrics, kept), text) as record,
-        Progress(stack.steps, stack.steps_per_epoch, [*metrics, "loss"][0]) as progress,
+        Folders([node], [folder], stack) as folders,
+        Progress(stack.steps, stack.steps_per_epoch, metric) as progress,
     ):
-        watch = Watch(record, progress)
-        append_rows(folder / PRETRAINING, stack.initializers[0].history)
-        for what, names in stack.initializers[0].report.items():
-            watch.warn(f"initializer: {what} {', '.join(names) or 'nothing'}")
-        if config.batch_size != "full" and config.batch_size > stack.train_size and not stack.dataset.surface:
-            watch.warn(f"batch_size={config.batch_size} exceeds the {stack.train_size} training samples: full batches")
-        try:
-            outcome = fit(stack, watch)
-        except Exception as problem:
-            record.finish({"status": "failed", **identity(config, stack), "error": repr(problem), **environment()})
-            raise
-        summary = summarize(config, stack, outcome)
-        if watch.steps:
-            summary["suggested_lr"] = suggestion(
-                [row["lr"] for row in watch.steps], [row["smoothed"] for row in watch.steps]
-            )
-        record.finish(summary)
-        for name, snapshot in ((BEST, outcome.best), (LAST, outcome.last)):
-            record.save_weights(name, weights(stack, snapshot), {"step": str(snapshot.rows[0]["step"])})
-        for name, measured in zip(kept, outcome.measured[1:], strict=True):
-            members = list(members_of(stack, measured.last))
-            for i, tensors in enumerate(members):
-                file = f"{name}.safetensors" if len(members) == 1 else f"{name}_{i + 1}.safetensors"
-                record.save_weights(file, tensors, {"step": str(measured.last.rows[0]["step"])})
-    if config.plots != "none":
+        for note in folders.notes[0]:
+            progress.note(note)
+        [summary] = folders.train(Watch(folders, progress))
+    if node["plots"] != "none":
         from dlrun.plots.pictures import draw
 
         draw(folder)
@@ -70,109 +49,175 @@ def run(config: DictConfig, folder: Path) -> str:
     return str(summary["status"])
 
 
+class Folders:
+    """The folders of a stack's runs, from their beginning to their summaries; an Observer that writes their rows.
+
+    Raises ConfigError if a folder holds a run already, or cannot be written.
+    """
+
+    def __init__(self, nodes: Sequence[Node], folders: Sequence[Path], stack: Stack) -> None:
+        self.nodes, self.stack = nodes, stack
+        header = columns([metric.name for metric in stack.metrics], list(stack.averaging))
+        self.records: list[Run] = []
+        self.steps: list[list[Row]] = [[] for _ in nodes]  #: single ones, where the schedule watches them
+        self.notes = [list(_notes(node, stack, i)) for i, node in enumerate(nodes)]  #: what users should know of a run
+        for i, folder in enumerate(folders):
+            text = HEADER.format(folder=folder) + OmegaConf.to_yaml(OmegaConf.create(_resolved(nodes[i], stack, i)))
+            self.records.append(Run.create(folder, header, text))
+            append_rows(folder / PRETRAINING, stack.initializers[i].history)
+            for note in self.notes[i]:
+                self.records[i].note(note)
+
+    def __enter__(self) -> Folders:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for record in self.records:
+            record.close()
+
+    def train(self, observer: Any) -> list[dict[str, Any]]:
+        """Train the stack and complete the folders; returns what their summaries say."""
+        try:
+            outcome = fit(self.stack, observer)
+        except Exception as problem:
+            for i, record in enumerate(self.records):
+                record.note(traceback.format_exc())
+                status = {"status": "failed", **identity(self.nodes[i], self.stack), "error": repr(problem)}
+                record.finish({**status, **environment()})
+            raise
+        return [self._finish(i, outcome) for i in range(self.stack.runs)]
+
+    def row(self, run: int, row: Row) -> None:
+        """Append an evaluation to the run's metrics.csv."""
+        self.records[run].append(row)
+
+    def trace(self, run: int, steps: list[Row]) -> None:
+        """Append single steps to the run's lr_range.csv."""
+        self.steps[run] += steps
+        append_rows(self.records[run].folder / RANGE, steps)
+
+    def _finish(self, run: int, outcome: Outcome) -> dict[str, Any]:
+        stack, record, steps = self.stack, self.records[run], self.steps[run]
+        summary = summarize(self.nodes[run], stack, outcome, run)
+        if steps:
+            summary["suggested_lr"] = suggestion([row["lr"] for row in steps], [row["smoothed"] for row in steps])
+        for name, snapshot in ((BEST, outcome.best), (LAST, outcome.last)):
+            record.save_weights(name, weights(stack, snapshot, run), {"step": str(snapshot.rows[run]["step"])})
+        for name, measured in zip(stack.averaging, outcome.measured[1:], strict=True):
+            members = list(members_of(stack, measured.last, run))
+            for i, tensors in enumerate(members):
+                file = f"{name}.safetensors" if len(members) == 1 else f"{name}_{i + 1}.safetensors"
+                record.save_weights(file, tensors, {"step": str(measured.last.rows[run]["step"])})
+        record.finish(summary)
+        return summary
+
+
 class Watch:
     """Passes what the trainer reports to the run's folder and to the terminal."""
 
-    def __init__(self, record: Run, progress: Progress) -> None:
-        self.record = record
+    def __init__(self, folders: Folders, progress: Progress) -> None:
+        self.folders = folders
         self.progress = progress
-        self.due = progress.due
+        self.due: Callable[[], bool] = progress.due
         self.step = progress.step
-        self.steps: list[Row] = []  #: single ones, where the schedule watches them
+        self.trace = folders.trace
 
     def row(self, run: int, row: Row) -> None:
-        self.record.append(row)
+        """To both."""
+        self.folders.row(run, row)
         self.progress.row(row)
 
-    def trace(self, run: int, steps: list[Row]) -> None:
-        self.steps += steps
-        append_rows(self.record.folder / RANGE, steps)
 
-    def warn(self, text: str) -> None:
-        logging.getLogger("dlrun").warning(text)  # to the run's log file
-        self.progress.note(text)
-
-
-def weights(stack: Stack, snapshot: Snapshot) -> dict[str, torch.Tensor]:
-    """The single run's parameters and buffers by their names in the model."""
-    buffers = {name: tensor for name, tensor in snapshot.kept.items() if name in stack.network and name != "theta"}
-    rows = {**stack.layout.views(snapshot.kept["theta"]), **buffers}
-    return {name: tensor[0] for name, tensor in rows.items()}
+def _notes(node: Node, stack: Stack, run: int) -> Iterator[str]:
+    for what, names in stack.initializers[run].report.items():
+        yield f"initializer: {what} {', '.join(names) or 'nothing'}"
+    size = node["batch_size"]
+    if size != "full" and size > stack.train_size and not stack.dataset.surface:
+        yield f"batch_size={size} exceeds the {stack.train_size} training samples: full batches"
 
 
-def members_of(stack: Stack, snapshot: Snapshot) -> Iterator[dict[str, torch.Tensor]]:
+def weights(stack: Stack, snapshot: Snapshot, run: int = 0) -> dict[str, torch.Tensor]:
+    """A run's parameters and buffers by their names in the model."""
+    kept = {name: snapshot.kept[name][run] for name in stack.network}
+    return _named(stack, kept)
+
+
+def members_of(stack: Stack, snapshot: Snapshot, run: int = 0) -> Iterator[dict[str, torch.Tensor]]:
     """`weights` of each network that a regularizer keeps beside the trained one, and that counts."""
-    kept = {name: snapshot.kept[name] for name in stack.network}
-    counts = snapshot.kept.get("weight", torch.ones(1, kept["theta"].shape[1]))[0] > 0
+    kept = {name: snapshot.kept[name][run] for name in stack.network}
+    counts = snapshot.kept["weight"][run] > 0 if "weight" in snapshot.kept else torch.ones(1)
     for i in counts.nonzero()[:, 0].tolist():
-        views = stack.layout.views(kept["theta"][:, i])
-        yield {name: tensor[0] for name, tensor in views.items()} | {
-            name: tensor[0, i] for name, tensor in kept.items() if name != "theta"
-        }
+        yield _named(stack, {name: tensor[i] for name, tensor in kept.items()})
 
 
-def identity(config: DictConfig, stack: Stack) -> dict[str, Any]:
+def _named(stack: Stack, network: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    views = stack.layout.views(network["theta"][None])
+    buffers = {name: tensor for name, tensor in network.items() if name != "theta"}
+    return {**{name: view[0] for name, view in views.items()}, **buffers}
+
+
+def identity(node: Node, stack: Stack) -> dict[str, Any]:
     """What summary.json says of any run, also one that failed."""
     return {
-        "name": config.name,
-        "seed": config.seed,
+        "name": node["name"],
+        "seed": node["seed"],
         "parameters": stack.layout.params,
         "device": str(stack.theta.device),
         "threads": stack.threads,
-        **({"initialized": stack.initializers[0].report} if stack.initializers[0].report else {}),
+        "width": stack.runs,
     }
 
 
-def summarize(config: DictConfig, stack: Stack, outcome: Outcome) -> dict[str, Any]:
-    """The contents of summary.json for the stack's single run."""
-    best, last = outcome.best.rows[0], outcome.last.rows[0]
-    steps, status = int(last["step"]), outcome.status[0]
+def summarize(node: Node, stack: Stack, outcome: Outcome, run: int) -> dict[str, Any]:
+    """The contents of a run's summary.json."""
+    best, last = outcome.best.rows[run], outcome.last.rows[run]
+    steps, status = int(last["step"]), outcome.status[run]
+    report = stack.initializers[run].report
     return {
         "status": status,
-        **identity(config, stack),
+        **identity(node, stack),
+        **({"initialized": report} if report else {}),
         "epochs": last["epoch"],
         "steps": steps,
         "best_epoch": best["epoch"],
         "best_step": int(best["step"]),
-        **{key: value for measured in outcome.measured for key, value in results(stack, measured).items()},
-        **_robbins_monro(config, stack),
+        **{key: value for measured in outcome.measured for key, value in results(stack, measured, run).items()},
+        "metrics": {metric.name: metric.better for metric in stack.metrics},
+        **_robbins_monro(node, stack),
         "train_metrics": "measured" if stack.measure_train else "running",
         "started": outcome.started,
-        "seconds": outcome.seconds,
-        "steps_per_second": steps / outcome.seconds if steps else nan,
+        "seconds": last["seconds"],
+        "steps_per_second": steps / last["seconds"] if steps else nan,
         "compile_seconds": outcome.compile_seconds,
         "error": DIVERGED if status == "diverged" else None,
         **environment(),
     }
 
 
-def results(stack: Stack, measured: Measured) -> dict[str, float]:
+def results(stack: Stack, measured: Measured, run: int) -> dict[str, float]:
     """What summary.json says of the trained network, or of one that a regularizer keeps beside it."""
-    best, last, label = measured.best.rows[0], measured.last.rows[0], measured.label
+    best, last, label = measured.best.rows[run], measured.last.rows[run], measured.label
     names = ["loss", *(metric.name for metric in stack.metrics)]
-    columns = [f"{part}_{label}{name}" for name in names for part in ("train", "val")]
+    measures = [f"{part}_{label}{name}" for name in names for part in ("train", "val")]
     return {
         **({f"best_{label}epoch": best["epoch"]} if label else {}),
-        **{f"best_{column}": best[column] for column in columns if column in best},
-        **{f"last_{column}": last[column] for column in columns if column in last},
-        **{f"test_{label}{name}": value[0].item() for name, value in measured.best_test.items()},
-        **{f"last_test_{label}{name}": value[0].item() for name, value in measured.last_test.items()},
+        **{f"best_{column}": best[column] for column in measures if column in best},
+        **{f"last_{column}": last[column] for column in measures if column in last},
+        **{f"test_{label}{name}": value[run].item() for name, value in measured.best_test.items()},
+        **{f"last_test_{label}{name}": value[run].item() for name, value in measured.last_test.items()},
     }
 
 
-def _robbins_monro(config: DictConfig, stack: Stack) -> dict[str, bool]:
+def _robbins_monro(node: Node, stack: Stack) -> dict[str, bool]:
     """Whether the schedule, continued for ever, fulfils the two conditions of `Schedule.robbins_monro`."""
-    numbers = OmegaConf.to_container(config.schedule, resolve=True)
-    assert isinstance(numbers, dict)
     method = stack.schedule.robbins_monro
-    infinite, finite = method(**{name: numbers[name] for name in keywords(method)})
+    infinite, finite = method(**{name: node["schedule"][name] for name in keywords(method)})
     return {"lr_sum_infinite": infinite, "lr_squared_sum_finite": finite}
 
 
-def _resolved(config: DictConfig, stack: Stack) -> DictConfig:
+def _resolved(node: Node, stack: Stack, run: int) -> Node:
     """The config with every `auto` and default that this run decided written out."""
-    resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
-    assert isinstance(resolved, DictConfig)
-    resolved.lr = stack.rates["lr"].item()
-    resolved.train_metrics = "measured" if stack.measure_train else "running"
-    return resolved
+    return node | {
+        "lr": stack.rates["lr"][0, run].item(),
+        "train_metrics": "measured" if stack.measure_train else "running",
+    }

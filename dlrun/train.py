@@ -340,17 +340,17 @@ def evaluate(stack: Stack, state: State, observer: Observer, taken: list[tuple[T
     numbers = {name: value.tolist() for name, value in val.items()}
     train_numbers = {name: value.tolist() for name, value in train.items()}
     running = [run for run, status in enumerate(state.status) if status == "running"]
-    rows: dict[int, Row] = {}
+    reports: dict[int, Row] = {}
     for run, rate, length in zip(running, lr[running].tolist(), norm[running].tolist(), strict=True):
         row: Row = {"epoch": epoch, "step": state.step, "lr": rate}
         for name in numbers:
             row |= {f"train_{name}": train_numbers[name][run]} if name in train else {}
             row |= {f"val_{name}": numbers[name][run]}
-        rows[run] = row | {"grad_norm": length, "seconds": seconds}
-        observer.row(run, rows[run])
+        reports[run] = row | {"grad_norm": length, "seconds": seconds}
+        observer.row(run, reports[run])
     for measured in state.measured:
-        measured.take(rows)
-    for run, row in rows.items():
+        measured.take(reports)
+    for run, row in reports.items():
         if stack.schedule.watches and stops[run]:
             state.status[run] = "stopped_early"  # that the loss explodes is what such a training is for
         elif not all(map(isfinite, (row["train_loss"], row["val_loss"], row["grad_norm"]))):

@@ -34,8 +34,8 @@ def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return x[:TRAIN_SIZE], y[:TRAIN_SIZE], x[TRAIN_SIZE:], y[TRAIN_SIZE:]
 
 
-def mlp() -> nn.Module:
-    torch.manual_seed(0)
+def mlp(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
 
 
@@ -43,11 +43,11 @@ def accuracy(logits: Tensor, targets: Tensor) -> float:
     return (logits.argmax(1) == targets).float().mean().item()
 
 
-def bare(epochs: int) -> tuple[float, float, float]:
+def bare(epochs: int, seed: int = 0, lr: float = LR) -> tuple[float, float, float]:
     """The loop of most tutorials: a DataLoader for each part. Returns seconds, validation loss and accuracy."""
     x, y, x_val, y_val = digits()
-    model = mlp()
-    optimizer = torch.optim.Adam(model.parameters(), lr=LR)
+    model = mlp(seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     train = DataLoader(TensorDataset(x, y), batch_size=BATCH, shuffle=True)
     val = DataLoader(TensorDataset(x_val, y_val), batch_size=len(x_val))
     start = time.perf_counter()

@@ -33,10 +33,10 @@ PRETRAINING = ["initializer.epochs=1", "initializer.batch_size=32"]
 #: what a choice needs to be trained, and quickly: choices of other groups, and keys
 NEEDS: dict[str, list[str]] = {
     "architecture=mlp": ["architecture.hidden=[4]"],
-    "architecture=autoencoder": ["architecture.widths=[4,2]"],
+    "architecture=autoencoder": ["architecture.widths=[4,4]"],
     "architecture=cnn": ["dataset=digits", *CONVOLUTION],
     "architecture=stn": ["dataset=digits", *CONVOLUTION, "architecture.localisation=[4]"],
-    "architecture=densenet": ["dataset=digits", "architecture.depth=10", "architecture.growth=2"],
+    "architecture=densenet": ["dataset=digits", "architecture.depth=10", "architecture.growth=4"],
     "architecture=resnet": ["dataset=digits", "architecture.depth=8", "architecture.width=2"],
     "architecture=resnet18": ["dataset=digits", "architecture.width=2"],
     "architecture=rnn": ["dataset=sequences", "architecture.hidden=4"],
@@ -95,7 +95,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     pictures(folder / "pictures", 8, 8, 3, count=8)
     header, *rows = FLOWERS.splitlines()
     (folder / "flowers.csv").write_text("\n".join([header, *rows * 8]))
-    save_file({"1.weight": torch.eye(4)}, folder / "model.safetensors")
+    save_file({"1.weight": torch.eye(4), "1.bias": torch.ones(4)}, folder / "model.safetensors")
     joblib.dump(np.random.default_rng(0).uniform(1, 9, (40, 9)), folder / "cal_housing_py3.pkz")  # scikit-learn's cache
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCIKIT_LEARN_DATA", str(folder))
@@ -106,14 +106,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def typed(*chosen: str) -> list[str]:
     """What to type to train these choices, `group=name` each: they, what they need, and small defaults for the rest."""
     picked = {word.partition("=")[0]: word for word in chosen}
-    keys, waiting, rest = list(KEYS), list(chosen), list(BASE)
+    keys, seen = list(KEYS), set()
+    waiting, rest = list(chosen), list(BASE)
     while waiting or rest:
         word = waiting.pop(0) if waiting else rest.pop(0)
         group = word.partition("=")[0]
         if group not in GROUPS:
             keys.append(word)
-        elif word in chosen or group not in picked:
-            picked[group] = word
+        elif picked.setdefault(group, word) == word and word not in seen:
+            seen.add(word)
             waiting += NEEDS.get(word, [])
     return [*picked.values(), *keys]
 
@@ -129,8 +130,8 @@ def composed(words: list[str], files: Path) -> DictConfig:
         if key not in GROUPS:
             *above, last = key.split(".")
             node = reduce(getitem, above, config)
-            assert last in node, f"{key} is in no choice of {words}"
-            node[last] = yaml.safe_load(value.replace("{files}", str(files)))
+            if last in node:  # else it was needed with another choice of that group
+                node[last] = yaml.safe_load(value.replace("{files}", str(files)))
     return OmegaConf.create(config)
 
 

@@ -265,7 +265,7 @@ def test_rows_are_as_separate_runs(regularizer, rows):
 
 
 def test_hooks_do_nothing_unless_a_regularizer_says_otherwise():
-    for regularizer in (Regularizer(), Dropout(0.2, 0.5)):
+    for regularizer in (Regularizer(), Dropout()):
         theta = THETA.clone()
         assert regularizer.penalty(theta, MASK) is None and regularizer.perturb(G, {}) is G
         assert [*map(id, regularizer.transform(THETA, G, 4))] == [id(THETA), id(G)]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlrun.architectures.blocks import Blocks
+from dlrun.errors import ConfigError
 
 
 class Autoencoder(nn.Module):
@@ -18,11 +19,14 @@ class Autoencoder(nn.Module):
 
     All layers but the decoder's last, which is linear, end with normalization and activation; inputs (batch, *shape)
     are flattened, and come back as (batch, prod(shape)): its targets are its inputs, whatever else the dataset has.
+    The decoder puts out more where the loss wants more, as loss=gaussian_nll's variances.
     With regularizer=augmentation or dropout on the input it learns to undo them (denoising).
 
     Args:
         widths: units of the encoder's layers, the code's last.
         tied: the decoder's weights are the encoder's, transposed; its biases are its own, 0 at first.
+
+    Raises ConfigError with tied weights where the loss wants other outputs than the inputs.
 
     Reference: Hinton & Salakhutdinov 2006, doi:10.1126/science.1127647; tied weights, Vincent et al. 2010; lecture 002.
     """
@@ -38,9 +42,15 @@ class Autoencoder(nn.Module):
             encoder += [linear, *blocks.hidden(linear.out_features, axes=0)]
         decoder: list[nn.Module] = []
         for linear in reversed(maps):
-            units = linear.in_features
+            last = linear is maps[0]
+            units = outputs if last else linear.in_features
+            if tied and units != linear.in_features:
+                raise ConfigError(
+                    f"architecture.tied=true gives back the {linear.in_features} numbers of an input, and this loss "
+                    f"wants {units} outputs: leave architecture.tied=false, or choose loss=mse"
+                )
             decoder.append(Transposed(linear) if tied else nn.Linear(linear.out_features, units))
-            decoder += blocks.hidden(units, axes=0) if linear is not maps[0] else []
+            decoder += [] if last else blocks.hidden(units, axes=0)
         self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
 
     def forward(self, x: Tensor) -> Tensor:

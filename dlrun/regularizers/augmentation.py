@@ -29,8 +29,8 @@ class Augmentation(Regularizer):
         for name, numbers in {"shift": shift, "flip": flip, "rotate": rotate}.items():
             if numbers.any():
                 raise ConfigError(
-                    f"regularizer.augmentation.{name}={numbers.max().item():g} is for images, and this dataset's "
-                    f"samples are none: set it to 0; regularizer.augmentation.noise works for every dataset"
+                    f"regularizer.augmentation.{name}={numbers.max().item():g} is for images, and this dataset has "
+                    f"none: set it to 0; regularizer.augmentation.noise works for every dataset"
                 )
 
     def transform(

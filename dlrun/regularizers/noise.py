@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dlrun.datasets.data import Dataset
 from dlrun.optimizers.rule import State
 from dlrun.regularizers.regularizer import Regularizer
 
@@ -21,9 +22,8 @@ class Dropout(Regularizer):
 
     random = True
 
-    def __init__(self, p_input: float, p_hidden: float) -> None:
-        self.p_input = p_input
-        self.p_hidden = p_hidden
+    def fits(self, dataset: Dataset, *, p_input: Tensor, p_hidden: Tensor) -> None:
+        """Every dataset; the rates are numbers of each run, which the layers hold as buffers."""
 
 
 class GradientNoise(Regularizer):

@@ -39,8 +39,7 @@ def select(
 ) -> pd.DataFrame:
     """The runs of the best setting for each combination of the axes `per`, chosen by a validation column.
 
-    A setting whose runs diverge less often goes first, then the better mean: a mean over the survivors alone would
-    favour settings that kill their bad runs. What is quoted of the chosen runs should be a test column.
+    What is quoted of the chosen runs should be a test column.
 
     Raises ConfigError where no run has finished.
     """
@@ -52,11 +51,21 @@ def select(
             raise ConfigError(
                 f"no run of {name(setting) or 'the sweep'} has finished with a {by}: nothing to choose from"
             )
-        share = found["diverged"] / (found["diverged"] + found["n"])
-        mean = -found["mean"] if larger_is_better else found["mean"]
-        best = pd.DataFrame({"share": share, "mean": mean}).sort_values(["share", "mean"], kind="stable").index[0]
+        best = ranked(found, larger_is_better=larger_is_better)[0]
         chosen.append([runs for _, runs in _groups(rivals, axes)][best])
     return pd.concat(chosen)
+
+
+def ranked(found: pd.DataFrame, *, larger_is_better: bool) -> list[int]:
+    """The rows of `settings`, the best first.
+
+    A setting whose runs diverge less often goes first, then the better mean: a mean over the survivors alone would
+    favour settings that kill their bad runs. Those without a finished run come last.
+    """
+    share = found["diverged"] / (found["diverged"] + found["n"]).clip(lower=1)
+    mean = -found["mean"] if larger_is_better else found["mean"]
+    order = pd.DataFrame({"none": found["n"] == 0, "share": share, "mean": mean})
+    return order.sort_values(["none", "share", "mean"], kind="stable").index.tolist()
 
 
 def comparisons(
@@ -101,8 +110,8 @@ def speeds(
     _require(table, "status", "run")
     runs_of = time_to_target(curves, metric, target, larger_is_better=larger_is_better, time=time)
     rows = []
-    for setting, runs in _groups(table, axes):
-        found = runs.set_index("run").join(runs_of, how="inner")
+    for setting, runs in _groups(table.join(runs_of, on="run"), axes):
+        found = runs[runs["time"].notna()].astype({"reached": bool})
         never = (found["status"] == "diverged") & ~found["reached"]
         median = kaplan_meier_median(found["time"].mask(never, inf), found["reached"])
         rows.append({**setting, "runs": len(found), "reached": int(found["reached"].sum()), **median._asdict()})

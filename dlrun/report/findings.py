@@ -1,0 +1,215 @@
+"""What a sweep's runs say: its settings, the best of them by validation, the others compared with it, and warnings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dlrun.check import did_you_mean
+from dlrun.errors import ConfigError
+from dlrun.records import SUMMARY
+from dlrun.report import tables
+from dlrun.report.collect import BETWEEN, config_of, configured, numbers
+from dlrun.report.statistics import FINISHED, edge_warning
+from dlrun.report.survival import Median
+
+HIGHER = {"accuracy", "top5", "r2"}  #: larger is better, for runs whose summary does not say it of its metrics
+TIMES = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that a report shows; the settings are in the order of validation, the best first."""
+
+    table: pd.DataFrame  #: a row per run, without repeats, and its `setting`
+    axes: list[str]  #: the overrides that differ from setting to setting
+    constant: dict[str, Any]  #: those that do not
+    metric: str  #: accuracy
+    larger_is_better: bool
+    chosen_by: str  #: best_val_accuracy
+    quoted: str  #: test_accuracy
+    settings: (
+        pd.DataFrame
+    )  #: axes, `setting` (their names and values), `val` (mean of chosen_by), and the Summary of `quoted`
+    comparisons: pd.DataFrame  #: with the best setting: `setting`, and a Comparison's columns, and the verdict
+    target: tuple[str, float] | None
+    speeds: pd.DataFrame  #: `setting`, runs, reached, and a Median for each of TIMES
+    notes: list[str]
+
+    def runs_of(self, setting: pd.Series) -> pd.DataFrame:
+        """The setting's runs that finished."""
+        return self.table[(self.table["setting"] == setting["setting"]) & self.table["status"].isin(FINISHED)]
+
+
+def find(
+    table: pd.DataFrame,
+    runs: Mapping[str, Path],
+    curves: pd.DataFrame,
+    metric: str | None = None,
+    target: tuple[str, float] | None = None,
+) -> Findings:
+    """The findings of a sweep's table; settings are runs that are equal but for the seed.
+
+    runs: the folder of each run in the table. metric: the task's main one if None. target: a column of metrics.csv and
+    the value to reach. Raises ConfigError for a metric or a target's column that the runs lack.
+    """
+    table, notes = _told_apart(table.copy(), runs), []
+    axes = _axes(table)
+    ended_first = table.assign(ended=~table["status"].isin(FINISHED)).sort_values("ended", kind="stable")
+    table = table.loc[sorted(ended_first.drop_duplicates([*axes, "seed"]).index)].reset_index(drop=True)
+    table = _named(table, axes)
+    if repeated := len(ended_first) - len(table):
+        notes.append(f"{repeated} of the runs repeat another's setting and seed and are left out")
+    main, higher = _metrics(table, runs)
+    known = [column.removeprefix("best_val_") for column in map(str, table) if column.startswith("best_val_")]
+    metric = metric or main
+    if known and metric not in known:
+        near = did_you_mean(metric, known)
+        raise ConfigError(f"--metric {metric}: the runs have no such metric{near}; there are {', '.join(known)}")
+    larger_is_better = _larger_is_better(metric, higher)
+    chosen_by = f"best_val_{metric}"
+    quoted = f"test_{metric}" if f"test_{metric}" in table else chosen_by
+    table = table.assign(**{column: nan for column in (chosen_by, quoted) if column not in table})  # none finished
+
+    settings = tables.settings(table, axes, quoted, larger_is_better=larger_is_better)
+    judged = tables.settings(table, axes, chosen_by, larger_is_better=larger_is_better)
+    settings = _named(settings.assign(val=judged["mean"]), axes)
+    settings = settings.loc[tables.ranked(judged, larger_is_better=larger_is_better)].reset_index(drop=True)
+    comparisons = speeds = pd.DataFrame()
+    if settings["n"].any():
+        best = tables.select(table, axes, by=chosen_by, larger_is_better=larger_is_better)
+        compared = tables.comparisons(table, axes, quoted, best, larger_is_better=larger_is_better)
+        comparisons = _in_order(_named(compared, axes), settings)
+        notes += _edges(table, axes, chosen_by, larger_is_better)
+    else:
+        notes.append("no run has finished: there is nothing to compare")
+    if target:
+        speeds = _in_order(_speeds(table, axes, curves, target, higher), settings)
+    return Findings(
+        table=table,
+        axes=axes,
+        constant={column: table[column].iloc[0] for column in _overrides(table) if column not in (*axes, "seed")},
+        metric=metric,
+        larger_is_better=larger_is_better,
+        chosen_by=chosen_by,
+        quoted=quoted,
+        settings=settings,
+        comparisons=comparisons,
+        target=target,
+        speeds=speeds,
+        notes=[*notes, *_robbins_monro(table, axes)],
+    )
+
+
+def _overrides(table: pd.DataFrame) -> list[str]:
+    columns = table.columns.tolist()
+    return columns[1 : columns.index(BETWEEN)]
+
+
+def _axes(table: pd.DataFrame) -> list[str]:
+    return [key for key in _overrides(table) if key != "seed" and table[key].nunique(dropna=False) > 1]
+
+
+def _told_apart(table: pd.DataFrame, runs: Mapping[str, Path]) -> pd.DataFrame:
+    """The table with further columns for what tells runs apart that nobody typed, such as another --config-name."""
+    keys: dict[str, None] = {}
+    by = [*_axes(table), "seed"]
+    for _, twins in table[table.duplicated(by, keep=False)].groupby(by, sort=False, dropna=False):
+        configs = pd.json_normalize([config for run in twins["run"] if (config := config_of(runs[run]))])
+        differing = [key for key in map(str, configs) if configs[key].astype(str).nunique() > 1 and key != "name"]
+        keys |= {key.split(".")[0] if key.endswith("._target_") else key: None for key in differing}
+    for key in [key for key in keys if key not in table]:
+        if key.split(".")[0] == key or key.split(".")[0] not in keys:  # a choice stands for all its numbers
+            values = numbers([configured(runs[run], [key])[key] for run in table["run"]])
+            table.insert(table.columns.tolist().index(BETWEEN), key, values)
+    return table
+
+
+def _metrics(table: pd.DataFrame, runs: Mapping[str, Path]) -> tuple[str, set[str]]:
+    """The main metric, and those of which more is better."""
+    finished = table.loc[table["status"].isin(FINISHED), "run"]
+    summary = json.loads((runs[finished.iloc[0]] / SUMMARY).read_text(encoding="utf-8")) if len(finished) else {}
+    names = [key.removeprefix("best_val_") for key in summary if key.startswith("best_val_")]
+    main = summary.get("main_metric") or next((name for name in names if name != "loss"), "loss")
+    directions = summary.get("metrics")
+    return main, {name for name, way in directions.items() if way == "higher"} if directions else HIGHER
+
+
+def _larger_is_better(metric: str, higher: set[str]) -> bool:
+    """Of a metric, also where it is measured on a part (val_accuracy) or of a network kept beside (ema_accuracy)."""
+    return any(metric == name or metric.endswith(f"_{name}") for name in higher)
+
+
+def _named(found: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
+    names = [tables.name({axis: row[axis] for axis in axes}) for row in found.to_dict("records")]
+    return found.assign(setting=pd.Series(names, index=found.index, dtype=str))
+
+
+def _in_order(found: pd.DataFrame, settings: pd.DataFrame) -> pd.DataFrame:
+    rank = {name: i for i, name in enumerate(settings["setting"])}
+    return found.sort_values("setting", key=lambda names: names.map(rank)).reset_index(drop=True)
+
+
+def _edges(table: pd.DataFrame, axes: Sequence[str], by: str, larger_is_better: bool) -> Iterator[str]:
+    """For each combination of the axes that are words, such as each optimizer, the numeric axes best at their edge."""
+    numeric = [axis for axis in axes if pd.api.types.is_numeric_dtype(table[axis])]
+    words = [axis for axis in axes if axis not in numeric]
+    if not numeric:
+        return
+    able = table[table["status"].isin(FINISHED) & table[by].notna()]
+    for values, rivals in table.groupby(words, sort=False, dropna=False) if words else [((), table)]:
+        if not rivals.index.isin(able.index).any():
+            continue
+        best = tables.select(rivals, axes, by=by, larger_is_better=larger_is_better)
+        where = tables.name(dict(zip(words, values, strict=True)))
+        for axis in numeric:
+            warning = edge_warning(axis, rivals[axis].dropna(), best[axis].iloc[0])
+            if warning and best[axis].iloc[0] != 0:  # what is switched off can not be less
+                yield f"{where}: {warning}" if where else warning
+
+
+def _speeds(
+    table: pd.DataFrame, axes: Sequence[str], curves: pd.DataFrame, target: tuple[str, float], higher: set[str]
+) -> pd.DataFrame:
+    column, value = target
+    known = curves["metric"].unique().tolist()
+    if column not in known:
+        raise ConfigError(
+            f"--target {column}={value:g}: the runs have no such column{did_you_mean(column, known)}; there are "
+            f"{', '.join(known)}"
+        )
+    better = _larger_is_better(column, higher)
+    rows = curves[curves["metric"] == column]
+    found = pd.DataFrame()
+    for time in TIMES:
+        one = tables.speeds(table, axes, rows, column, value, larger_is_better=better, time=time)
+        found = one if found.empty else found
+        found[time] = [Median(*row) for row in one[list(Median._fields)].itertuples(index=False)]
+    return _named(found, axes)
+
+
+def _robbins_monro(table: pd.DataFrame, axes: Sequence[str]) -> Iterator[str]:
+    """Whether each schedule, continued for ever, lets stochastic gradient descent converge (Robbins & Monro 1951)."""
+    columns = ["lr_sum_infinite", "lr_squared_sum_finite"]
+    if any(column not in table for column in columns):
+        return
+    keys = [axis for axis in axes if axis.split(".")[0] == "schedule"]
+    for values, runs in table.groupby(keys, sort=False, dropna=False) if keys else [((), table)]:
+        answers = runs[columns].drop_duplicates()
+        for infinite, finite in answers[answers[columns[0]] != ""].itertuples(index=False):
+            where = tables.name(dict(zip(keys, values, strict=True))) or "the schedule"
+            holds = infinite == finite == "true"
+            yield (
+                f"Robbins–Monro, if {where} went on for ever: Σ lr = ∞ {_yes(infinite)}, "
+                f"Σ lr² < ∞ {_yes(finite)}; the conditions {'hold' if holds else 'do not hold'}"
+            )
+
+
+def _yes(answer: str) -> str:
+    return "yes" if answer == "true" else "no"

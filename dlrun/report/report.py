@@ -1,0 +1,164 @@
+"""The report of a sweep, from its folders alone: on the terminal, as pictures, and as a page that opens offline."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from dlrun.errors import ConfigError
+from dlrun.plots import comparison, sensitivity
+from dlrun.records import replacing
+from dlrun.report import collect
+from dlrun.report.findings import Findings, find
+from dlrun.report.grids import Grid, grids, runs_grid
+from dlrun.report.tables import name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import Console
+
+PAGE = "report.html"
+MARK = '<meta name="generator" content="dlrun report">'  #: in the page's head; what lacks it is not overwritten
+WIDTH = 100  #: columns of the terminal that are used
+LINES = 20  #: rows of a table on the terminal; the page has all
+
+
+def report(
+    folders: Sequence[str | Path],
+    *,
+    target: tuple[str, float] | None = None,
+    metric: str | None = None,
+    console: Console | None = None,
+) -> Path:
+    """Print the report of all runs in the folders; write it, the pictures, sweep.csv and curves.csv; return the page.
+
+    One sweep's report goes into its folder; that of several sweeps, or of single runs, into a folder of its own,
+    outputs/report/<date>/<time>. target: a column of metrics.csv and the value to reach. metric: the main one if None.
+
+    Raises ConfigError where there is no run, for an unknown metric or target, and where the page or a picture would
+    overwrite what is no report.
+    """
+    from rich.console import Console
+
+    console = console or Console()
+    console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    runs = collect.find(folders)
+    into = Path(folders[0]).resolve()
+    if len(folders) > 1 or into in runs.values():
+        into = Path("outputs", "report", f"{datetime.now():%Y-%m-%d}", f"{datetime.now():%H-%M-%S-%f}").resolve()
+        title = f"{len(runs)} runs of {len(folders)} folders" if len(folders) > 1 else next(iter(runs))
+    else:
+        _refuse_others_files(into)
+        title = into.name
+    into.mkdir(parents=True, exist_ok=True)
+    collect.write_tables(folders, into)
+    curves = pd.read_csv(into / collect.CURVES, dtype={"run": str})
+    found = find(collect.table(into), runs, curves, metric, target)
+
+    pictures = _pictures(found, curves, title)
+    shown = list(grids(found))
+    _write(into / PAGE, _html(found, [*shown, runs_grid(found, runs, into)], pictures, title).encode())
+    for picture, png in pictures.items():
+        _write(into / picture, png)
+    _print(found, shown, title, console)
+    _say(console, str(into / PAGE))
+    return into / PAGE
+
+
+def _refuse_others_files(folder: Path) -> None:
+    page = folder / PAGE
+    if page.exists() and MARK in page.read_text(encoding="utf-8", errors="replace"):
+        return
+    for file in (page, *(folder / picture for picture in ("comparison.png", "sensitivity.png", "heatmap.png"))):
+        if file.exists():
+            raise ConfigError(f"{file} is none of dlrun's reports, and is not overwritten; move it away first")
+    for file in (folder / collect.SWEEP, folder / collect.CURVES):
+        if file.exists() and not file.read_text(encoding="utf-8", errors="replace").startswith("run,"):
+            raise ConfigError(f"{file} is no table of a sweep, and is not overwritten; move it away first")
+
+
+def _pictures(found: Findings, curves: pd.DataFrame, title: str) -> dict[str, bytes]:
+    """Each picture that the sweep has, as PNG."""
+    settings, pages = found.settings[found.settings["n"] > 0], {}
+    if settings.empty:
+        return {}
+    column = f"val_{found.metric}"
+    runs = {row["setting"] or "all runs": found.runs_of(row)["run"].tolist() for _, row in settings.iterrows()}
+    pages["comparison.png"] = comparison.figure(curves, runs, column, title)
+    finals = [found.runs_of(row)[f"last_{column}"] for _, row in found.settings.iterrows()]
+    data = found.settings.assign(
+        mean=[final.mean() for final in finals],
+        least=[final.min() for final in finals],
+        greatest=[final.max() for final in finals],
+    )
+    rates = "lr" in found.axes and pd.api.types.is_numeric_dtype(data["lr"])
+    if rates:
+        data["line"] = [name({axis: row[axis] for axis in found.axes if axis != "lr"}) for _, row in data.iterrows()]
+        lines = data["line"].drop_duplicates().tolist()
+        pages["sensitivity.png"] = sensitivity.figure(data, lines, f"last {column}", title)
+    if len(found.axes) == 2:
+        x, y = found.axes
+        pages["heatmap.png"] = sensitivity.heatmap(
+            data, (x, y), f"last {column}", title, larger_is_better=found.larger_is_better
+        )
+    return {picture: _png(page) for picture, page in pages.items()}
+
+
+def _png(page: Figure) -> bytes:
+    png = BytesIO()
+    page.savefig(png, format="png", dpi=100, metadata={"Software": None})
+    return png.getvalue()
+
+
+def _html(found: Findings, shown: list[Grid], pictures: dict[str, bytes], title: str) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("page.html.jinja").render(
+        title=title,
+        lead=_lead(found),
+        constant=name(found.constant),
+        notes=found.notes,
+        grids=shown,
+        pictures={picture.removesuffix(".png"): base64.b64encode(png).decode() for picture, png in pictures.items()},
+    )
+
+
+def _lead(found: Findings) -> str:
+    """How many runs there are, and how they ended."""
+    counts = found.table["status"].value_counts().to_dict()
+    ended = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in counts.items())
+    return f"{len(found.table)} runs of {len(found.settings)} settings: {ended}."
+
+
+def _print(found: Findings, shown: list[Grid], title: str, console: Console) -> None:
+    """The report on the terminal, at most 100 columns wide."""
+    _say(console, title, "bold")
+    _say(console, _lead(found))
+    for grid in shown:
+        _say(console, f"\n{grid.title}", "bold")
+        grid.show(console, LINES)
+        if len(grid.rows) > LINES:
+            _say(console, f"and {len(grid.rows) - LINES} more in {PAGE}", "dim")
+    for note in found.notes:
+        _say(console, f"\n{note}", "yellow")
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    from rich.text import Text
+
+    console.print(Text(text, style), soft_wrap=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as part:
+        part.write_bytes(content)

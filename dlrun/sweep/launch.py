@@ -1,0 +1,185 @@
+"""A sweep on this machine: which runs it has, which are there already, how they are stacked, and what they leave."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from dlrun.cli import statuses
+from dlrun.console import SweepProgress, say
+from dlrun.errors import ConfigError
+from dlrun.records import SUMMARY, discard, read_summary, write_summary
+from dlrun.report.collect import append_run, write_tables
+from dlrun.sweep.compose import Job, check_jobs, compose
+from dlrun.sweep.plan import PLAN, Plan
+from dlrun.sweep.workers import Task, Worker, run
+
+CACHED = 2**18  #: parameters of all rows together up to which a stack stays in a core's cache
+WIDEST = 512  #: runs of a stack, each of which keeps a file open
+
+
+def launch(
+    config: DictConfig,
+    loader: ConfigLoader,
+    job_overrides: Sequence[Sequence[str]],
+    first: int,
+    *,
+    width: int | None,
+    workers: int | None,
+    retry_failed: bool,
+) -> list[JobReturn]:
+    """Train the jobs that the sweep's folder does not hold yet, and complete its tables.
+
+    Raises ConfigError before anything is written, where a config is wrong or its choices do not fit.
+    """
+    folder = Path(config.hydra.sweep.dir).absolute()
+    try:
+        return _launch(folder, config, loader, job_overrides, first, width, workers, retry_failed)
+    except (ConfigError, HydraException, OmegaConfBaseException):
+        if not (folder / PLAN).exists():
+            discard(folder)
+        raise
+
+
+def _launch(
+    folder: Path,
+    config: DictConfig,
+    loader: ConfigLoader,
+    job_overrides: Sequence[Sequence[str]],
+    first: int,
+    width: int | None,
+    workers: int | None,
+    retry_failed: bool,
+) -> list[JobReturn]:
+    started = time.perf_counter()
+    jobs = compose(config, loader, job_overrides, first)
+    check_jobs(jobs)
+    plan = Plan(folder, retry_failed)
+
+    def numbered(job: Job, number: int) -> Job:
+        return compose(config, loader, [job.overrides], number)[0]
+
+    placed = [plan.place(job, numbered) for job in jobs]
+    tasks = [Task(job.number, job.config, job.folder, job.files()) for job, is_there in placed if not is_there]
+    if len(tasks) < len(jobs):
+        say(f"{len(jobs) - len(tasks)} of {len(jobs)} runs are there already")
+    try:
+        if tasks:
+            _train(tasks, plan, config, width, workers)
+    except KeyboardInterrupt:
+        write_tables([folder], folder)
+        raise
+    write_tables([folder], folder)
+    summaries = [_summary(job.folder) for job, _ in placed]
+    statuses.extend(summary["status"] for summary in summaries)
+    counts = Counter(summary["status"].replace("_", " ") for summary in summaries)
+    said = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    say(f"{len(jobs)} runs: {said}; {time.perf_counter() - started:.1f} s")
+    if len(plan.runs) > 1:
+        from dlrun.report.report import report
+
+        report([folder])
+    return [_returned(job, summary) for (job, _), summary in zip(placed, summaries, strict=True)]
+
+
+def _train(tasks: Sequence[Task], plan: Plan, config: DictConfig, width: int | None, workers: int | None) -> None:
+    stacks, device = stacked(tasks, width, workers)
+    plan.save(tasks, config)
+    processes = min(len(stacks), workers or _places(device))
+    with SweepProgress(len(tasks)) as progress:
+
+        def show(active: Sequence[Worker]) -> None:
+            progress.working([(len(worker.tasks), worker.steps) for worker in active])
+
+        def done(ended: Sequence[Task], problem: str | None) -> None:
+            for task in ended:
+                progress.done(_conclude(task, problem))
+                append_run(plan.folder, task.folder)
+
+        # A forked process has torch and the data from the start; CUDA cannot be used in one, and only Linux forks safely.
+        forks = sys.platform == "linux" and device == "cpu"
+        run(stacks, processes, "fork" if forks else "spawn", show, done)
+
+
+def stacked(tasks: Sequence[Task], width: int | None, workers: int | None) -> tuple[list[list[Task]], str]:
+    """The runs as stacks, and the type of the device that they train on.
+
+    Runs whose configs have the same `build.structure` share stacks; each structure's first run is built, to refuse
+    what does not fit before anything is trained.
+
+    width: runs of a stack at most; by default as many as keep the parameters in a core's cache.
+    """
+    import torch
+
+    from dlrun.build import build, structure
+
+    torch.set_num_threads(1)
+    groups: dict[str, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(repr(structure(task.node)), []).append(task)
+    problems, stacks, device = [], [], "cpu"
+    for group in groups.values():
+        try:
+            stack = build([group[0].node], initialize=False)
+        except ConfigError as mistake:
+            runs = ", ".join(str(task.number) for task in group[:5]) + (", ..." if len(group) > 5 else "")
+            problems.append(f"run{'s' if len(group) > 1 else ''} {runs}: {mistake}")
+            continue
+        device = stack.theta.device.type
+        widest = width or max(1, min(WIDEST, CACHED // stack.layout.params))
+        if not stack.rule.stackable:
+            widest = 1
+        share = math.ceil(len(group) / (workers or _places(device)))  # so that no worker is idle
+        stacks += _parts(group, math.ceil(len(group) / min(widest, share)))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    if len(groups) > 1:
+        say(f"{len(tasks)} runs of {len(groups)} structures in {len(stacks)} stacks")
+    return sorted(stacks, key=len, reverse=True), device
+
+
+def _parts(tasks: Sequence[Task], count: int) -> list[list[Task]]:
+    """The tasks in this many parts whose sizes differ by one at most."""
+    cuts = [len(tasks) * i // count for i in range(count + 1)]
+    return [list(tasks[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+
+
+def _places(device: str) -> int:
+    """How many processes train at a time: one per GPU, or one per core, since small work gains nothing from threads."""
+    import torch
+
+    return torch.cuda.device_count() if device == "cuda" else len(os.sched_getaffinity(0))
+
+
+def _conclude(task: Task, problem: str | None) -> str:
+    """The status of a run whose process has ended; one that could not tell any more gets a summary now."""
+    if not (task.folder / SUMMARY).exists():
+        task.folder.mkdir(parents=True, exist_ok=True)
+        status = "failed" if problem else "interrupted"
+        write_summary(task.folder, {"status": status, "name": task.node["name"], "error": problem})
+    return str(_summary(task.folder)["status"])
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    """A run's summary; of one that was never begun, that it was interrupted."""
+    return read_summary(folder) if (folder / SUMMARY).exists() else {"status": "interrupted"}
+
+
+def _returned(job: Job, summary: dict[str, Any]) -> JobReturn:
+    """What Hydra's sweepers want to know: the best validation loss, which some of them minimise."""
+    value = summary.get("best_val_loss")
+    result = JobReturn(overrides=job.overrides, working_dir=str(job.folder), status=JobStatus.COMPLETED)
+    result.return_value = math.inf if value is None else value
+    return result

@@ -1,0 +1,176 @@
+"""Worker processes: each trains one stack of a sweep's runs, and tells the parent how it goes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from dlrun.records import SUMMARY, clear, write_summary
+
+INTERVAL = 0.2  # seconds between two reports of progress
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a sweep."""
+
+    number: int
+    node: dict[str, Any]  #: its config, resolved
+    folder: Path
+    files: Mapping[str, str] = field(repr=False)  #: what Hydra writes into the folder, by path
+
+
+class Worker:
+    """A process that trains some runs as one stack.
+
+    Args:
+        tasks: the runs; their configs have one `build.structure`.
+        place: which of the machine's devices to use, where there are several.
+    """
+
+    def __init__(self, context: BaseContext, tasks: Sequence[Task], place: int) -> None:
+        self.tasks, self.place = tasks, place
+        self.steps = 0  #: done by the stack
+        self.connection, theirs = context.Pipe(duplex=False)
+        # the context's own class, which mypy knows by its base alone
+        self.process: BaseProcess = context.Process(target=_work, args=(tasks, place, theirs))  # type: ignore[attr-defined]
+        self.process.start()
+        theirs.close()
+
+    def interrupt(self) -> None:
+        """Let the training end after its present step."""
+        if self.process.pid is not None and self.process.is_alive():
+            os.kill(self.process.pid, signal.SIGINT)
+
+    @property
+    def ended(self) -> str | None:
+        """Why the process ended before its work, if it did."""
+        code = self.process.exitcode
+        if code is None or code == 0:
+            return None
+        return f"the process was ended by signal {-code}" if code < 0 else f"the process ended with code {code}"
+
+
+def run(
+    stacks: Sequence[Sequence[Task]],
+    workers: int,
+    method: str,
+    progress: Callable[[list[Worker]], None],
+    done: Callable[[Sequence[Task], str | None], None],
+) -> None:
+    """Train the stacks, up to `workers` at a time; a stack that fails is cut in two, down to the run that is at fault.
+
+    done: told the runs of a stack that has ended, and why, if it failed as a single run.
+    progress: called now and then with the workers at work.
+
+    Raises KeyboardInterrupt after the trainings have ended in order.
+    """
+    context = multiprocessing.get_context(method)
+    waiting, active, free = list(stacks), list[Worker](), list(range(workers))
+    try:
+        while waiting or active:
+            while waiting and free:
+                active.append(Worker(context, waiting.pop(0), free.pop(0)))
+            _listen(active, INTERVAL)
+            progress(active)
+            for worker in [w for w in active if not w.process.is_alive()]:
+                _listen([worker], 0)
+                active.remove(worker)
+                free.append(worker.place)
+                worker.connection.close()
+                if worker.ended and len(worker.tasks) > 1:
+                    middle = len(worker.tasks) // 2
+                    waiting[:0] = [worker.tasks[:middle], worker.tasks[middle:]]
+                else:
+                    done(worker.tasks, worker.ended)
+    except BaseException:
+        for worker in active:
+            worker.interrupt()
+        for worker in active:
+            worker.process.join()
+            done(worker.tasks, worker.ended)
+        raise
+
+
+def _listen(workers: Sequence[Worker], timeout: float) -> None:
+    """Take in what the workers tell until one of them has ended or told something, or the time has passed."""
+    sources: list[Any] = [w.connection for w in workers] + [w.process.sentinel for w in workers]
+    ready = wait(sources, timeout)
+    for worker in workers:
+        while worker.connection in ready and worker.connection.poll():
+            try:
+                worker.steps = worker.connection.recv()
+            except (EOFError, OSError):
+                break
+
+
+def _work(tasks: Sequence[Task], place: int, connection: Connection) -> None:
+    """What the process does. Its exit code tells whether it got to its end; everything else is in the folders."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # Ctrl-C is for the parent, which passes it on once
+    import torch
+
+    from dlrun.build import build
+    from dlrun.errors import ConfigError
+    from dlrun.run import Folders
+
+    torch.set_num_threads(1)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(place)
+    for task in tasks:
+        _write(task)
+    try:
+        stack = build([task.node for task in tasks])
+        with Folders([task.node for task in tasks], [task.folder for task in tasks], stack) as folders:
+            folders.train(Telling(folders, connection))
+    except ConfigError as mistake:
+        _fail(tasks, str(mistake))
+        sys.exit(2)
+    except Exception as problem:
+        _fail(tasks, repr(problem))
+        sys.exit(1)
+    if any(task.node["plots"] == "all" for task in tasks):
+        from dlrun.plots.pictures import draw
+
+        for task in tasks:
+            draw(task.folder)
+
+
+def _write(task: Task) -> None:
+    clear(task.folder)  # of what a stack that failed left, of which this run was a part
+    for name, text in task.files.items():
+        path = task.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def _fail(tasks: Sequence[Task], reason: str) -> None:
+    for task in tasks:
+        if not (task.folder / SUMMARY).exists():
+            write_summary(task.folder, {"status": "failed", "name": task.node["name"], "error": reason})
+
+
+class Telling:
+    """An observer that writes the runs' rows, and tells the parent how many steps are done."""
+
+    def __init__(self, folders: Any, connection: Connection) -> None:
+        self.row, self.trace = folders.row, folders.trace
+        self.connection = connection
+        self.next = time.monotonic() + INTERVAL
+
+    def due(self) -> bool:
+        return time.monotonic() >= self.next
+
+    def step(self, done: int, loss: float, lr: float) -> None:
+        self.next = time.monotonic() + INTERVAL
+        self.connection.send(done)  # where the parent is gone this ends the training

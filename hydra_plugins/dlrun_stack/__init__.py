@@ -1,0 +1,1 @@
+"""dlrun's plugins for Hydra, which imports this package at every start: nothing heavy here."""

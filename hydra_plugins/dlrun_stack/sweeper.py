@@ -1,0 +1,116 @@
+"""Hydra's `hydra/sweeper=dlrun`: combinations, pairs and lists of settings, all checked before the first run."""
+
+# No annotations from __future__: Hydra runs this file without entering it in sys.modules, where dataclasses would look.
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, product
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from dlrun.errors import ConfigError
+
+Points = list[list[str]]  # of one direction of a sweep; each point is the overrides that it makes
+
+
+@dataclass
+class SweeperConf(BasicSweeperConf):
+    """The options of Hydra's basic sweeper."""
+
+    _target_: str = "hydra_plugins.dlrun_stack.sweeper.Sweeper"
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="dlrun", node=SweeperConf, provider="dlrun")
+
+
+class Sweeper(BasicSweeper):
+    """Hydra's basic sweeper with `zip`, the keys that are swept side by side, and `settings`, a file with a list."""
+
+    # What is static in the basic sweeper asks here for the sweep's config.
+    def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[Points]:  # type: ignore[override]
+        """The jobs, in batches. Raises ConfigError, with nothing written yet, for any mistake in any job."""
+        from dlrun.sweep.compose import check_jobs, compose
+
+        jobs = [list(chain(*points)) for points in product(*directions(overrides))]
+        assert self.config is not None and self.hydra_context is not None
+        check_jobs(compose(self.config, self.hydra_context.config_loader, jobs, 0))
+        return list(self.split_overrides_to_chunks(jobs, max_batch_size))
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Nothing more: `split_arguments` has composed and checked every batch."""
+
+
+def directions(overrides: list[Override]) -> list[Points]:
+    """What a sweep combines: each swept key, each group of zipped keys, and the list of settings.
+
+    Raises ConfigError for zipped keys that are not swept or not of one length, and for a file that is no such list.
+    """
+    last = {override.get_key_element(): override for override in overrides}
+    groups = _groups(last.pop("zip").value()) if "zip" in last else []
+    points: dict[str, Points] = {}
+    for key, override in last.items():
+        if key == "settings":
+            if override.value() is not None:
+                points[key] = _settings(override.value(), list(last))
+        else:
+            [points[key]] = BasicSweeper.split_arguments([override], None)
+            if not points[key]:
+                raise ConfigError(f"{override.input_line}: there is no such value to sweep")
+    swept = {key.lstrip("+"): key for key, override in last.items() if override.is_sweep_override()}
+    for group in groups:
+        for name in group:
+            if name not in swept:
+                raise ConfigError(f"zip: {name} is not swept, or zipped twice; swept are {', '.join(swept) or 'none'}")
+        keys = [swept.pop(name) for name in group]
+        if len({len(points[key]) for key in keys}) > 1:
+            counts = ", ".join(f"{key} has {len(points[key])}" for key in keys)
+            raise ConfigError(f"zip: {counts} values; keys that are zipped need as many each")
+        points[keys[0]] = [list(chain(*side)) for side in zip(*(points[key] for key in keys), strict=True)]
+        for key in keys[1:]:
+            del points[key]
+    return list(points.values())
+
+
+def _groups(value: Any) -> list[list[str]]:
+    """The groups of keys in `zip=[lr,batch_size]` or `zip=[[lr,batch_size],[optimizer,schedule]]`."""
+    if value is None:
+        return []
+    groups = value if isinstance(value, list) and all(isinstance(each, list) for each in value) else [value]
+    if not all(isinstance(group, list) and all(isinstance(key, str) for key in group) for group in groups):
+        raise ConfigError("zip: write zip=[lr,batch_size], or for two pairs zip=[[lr,batch_size],[optimizer,schedule]]")
+    return [group for group in groups if group]
+
+
+def _settings(path: Any, typed: list[str]) -> Points:
+    """The settings of a YAML file, keys as on the command line: `- {optimizer: sgd, optimizer.momentum: 0.9}`."""
+    if not isinstance(path, str):
+        raise ConfigError("settings: name one file, a YAML list of settings")
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))  # reads numbers as in configs: 1e-3 is one
+    except (OSError, YAMLError, OmegaConfBaseException) as problem:
+        raise ConfigError(f"settings={path}: {' '.join(str(problem).split())}") from problem
+    if not content or not isinstance(content, list) or not all(isinstance(setting, dict) for setting in content):
+        raise ConfigError(f"settings={path}: must hold a list of settings, lines such as - {{lr: 0.1, epochs: 5}}")
+    for key in dict.fromkeys(chain(*content)):
+        if key in typed:
+            raise ConfigError(f"settings={path}: {key} is in the file and in the command; leave it out of one of them")
+    return [[f"{key}={_typed(value)}" for key, value in setting.items()] for setting in content]
+
+
+def _typed(value: Any) -> str:
+    """A value as one would type it."""
+    if isinstance(value, list):
+        return f"[{','.join(_typed(each) for each in value)}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{_typed(key)}:{_typed(below)}' for key, below in value.items())}}}"
+    if isinstance(value, str):
+        word = re.fullmatch(r"[A-Za-z_][\w./-]*", value, re.ASCII)
+        bare = word and value.lower() not in ("true", "false", "null", "nan", "inf")
+        return value if bare else QuotedString(value, Quote.single).with_quotes()
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,146 @@
+"""What every choice of the registry keeps to: it trains, repeats itself, resumes, and stacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Rows, config
+from fakes import EVERY, GROUPS, composed, files, typed  # noqa: F401
+from omegaconf import DictConfig
+from safetensors.torch import load, save
+from torch import Tensor
+
+from dlrun.build import build
+from dlrun.plan import plan
+from dlrun.seeds import NOISE, seed_of
+from dlrun.stack import Stack
+from dlrun.train import Row, Snapshot, State, Step, collect, evaluate, fit, flushed_subnormals, prepare
+
+SEEDS = range(3)
+
+#: keys that leave nothing of a regularizer's noise
+SILENT = {
+    "regularizer=dropout": ["regularizer.dropout.p_input=0", "regularizer.dropout.p_hidden=0"],
+    "regularizer=augmentation": ["regularizer.augmentation.shift=0"],
+    "regularizer=mixup": ["regularizer.mixup.alpha=0"],
+    "regularizer=gradient_noise": ["regularizer.gradient_noise.eta=0"],
+}
+
+
+class Watch(Rows):
+    """Rows, and the steps that a schedule watches, without the time they took."""
+
+    def row(self, run: int, row: Row) -> None:
+        super().row(run, {**row, "seconds": 0.0})
+
+    def trace(self, run: int, steps: list[Row]) -> None:
+        self.rows[run] += steps
+
+
+class Training:
+    """A training that is stepped by hand: `fit`'s inner loop with an evaluation after every step."""
+
+    def __init__(self, configs: list[DictConfig]) -> None:
+        self.stack = build(configs)
+        torch.manual_seed(seed_of(self.stack.seeds[0], NOISE))
+        self.state = State(self.stack)
+        self.steps: dict[torch.Size, Step] = {}
+        self.watch = Watch(self.stack.runs)
+
+    @torch.no_grad()
+    @flushed_subnormals()
+    def run(self, stop: int) -> Training:
+        """Train until `stop` steps are done."""
+        stack, state = self.stack, self.state
+        for batch, *moving in plan(stack, state.schedule, state.step, stop):
+            if batch.shape not in self.steps:
+                self.steps[batch.shape], outputs, _ = prepare(stack, state, batch, moving, compiling=False)
+            if state.step == 0:
+                evaluate(stack, state, self.watch, [outputs], 0.0)
+            outputs = self.steps[batch.shape](batch, *moving)
+            assert all(output.isfinite().all() for output in outputs)
+            state.step += 1
+            if state.step in stack.moments:
+                collect(stack, state)
+            evaluate(stack, state, self.watch, [outputs], 0.0)
+        return self
+
+    def saved(self) -> tuple[bytes, int, list[list[Row]]]:
+        """Everything that the rest of the training depends on: tensors, steps done, the rows of best and last."""
+        tensors = {name: tensor.contiguous() for name, tensor in self.state.tensors().items()}
+        return save(tensors), self.state.step, [list(snapshot.rows) for snapshot in self.snapshots()]
+
+    def load(self, tensors: bytes, step: int, rows: list[list[Row]]) -> Training:
+        """Go on from where another training was saved."""
+        self.state.load(load(tensors))
+        self.state.step = step
+        for snapshot, saved in zip(self.snapshots(), rows, strict=True):
+            snapshot.rows = saved
+        return self
+
+    def snapshots(self) -> list[Snapshot]:
+        return [snapshot for measured in self.state.measured for snapshot in (measured.best, measured.last)]
+
+
+def trained(configs: list[DictConfig]) -> Training:
+    """A finished training that `fit` repeats to the bit, and so does one that is interrupted after its first step."""
+    training = Training(configs).run(1)
+    saved, steps = training.saved(), training.stack.steps
+    training.run(steps)
+    resumed = Training(configs).load(*saved).run(steps)
+    whole, watch = build(configs), Watch(len(configs))
+    outcome = fit(whole, watch)
+
+    assert training.state.status == ["running"] * len(configs) and outcome.status == ["finished"] * len(configs)
+    tensors = training.state.tensors()
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+    assert {name: tensor.tolist() for name, tensor in resumed.state.tensors().items()} == {
+        name: tensor.tolist() for name, tensor in tensors.items()
+    }
+    assert torch.equal(whole.theta, training.stack.theta)
+    assert watch.rows == training.watch.rows
+    return training
+
+
+@pytest.mark.parametrize("choice", EVERY)
+def test_a_choice_trains_repeats_itself_resumes_and_stacks(choice: str, files: Path) -> None:  # noqa: F811
+    words = typed(choice)
+    runs = [composed([*words, f"seed={seed}"], files) for seed in SEEDS]
+    alone = [trained(runs[:1])]
+    stack = alone[0].stack
+    if not stack.rule.stackable:
+        assert type(stack.rule).stackable is False
+        return
+    together = trained(runs)
+    if any(regularizer.random for regularizer in stack.regularizers):
+        if choice not in SILENT:
+            return
+        runs = [composed([*words, *SILENT[choice], f"seed={seed}"], files) for seed in SEEDS]
+        together, alone = Training(runs).run(stack.steps), [Training(runs[:1]).run(stack.steps)]
+    alone += [Training([run]).run(stack.steps) for run in runs[1:]]
+
+    tensors = rows_of(together)
+    for i, run in enumerate(alone):
+        for name, tensor in rows_of(run).items():
+            torch.testing.assert_close(tensors[name][i], tensor[0], rtol=1e-9, atol=1e-12, msg=name)
+        assert len(together.watch.rows[i]) == len(run.watch.rows[0])
+        for got, wanted in zip(together.watch.rows[i], run.watch.rows[0], strict=True):
+            assert got == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+
+
+def rows_of(training: Training) -> dict[str, Tensor]:
+    """The network and the memories, (runs, ...); a schedule's have the runs along their columns."""
+    return {
+        name: tensor.T if name.startswith("schedule/") else tensor
+        for name, tensor in training.state.tensors().items()
+        if name != "noise"
+    }
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_configs_here_are_those_of_the_command_line(group: str, files: Path) -> None:  # noqa: F811
+    words = typed(next(choice for choice in reversed(EVERY) if choice.startswith(f"{group}=")))
+    typed_words = [word.replace("{files}", str(files)) for word in words]
+    assert composed(words, files) == config(*typed_words)

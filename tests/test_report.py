@@ -1,0 +1,445 @@
+"""A sweep's tables, findings and report, from folders written by hand, against plain arithmetic on the same numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from dlrun.cli import main
+from dlrun.errors import ConfigError
+from dlrun.report import collect
+from dlrun.report.findings import Findings, find
+from dlrun.report.report import report
+
+METRICS = "epoch,step,lr,train_loss,val_loss,train_accuracy,val_accuracy,grad_norm,seconds"
+
+
+def write_run(
+    folder: Path,
+    *overrides: str,
+    accuracy: float = 0.5,
+    test: float = 0.5,
+    status: str = "finished",
+    curve: tuple[float, ...] = (0.1, 0.5),
+    config: str = "seed: 0\n",
+    **summary: Any,
+) -> Path:
+    """A run's folder as a run leaves it; its validation accuracy follows `curve`."""
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text("".join(f"- {json.dumps(item)}\n" for item in overrides) or "[]")
+    (folder / "config.yaml").write_text(config)
+    rows = [f"{i},{10 * i},0.1,1.0,{1 - a},{a},{a},2.0,{i / 10}" for i, a in enumerate(curve)]
+    (folder / "metrics.csv").write_text("\n".join([METRICS, *rows, ""]))
+    seed = next((int(item[5:]) for item in overrides if item.startswith("seed=")), 0)
+    results = {"best_epoch": 1.0, "best_step": 10, "best_val_loss": 1 - accuracy, "best_val_accuracy": accuracy}
+    last = {"last_val_loss": 1 - accuracy, "last_val_accuracy": accuracy, "test_loss": 1 - test, "test_accuracy": test}
+    if status in ("failed", "diverged"):
+        results, last = {}, {}
+    times = {"epochs": 1.0, "steps": 10, "parameters": 7, "seconds": 0.25, "error": None}
+    (folder / "summary.json").write_text(
+        json.dumps({"status": status, "seed": seed} | times | results | last | {"versions": {"a": "b"}} | summary)
+    )
+    return folder
+
+
+VAL = {("sgd", 0.01): 0.6, ("sgd", 0.1): 0.7, ("adam", 0.01): 0.9, ("adam", 0.1): 0.8}
+TEST = {("sgd", 0.01): 0.95, ("sgd", 0.1): 0.7, ("adam", 0.01): 0.85, ("adam", 0.1): 0.8}
+SPREAD = [0.0, 0.01, 0.03]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Two optimizers, two rates, three seeds; adam at 0.01 is the best by validation, sgd at 0.01 by test."""
+    folder, number = tmp_path / "sweep", 0
+    for (optimizer, lr), val in VAL.items():
+        for seed, off in enumerate(SPREAD):
+            write_run(
+                folder / str(number), f"optimizer={optimizer}", f"lr={lr}", f"seed={seed}", "epochs=5",
+                accuracy=val + off, test=TEST[optimizer, lr] - off, curve=(0.1, val - 0.1, val + off),
+                lr_sum_infinite=True, lr_squared_sum_finite=False,
+            )  # fmt: skip
+            number += 1
+    return folder
+
+
+def findings(*folders: Path, **options: Any) -> Findings:
+    collect.write_tables(folders, folders[0])
+    return find(collect.table(folders[0]), collect.find(folders), pd.read_csv(folders[0] / "curves.csv"), **options)
+
+
+def printed(*folders: Path, **options: Any) -> str:
+    console = Console(file=io.StringIO(), width=300)
+    report(folders, console=console, **options)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+# Tables
+
+
+def test_a_row_per_run_whatever_became_of_it(tmp_path: Path) -> None:
+    (tmp_path / "10" / ".hydra").mkdir(parents=True)  # died before it began
+    (tmp_path / "10" / ".hydra" / "overrides.yaml").write_text("- lr=1\n- seed=4\n")
+    write_run(tmp_path / "2", "lr=1e-2", "seed=1", status="failed", error="out of memory,\nsorry", accuracy=0.1)
+    write_run(tmp_path / "9", "lr=0.5", "+optimizer.beta='a b'", config="seed: 3\n", status="stopped_early")
+    (tmp_path / "2" / "config.yaml").write_text("optimizer: {beta: [1, 0.5, null, true]}\n")
+    (tmp_path / "9" / "summary.json").unlink()  # killed, or not at its end yet
+    collect.write_tables([tmp_path], tmp_path)
+    assert (tmp_path / "sweep.csv").read_text() == (
+        "run,lr,seed,optimizer.beta,status,last_epoch,last_step,parameters,seconds,error\n"
+        '2,0.01,1,"[1,0.5,null,true]",failed,1.0,10,7,0.25,"out of memory,\nsorry"\n'
+        "9,0.5,3,a b,interrupted,,,,,\n"
+        "10,1,4,,interrupted,,,,,\n"
+    )
+    table = collect.table(tmp_path)
+    assert table["lr"].tolist() == [0.01, 0.5, 1] and table["seed"].tolist() == [1, 3, 4]
+    assert table["run"].tolist() == ["2", "9", "10"] and table["error"].tolist()[1:] == ["", ""]
+    pd.testing.assert_frame_equal(table, collect.collect([tmp_path]))
+
+
+def test_results_have_their_order_and_overrides_keep_their_names(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", "epochs=5", "seed=2", lr_sum_infinite=True)
+    row = collect.read_run(tmp_path / "0")
+    assert " ".join(row) == (
+        "run epochs seed status best_epoch best_step best_val_loss best_val_accuracy last_epoch last_step "
+        "last_val_loss last_val_accuracy test_loss test_accuracy parameters seconds lr_sum_infinite error"
+    )
+    assert row["epochs"] == "5" and row["last_epoch"] == "1.0" and row["lr_sum_infinite"] == "true"
+
+
+def test_a_choice_that_nobody_typed_has_its_name(tmp_path: Path) -> None:
+    config = "optimizer: {_target_: dlrun.optimizers.adam.Adam, beta1: 0.9}\nlr: null\n"
+    folder = write_run(tmp_path / "0", config=config)
+    (folder / ".hydra" / "hydra.yaml").write_text("hydra: {runtime: {choices: {optimizer: adam}}}")
+    write_run(tmp_path / "1", "optimizer=sgd", "optimizer.beta1=0.5", "lr=2", "seed=1")
+    table = collect.collect([tmp_path])
+    assert table["optimizer"].tolist() == ["adam", "sgd"] and table["optimizer.beta1"].tolist() == [0.9, 0.5]
+    assert table["lr"].tolist() == ["null", "2"]  # a word among them: none is a number
+
+
+def test_curves_are_the_metrics_melted(sweep: Path) -> None:
+    with (sweep / "3" / "metrics.csv").open("a") as file:
+        file.write("3,30,0.1,0.00")  # cut short by a crash
+    collect.write_tables([sweep], sweep)
+    found = pd.read_csv(sweep / "curves.csv")
+    assert found.columns.tolist() == ["run", "epoch", "step", "seconds", "metric", "value"]
+    expected = pd.concat(
+        pd.read_csv(sweep / str(run) / "metrics.csv").dropna().assign(run=run).melt(["run", "epoch", "step", "seconds"])
+        for run in range(12)
+    ).rename(columns={"variable": "metric"})
+    order = ["run", "epoch", "metric"]
+    pd.testing.assert_frame_equal(
+        found.sort_values(order, ignore_index=True), expected.sort_values(order, ignore_index=True), check_dtype=False
+    )
+
+
+def test_the_same_runs_give_the_same_bytes(sweep: Path) -> None:
+    collect.write_tables([sweep], sweep)
+    first = [(sweep / name).read_bytes() for name in ("sweep.csv", "curves.csv")]
+    collect.write_tables([sweep], sweep)
+    assert [(sweep / name).read_bytes() for name in ("sweep.csv", "curves.csv")] == first
+    assert not list(sweep.glob(".*"))
+
+
+def test_the_table_grows_as_runs_end(tmp_path: Path) -> None:
+    """A failed run has no results: the first finished one brings the columns."""
+    config = "optimizer: {beta1: 0.9}\nseed: 0\n"
+    for number, status in enumerate(["failed", "finished", "diverged", "finished"]):
+        more = ["optimizer.beta1=0.5"] if number == 3 else []
+        write_run(tmp_path / str(number), f"seed={number}", *more, status=status, accuracy=0.1 + number, config=config)
+        collect.append_run(tmp_path, tmp_path / str(number))
+        assert collect.table(tmp_path)["seed"].tolist() == list(range(number + 1))
+    grown = (tmp_path / "sweep.csv").read_text()
+    collect.write_tables([tmp_path], tmp_path)
+    assert grown == (tmp_path / "sweep.csv").read_text()
+    assert collect.table(tmp_path)["optimizer.beta1"].tolist() == [0.9, 0.9, 0.9, 0.5]
+
+
+@given(
+    st.floats(allow_nan=False),
+    st.integers(-(10**9), 10**9),
+    st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="'\"[]"), min_size=1),
+)
+def test_any_value_is_read_back_as_it_was(tmp_path_factory: Any, real: float, whole: int, text: str) -> None:
+    folder = tmp_path_factory.mktemp("sweep")
+    text = f"x{text}x"
+    write_run(folder / "0", f"a={real!r}", f"b={whole}", f"c={text}", error=text, test_loss=real)
+    collect.write_tables([folder], folder)
+    row = collect.table(folder).iloc[0]
+    assert (row["a"], row["b"], row["c"], row["error"], row["test_loss"]) == (real, whole, text, text, real)
+
+
+def test_runs_are_named_by_their_place(tmp_path: Path) -> None:
+    for name in ("day/one/1", "day/one/lr=0.1,seed=3", "day/two/1", "day/single"):
+        write_run(tmp_path / name)
+    day = tmp_path / "day"
+    assert list(collect.find([day / "one"])) == ["1", "lr=0.1,seed=3"]
+    assert list(collect.find([day / "two", day / "one"])) == ["two/1", "one/1", "one/lr=0.1,seed=3"]
+    assert list(collect.find([day / "single"])) == ["single"]
+    assert list(collect.find([day, day / "one"])) == ["one/1", "one/lr=0.1,seed=3", "single", "two/1"]
+    collect.write_tables([day / "one"], tmp_path)
+    with (tmp_path / "curves.csv").open() as file:
+        assert {row["run"] for row in csv.DictReader(file)} == {"1", "lr=0.1,seed=3"}
+    (tmp_path / "empty").mkdir()
+    for nothing in ("empty", "nowhere"):
+        with pytest.raises(ConfigError, match=f"{nothing} holds no run"):
+            collect.find([day, tmp_path / nothing])
+    with pytest.raises(ConfigError, match=r"has no sweep\.csv; `dlrun report"):
+        collect.table(day)
+
+
+# Findings
+
+
+def test_chosen_by_validation_and_quoted_from_test(sweep: Path) -> None:
+    found = findings(sweep)
+    assert (found.axes, found.constant) == (["optimizer", "lr"], {"epochs": 5})
+    ranked = sorted(VAL, key=lambda setting: -VAL[setting])
+    assert list(zip(found.settings["optimizer"], found.settings["lr"], strict=True)) == ranked
+    for row, setting in zip(found.settings.to_dict("records"), ranked, strict=True):
+        values = TEST[setting] - np.array(SPREAD)
+        assert row["mean"] == pytest.approx(values.mean()) and row["std"] == pytest.approx(values.std(ddof=1))
+        assert row["val"] == pytest.approx(VAL[setting] + np.mean(SPREAD))
+        assert row["best"] == pytest.approx(TEST[setting]) and row["n"] == 3
+    assert found.comparisons["setting"].tolist() == found.settings["setting"].tolist()[1:]
+    differences = [TEST[setting] - TEST["adam", 0.01] for setting in ranked[1:]]
+    assert found.comparisons["difference"].tolist() == pytest.approx(differences)
+
+
+def test_directions_and_main_metric_come_from_the_runs(tmp_path: Path) -> None:
+    for seed, (lr, gain) in enumerate([(1, 5.0), (2, 7.0)]):
+        write_run(
+            tmp_path / str(seed), f"lr={lr}", best_val_gain=gain, test_gain=gain, last_val_gain=gain,
+            metrics={"accuracy": "lower", "gain": "higher"}, main_metric="gain",
+        )  # fmt: skip
+    found = findings(tmp_path)
+    assert (found.metric, found.larger_is_better, found.settings["lr"].tolist()) == ("gain", True, [2, 1])
+    assert not findings(tmp_path, metric="accuracy").larger_is_better
+    with pytest.raises(ConfigError, match="--metric gian: .* did you mean gain"):
+        findings(tmp_path, metric="gian")
+
+
+def test_a_metric_beside_the_trained_network_has_the_same_direction(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", best_val_ema_accuracy=0.3)
+    assert findings(tmp_path, metric="ema_accuracy").larger_is_better
+    assert not findings(tmp_path, metric="loss").larger_is_better
+
+
+def test_the_edge_of_the_grid_is_told_for_each_optimizer(sweep: Path) -> None:
+    found = [note for note in findings(sweep).notes if "tried" in note]
+    assert found == [
+        "optimizer=sgd: the best lr, 0.1, is the greatest that was tried: the optimum may lie above it",
+        "optimizer=adam: the best lr, 0.01, is the least that was tried: the optimum may lie below it",
+    ]
+
+
+def test_what_is_switched_off_cannot_be_less(tmp_path: Path) -> None:
+    for number, (p, accuracy) in enumerate([(0, 0.9), (0.5, 0.8)]):
+        write_run(tmp_path / str(number), f"regularizer.dropout.p={p}", accuracy=accuracy)
+    assert not [note for note in findings(tmp_path).notes if "tried" in note]
+
+
+def test_time_to_a_target(sweep: Path) -> None:
+    """adam at 0.01 reaches 0.8 in epoch 1, adam at 0.1 in epoch 2 with every seed, sgd never."""
+    speeds = findings(sweep, target=("val_accuracy", 0.8)).speeds.set_index("setting")
+    assert speeds["reached"].tolist() == [3, 3, 0, 0]
+    rows = speeds.loc[["optimizer=adam lr=0.01", "optimizer=adam lr=0.1"]]
+    assert [median.median for median in rows["epoch"]] == [1, 2]
+    assert [median.median for median in rows["step"]] == [10, 20]
+    assert [median.median for median in rows["seconds"]] == [0.1, 0.2]
+    with pytest.raises(ConfigError, match="--target val_acuracy=0.8: .* did you mean val_accuracy"):
+        findings(sweep, target=("val_acuracy", 0.8))
+
+
+def test_settings_differ_also_by_what_nobody_typed(tmp_path: Path) -> None:
+    for number, depth in enumerate([1, 2]):
+        write_run(tmp_path / str(number), config=f"architecture: {{depth: {depth}}}\nname: n{depth}\n")
+    found = findings(tmp_path)
+    assert found.axes == ["architecture.depth"] and len(found.settings) == 2
+    for number, choice in enumerate(["sgd", "adam"]):
+        config = f"optimizer: {{_target_: dlrun.{choice}, lr: {number}}}\n"
+        run = write_run(tmp_path / "groups" / str(number), config=config)
+        (run / ".hydra" / "hydra.yaml").write_text(f"hydra: {{runtime: {{choices: {{optimizer: {choice}}}}}}}")
+    assert findings(tmp_path / "groups").settings["setting"].tolist() == ["optimizer=sgd", "optimizer=adam"]
+
+
+def test_a_repeated_run_counts_once_and_the_finished_one(tmp_path: Path) -> None:
+    for number, status in enumerate(["failed", "finished", "finished"]):
+        write_run(tmp_path / str(number), "lr=1", "seed=0", status=status)
+    found = findings(tmp_path)
+    assert found.table["run"].tolist() == [1] or found.table["run"].tolist() == ["1"]
+    assert found.notes == ["2 of the runs repeat another's setting and seed and are left out"]
+
+
+@pytest.mark.parametrize(
+    ("infinite", "finite", "words"),
+    [(True, True, "yes, Σ lr² < ∞ yes; the conditions hold"), (True, False, "no; the conditions do not hold")],
+)
+def test_robbins_and_monros_conditions(tmp_path: Path, infinite: bool, finite: bool, words: str) -> None:
+    write_run(tmp_path / "0", "schedule=inverse", lr_sum_infinite=infinite, lr_squared_sum_finite=finite)
+    write_run(tmp_path / "1", "schedule=constant", lr_sum_infinite=False, lr_squared_sum_finite=False)
+    notes = findings(tmp_path).notes
+    assert "schedule=inverse" in notes[0] and notes[0].endswith(words)
+    assert "schedule=constant" in notes[1] and "Σ lr = ∞ no" in notes[1]
+
+
+# The report
+
+
+class Tags(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, Mapping[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_a_sweeps_folder_gets_the_whole_report(sweep: Path) -> None:
+    text = printed(sweep, target=("val_accuracy", 0.8))
+    assert sorted(path.name for path in sweep.iterdir() if path.is_file()) == [
+        "comparison.png", "curves.csv", "heatmap.png", "report.html", "sensitivity.png", "sweep.csv",
+    ]  # fmt: skip
+    assert "12 runs of 4 settings: 12 finished" in text and "Time to val_accuracy = 0.8" in text
+    best = next(line for line in text.splitlines() if line.startswith("optimizer=adam lr=0.01"))
+    assert best.split()[2:6] == ["0.9133", "0.8367", "±", "0.015"] and best.endswith("3/3")
+    assert text.splitlines()[-1] == str(sweep / "report.html")
+
+
+def test_no_line_of_the_terminals_tables_exceeds_100_columns(sweep: Path) -> None:
+    for number in range(12):
+        file = sweep / str(number) / ".hydra" / "overrides.yaml"
+        file.write_text(file.read_text() + f"- architecture.a_rather_long_key={number % 2}\n")
+    tables = printed(sweep, target=("val_accuracy", 0.8)).split("\noptimizer=sgd architecture")[0]
+    assert max(map(len, tables.splitlines())) <= 100
+    assert "0.8367 ± 0.015" not in tables or "0.8220" not in tables.replace("–", "")  # numbers stay in one piece
+    assert re.search(r"\d\.\d{4} ± \d", tables)
+
+
+def test_the_page_needs_nothing_but_itself(sweep: Path) -> None:
+    printed(sweep)
+    page = Tags((sweep / "report.html").read_text())
+    images = [attributes["src"] for tag, attributes in page.found if tag == "img"]
+    assert len(images) == 3 and all(str(src).startswith("data:image/png;base64,iVBOR") for src in images)
+    assert not [tag for tag, attributes in page.found if tag == "link" or (tag == "script" and "src" in attributes)]
+    links = [str(attributes["href"]) for tag, attributes in page.found if tag == "a"]
+    assert len(links) == 12 and all((sweep / link / "summary.json").exists() for link in links)
+    assert not re.search("https?://", (sweep / "report.html").read_text())
+
+
+def test_no_value_is_taken_for_html(tmp_path: Path) -> None:
+    evil = "<script>alert(1)<"
+    for number, name in enumerate([f"{evil}a>", "b&amp;c"]):
+        write_run(tmp_path / "s" / name, f"name={evil}{number}", f"seed={number}", "+tag=<b>", error=f"{evil}")
+    printed(tmp_path / "s")
+    page = Tags((tmp_path / "s" / "report.html").read_text())
+    assert [tag for tag, _ in page.found].count("script") == 1 and "b" not in [tag for tag, _ in page.found]
+    assert f"{evil}a>" in page.words and f"{evil}0" in page.words and "b&amp;c" in page.words
+    links = [str(attributes["href"]) for tag, attributes in page.found if tag == "a"]
+    assert links == ["%3Cscript%3Ealert%281%29%3Ca%3E/", "b%26amp%3Bc/"]
+
+
+def test_several_folders_and_single_runs_are_reported_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one/0", "two/0"):
+        write_run(tmp_path / name, f"lr={len(name)}")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    for folders in (["one", "two"], ["one/0"]):
+        page = report(folders, console=Console(file=io.StringIO()))
+        assert tmp_path / "outputs" / "report" in page.parents
+        assert (page.parent / "sweep.csv").exists() and (page.parent / "comparison.png").exists()
+        links = [attributes["href"] for tag, attributes in Tags(page.read_text()).found if tag == "a"]
+        assert all((page.parent / str(link) / "summary.json").exists() for link in links)
+    assert before == sorted(p for p in tmp_path.rglob("*") if p.is_file() and tmp_path / "outputs" not in p.parents)
+
+
+@pytest.mark.parametrize("name", ["report.html", "heatmap.png", "sweep.csv"])
+def test_what_is_no_report_is_not_overwritten(sweep: Path, name: str) -> None:
+    (sweep / name).write_text("mine")
+    with pytest.raises(ConfigError, match=rf"{name} is n.*not overwritten; move it away"):
+        printed(sweep)
+    assert [path.name for path in sweep.iterdir() if path.is_file()] == [name]
+    assert (sweep / name).read_text() == "mine"
+
+
+def test_a_report_is_made_again(sweep: Path) -> None:
+    printed(sweep)
+    first = (sweep / "report.html").read_bytes()
+    printed(sweep)
+    assert (sweep / "report.html").read_bytes() == first
+
+
+def test_a_sweep_without_a_finished_run_has_a_report(tmp_path: Path) -> None:
+    for number, status in enumerate(["failed", "diverged"]):
+        write_run(tmp_path / "s" / str(number), f"seed={number}", status=status, error="broken")
+    text = printed(tmp_path / "s")
+    assert "1 failed, 1 diverged" in text and "no run has finished" in text
+    assert not list((tmp_path / "s").glob("*.png"))
+    assert "broken" in (tmp_path / "s" / "report.html").read_text()
+
+
+def test_divergences_are_counted_with_wilsons_interval(tmp_path: Path) -> None:
+    for seed in range(10):
+        write_run(tmp_path / "s" / str(seed), f"seed={seed}", status="diverged" if seed < 2 else "finished")
+    line = next(line for line in printed(tmp_path / "s").splitlines() if line.startswith("all runs"))
+    assert line.split()[-3:] == ["2", "(6–51", "%)"] and "8/10" in line  # Wilson 1927 for 2 of 10
+
+
+def test_nothing_imports_torch(sweep: Path) -> None:
+    code = (
+        f"import sys; from dlrun.report.report import report; report([{str(sweep)!r}]); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def dlrun(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["dlrun", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_the_verb(sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dlrun(monkeypatch, "report", str(sweep), "--target", "val_accuracy=0.8", "--metric=loss") == 0
+    out = capsys.readouterr().out
+    assert "Settings: loss" in out and "Time to val_accuracy = 0.8" in out
+
+
+MISTAKES = {
+    "nothing named": ([], "name the folders"),
+    "no number": (["--target", "val_accuracy=high"], "--target val_accuracy=high: give a column and a number"),
+    "no value": (["--target"], "report --target: give a value"),
+    "unknown option": (["--traget=val_loss=1"], "there is no such option; did you mean --target?"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gets_one_message(
+    mistake: str, sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, message = MISTAKES[mistake]
+    folders = [] if mistake == "nothing named" else [str(sweep)]
+    assert dlrun(monkeypatch, "report", *folders, *arguments) == 2
+    assert message in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,173 @@
+"""Sweeps as users give them: every run as it would be alone, nothing trained twice, and whatever dies is told."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from torch import equal
+
+SMALL = ["dataset=iris", "architecture.hidden=[8]", "epochs=3", "plots=none"]
+COMMAND = [sys.executable, "-m", "dlrun"]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command dlrun -m in a process of its own, into the folder `sweep`."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*overrides: str, small: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [*COMMAND, "-m", *(SMALL if small else []), *overrides, "hydra.sweep.dir=sweep"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=200)
+
+    return run
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    with file.open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def without_time(table: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{key: value for key, value in row.items() if "second" not in key} for row in table]
+
+
+def written(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("summary.json")}
+
+
+def test_a_sweeps_runs_are_those_that_single_commands_give(sweep, tmp_path: Path) -> None:
+    ended = sweep("optimizer=sgd,adam", "lr=0.1,0.01", "seed=0,1")
+    assert ended.returncode == 0, ended.stderr
+    table = rows(tmp_path / "sweep" / "sweep.csv")
+    assert [row["run"] for row in table] == [str(i) for i in range(8)]
+    assert [(row["optimizer"], row["lr"], row["seed"]) for row in table] == [
+        (optimizer, lr, seed) for optimizer in ("sgd", "adam") for lr in ("0.1", "0.01") for seed in ("0", "1")
+    ]
+    for number in (0, 5):
+        row, folder = table[number], tmp_path / "alone" / str(number)
+        overrides = [f"{key}={row[key]}" for key in ("optimizer", "lr", "seed")]
+        subprocess.run([*COMMAND, *SMALL, *overrides, f"hydra.run.dir={folder}"], check=True, capture_output=True)
+        there = tmp_path / "sweep" / str(number)
+        names = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+        assert {str(path.relative_to(there)) for path in there.rglob("*")} == names
+        for got, wanted in zip(rows(there / "metrics.csv"), rows(folder / "metrics.csv"), strict=True):
+            for name, value in wanted.items():
+                if name != "seconds":
+                    assert float(got[name]) == pytest.approx(float(value), rel=1e-5, abs=1e-6), name
+        weights = load_file(folder / "last.safetensors")
+        for name, tensor in load_file(there / "last.safetensors").items():
+            assert (tensor - weights[name]).abs().max() < 1e-4
+        summary = json.loads((folder / "summary.json").read_text())
+        assert row["status"] == summary["status"] and float(row["test_accuracy"]) == summary["test_accuracy"]
+        again = tmp_path / "again" / str(number)
+        repeat = ["--config-dir", str(there), "--config-name", "config", f"hydra.run.dir={again}"]
+        subprocess.run([*COMMAND, *repeat], check=True, capture_output=True)
+        for name, tensor in load_file(again / "last.safetensors").items():
+            assert equal(tensor, weights[name])
+    assert (tmp_path / "sweep" / "report.html").exists() and (tmp_path / "sweep" / "comparison.png").exists()
+
+
+def test_nothing_is_trained_twice(sweep, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    assert sweep("lr=0.1,0.01").returncode == 0
+    first, table = written(folder), rows(folder / "sweep.csv")
+    ended = sweep("lr=0.1,0.01")
+    assert ended.returncode == 0 and "2 of 2 runs are there already" in ended.stdout
+    assert written(folder) == first and rows(folder / "sweep.csv") == table
+    ended = sweep("seed=1,0", "lr=0.01,0.1")  # two of them in another order
+    assert ended.returncode == 0 and "2 of 4 runs are there already" in ended.stdout
+    assert first.items() <= written(folder).items() and len(written(folder)) == 4
+    settings = {(row["lr"], row["seed"]) for row in rows(folder / "sweep.csv")}
+    assert settings == {(lr, seed) for lr in ("0.1", "0.01") for seed in ("0", "1")}
+
+
+def test_resume_trains_what_is_missing_and_ends_with_the_same_table(sweep, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    assert sweep("lr=0.1,0.01", "seed=0,1").returncode == 0
+    table, before = without_time(rows(folder / "sweep.csv")), written(folder)
+    (folder / "1" / "summary.json").unlink()
+    (folder / "sweep.csv").unlink()
+    subprocess.run(["rm", "-r", folder / "3"], check=True)
+    ended = subprocess.run([*COMMAND, "resume", "sweep"], capture_output=True, text=True, timeout=200)
+    assert ended.returncode == 0, ended.stderr
+    assert without_time(rows(folder / "sweep.csv")) == table
+    after = written(folder)
+    assert {name for name in after if after[name] != before[name]} == {"1/summary.json", "3/summary.json"}
+    ended = subprocess.run([*COMMAND, "resume", "."], capture_output=True, text=True, timeout=200)
+    assert ended.returncode == 2 and ". is no sweep's folder" in ended.stderr
+
+
+def test_every_job_is_checked_before_the_first_begins(sweep, tmp_path: Path) -> None:
+    for overrides, message in {
+        ("lr=0.1,-1",): "lr=-1: must be null or > 0",
+        ("normalization=none,instance",): "normalization=instance averages over space",
+        ("optimizer=adam,adm",): "did you mean adam?",
+    }.items():
+        ended = sweep(*overrides)
+        assert ended.returncode == 2 and message in ended.stderr, ended.stderr
+        assert "Traceback" not in ended.stderr and not (tmp_path / "sweep").exists()
+
+
+def test_a_run_that_diverges_is_told_and_the_others_finish(sweep, tmp_path: Path) -> None:
+    ended = sweep("optimizer=sgd", "lr=0.1,1e30", "dataset=diabetes", "eval_every=0.1")
+    assert ended.returncode == 1
+    status = [row["status"] for row in rows(tmp_path / "sweep" / "sweep.csv")]
+    assert status == ["finished", "diverged"] and "1 finished, 1 diverged" in ended.stdout
+
+
+DEADLY = """
+import os, signal, time
+from dlrun.optimizers.sgd import SGD
+
+class Deadly(SGD):
+    traceable = False
+
+    def update(self, theta, g, state, *, lr, kills):
+        if (kills == 1).any():
+            os.kill(os.getpid(), signal.SIGKILL)
+        if (kills == 2).any():
+            raise MemoryError("out of memory")
+        super().update(theta, g, state, lr=lr)
+"""
+
+
+def test_a_worker_that_dies_takes_its_own_run_alone(sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(DEADLY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    rule = ["optimizer=sgd", "optimizer._target_=mine.Deadly", "+optimizer.kills=0,1,2", "allow_targets=[mine]"]
+    ended = sweep(*rule, "seed=0,1", "hydra.launcher.width=6", "hydra.launcher.workers=1")
+    assert ended.returncode == 1, ended.stderr
+    table = rows(tmp_path / "sweep" / "sweep.csv")
+    assert [row["status"] for row in table] == ["finished"] * 2 + ["failed"] * 4
+    assert "signal 9" in table[2]["error"] and "out of memory" in table[4]["error"]
+    again = sweep(*rule, "seed=0,1")
+    assert "6 of 6 runs are there already" in again.stdout and again.returncode == 1
+
+
+def test_ctrl_c_leaves_what_is_finished_and_resume_does_the_rest(sweep, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    overrides = ["lr=0.1,0.01", "epochs=2,3000", "hydra.launcher.workers=1", "hydra.sweep.dir=sweep"]
+    process = subprocess.Popen([*COMMAND, "-m", *SMALL, *overrides], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    begun = time.monotonic()
+    while not any(len(rows(path)) > 20 for path in folder.glob("*/metrics.csv")):
+        assert time.monotonic() < begun + 100 and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    status = {row["run"]: row["status"] for row in rows(folder / "sweep.csv")}
+    assert "interrupted" in status.values()
+    for run in status:
+        for line in (folder / run / "metrics.csv").read_text().splitlines():
+            assert line.count(",") == 12
+    assert not list(folder.glob("**/*.part"))
