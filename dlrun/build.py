@@ -39,7 +39,8 @@ Node = dict[str, Any]
 HOOKS_OF = {"optimizer": ("update", "point"), "schedule": ("__call__", "momentum", "watch", "observe")}
 MATRIX = 4096  #: parameters up to which an optimizer may keep a matrix of them, 128 MiB in double precision
 MEASURED = 20_000  #: training samples up to which `train_metrics: auto` measures them at every evaluation
-COMPILED = 50_000  #: steps from which `compile: auto` compiles: it takes some 10 s and halves a small step of 0.7 ms
+COMPILING = 20  #: seconds that compiling takes, roughly; what it saves of each step has to be more in all:
+SAVED, SAVED_PER_PARAMETER = 3.5e-4, 4e-9  #: calls that become one, and passes over all rows' parameters that become one
 THREADED = 10**9  #: operations per step from which `threads: auto` uses every core; below, threads wait for each other
 
 
@@ -151,7 +152,7 @@ def build(
         clip_value=None if node["clip_value"] is None else here(column("clip_value")),
         measure_train=node["train_metrics"] == "measured"
         or (node["train_metrics"] == "auto" and dataset.sizes["train"] <= MEASURED),
-        compile=_compiles(node["compile"], clock.total, device),
+        compile=_compiles(node["compile"], clock.total * (SAVED + SAVED_PER_PARAMETER * theta.numel()), device),
         threads=threads,
         initializers=initializers,
     )
@@ -352,11 +353,11 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _compiles(wish: bool | str, steps: int, device: torch.device) -> bool:
+def _compiles(wish: bool | str, saved: float, device: torch.device) -> bool:
     compiler = device.type != "cpu" or any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++")))
     if wish is True and not compiler:
         raise ConfigError("compile=true needs a C++ compiler (g++ or clang++), and none is found; leave compile=auto")
-    return wish is True or (wish == "auto" and steps >= COMPILED and compiler)
+    return wish is True or (wish == "auto" and saved > COMPILING and compiler)
 
 
 def _threads(wish: int | str, model: nn.Module, dataset: Dataset, batch_size: int) -> int:

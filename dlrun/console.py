@@ -110,7 +110,7 @@ class SweepProgress:
 
     def __init__(self, total: int, console: Console | None = None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         self.console = console or Console()
@@ -119,14 +119,11 @@ class SweepProgress:
         self._last, self._next_line = (time.monotonic(), 0), 0.0
         self._bar: Bar | None = None
         if self.console.is_terminal and not self.console.is_dumb_terminal:
-            columns = (
-                TextColumn("{task.fields[count]}"),
-                BarColumn(bar_width=None),
-                TextColumn("{task.fields[speed]}"),
-            )
+            count, speed = (TextColumn(f"{{task.fields[{name}]}}") for name in ("count", "speed"))
             self._bar = Bar(
-                *columns, TimeElapsedColumn(), console=self.console, auto_refresh=False, transient=True, expand=True
-            )
+                count, BarColumn(bar_width=None), speed, TimeRemainingColumn(compact=True),
+                console=self.console, auto_refresh=False, transient=True, expand=True,
+            )  # fmt: skip
             self._task = self._bar.add_task("", total=total, count="", speed="")
 
     def __enter__(self) -> SweepProgress:

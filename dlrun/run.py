@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dlrun.build import Node, build, plain
 from dlrun.console import Progress, Working, closing_table
-from dlrun.records import BEST, LAST, PRETRAINING, RANGE, Run, append_rows, columns, environment
+from dlrun.records import BEST, LAST, PRETRAINING, RANGE, Run, append_rows, columns, environment, yaml_text
 from dlrun.rows import keywords
 from dlrun.schedules.lr_range import suggestion
 from dlrun.stack import Stack
@@ -62,7 +62,7 @@ class Folders:
         self.steps: list[list[Row]] = [[] for _ in nodes]  #: single ones, where the schedule watches them
         self.notes = [list(_notes(node, stack, i)) for i, node in enumerate(nodes)]  #: what users should know of a run
         for i, folder in enumerate(folders):
-            text = HEADER.format(folder=folder) + OmegaConf.to_yaml(OmegaConf.create(_resolved(nodes[i], stack, i)))
+            text = HEADER.format(folder=folder) + yaml_text(_resolved(nodes[i], stack, i))
             self.records.append(Run.create(folder, header, text))
             append_rows(folder / PRETRAINING, stack.initializers[i].history)
             for note in self.notes[i]:

@@ -26,6 +26,7 @@ from dlrun.trace import Program, Recording
 
 Rows = Mapping[str, Tensor]
 
+CHUNK = 2**18  #: numbers of the inputs that an evaluation takes at a time, for all rows: what a core keeps at hand
 BLOCK = 2**22  #: numbers of theta that the samples' own rows may hold at a time
 COLUMNS = 64  #: of a Hessian, computed at a time
 
@@ -73,9 +74,6 @@ class Stack:
     threads: int
     initializers: list[Initializer]  #: each run's own, for what it reports of its work
     moments: dict[int, dict[str, Tensor]] = field(default_factory=dict)  #: see `plan.moments`
-
-    def __post_init__(self) -> None:
-        self.ones = torch.ones_like(self.theta[:, 0])
 
     @property
     def runs(self) -> int:
@@ -159,13 +157,14 @@ class Stack:
 
         self.model.train()
         losses, averages, *measured = over_rows(loss_of_row, self.runs)(parameters, self.buffers, x, y, own_y)
-        gradients = torch.autograd.grad(losses, list(parameters.values()), self.ones)
+        # a sum, since autograd imports all of SymPy to look at the gradients that it is given for several outputs
+        gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
         g = self.layout.flatten(dict(zip(parameters, gradients, strict=True)))
         loss = objective = losses.detach()
         leaf = point.detach().requires_grad_()
         penalty = self.penalty(leaf)
         if penalty is not None:
-            g = g + torch.autograd.grad(penalty, leaf, self.ones)[0]
+            g = g + torch.autograd.grad(penalty.sum(), leaf)[0]
             objective = loss + penalty.detach()
         return objective, g, loss, averages, *measured, *([own_y] if measured else [])
 
@@ -298,8 +297,7 @@ class Evaluation:
         """{"loss": (runs,), metric: (runs,), ...} in double precision, on the CPU."""
         inputs = self.stack.dataset.inputs
         total = torch.zeros((), dtype=torch.float64, device=inputs.device)
-        # about 4 MB of inputs for all rows at a time: the activations are a few times as large
-        size = max(64, 2**20 // (len(self.theta) * inputs[0].numel()))
+        size = max(32, CHUNK // (len(self.theta) * inputs[0].numel()))
         for x, y in self.stack.chunks(part, size):
             if x.shape not in self.programs:
                 self.programs[x.shape] = Recording(self._sums, [x, y]).program()

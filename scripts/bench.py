@@ -1,6 +1,7 @@
-"""How fast, how soon, how large: python scripts/bench.py speed|start|memory [--rounds N] [--output FILE].
+"""How fast, how soon, how large: python scripts/bench.py speed|sweep|start|memory [--rounds N] [--output FILE].
 
 speed   steps per second of one job (scripts/bench_loops.py says which), by hand, with Lightning and with dlrun
+sweep   wall time of a sweep, folders and tables included, beside a plain Hydra app around the bare loop
 start   wall time of `dlrun --cfg job`, and from the command to the first training step
 memory  peak resident memory of `dlrun dataset=mnist epochs=1` (set DLRUN_DATA to where MNIST lies or may be put)
 
@@ -30,6 +31,7 @@ from typing import Any
 LOOPS = Path(__file__).with_name("bench_loops.py")
 DLRUN = str(Path(sys.executable).with_name("dlrun"))
 EPOCHS = 200
+CORES = len(os.sched_getaffinity(0))
 # 1437 training samples, as in bench_loops; dlrun wants a test part too, and one sample takes no time.
 JOB = (
     "dataset=digits dataset.val_fraction=0.2 dataset.test_fraction=0.0006"
@@ -78,6 +80,49 @@ def speed(rounds: int, folder: Path) -> str:
     return "\n\n".join([table("steps/s", speeds, ".0f"), ratio_table(speeds, pairs), *notes])
 
 
+def sweep(rounds: int, folder: Path) -> str:
+    """64 runs (16 seeds, 4 rates) of 50 epochs each, and 1,000 seeds of XOR."""
+    grid = ["seed=range(16)", "lr=1e-4,3e-4,1e-3,3e-3"]
+    job = [override for override in JOB if not override.startswith(("epochs", "lr", "threads"))]
+    app = [sys.executable, str(LOOPS.with_name("bench_hydra.py")), "-m", *grid]
+    seeds, steps = 1000, 1000
+    xor = (
+        "dataset=xor architecture.hidden=[4] architecture.activation=sigmoid initializer=uniform initializer.a=10"
+        f" optimizer=momentum optimizer.momentum=0.99 lr=0.1 batch_size=full steps={steps} eval_every={steps}"
+    ).split()
+    contestants: dict[str, Callable[[str], float]] = {
+        "Hydra, basic launcher": lambda run: wall_seconds([*app, f"hydra.sweep.dir={run}"]),
+        "Hydra, joblib, all cores": lambda run: wall_seconds(
+            [*app, "hydra/launcher=joblib", f"hydra.launcher.n_jobs={CORES}", f"hydra.sweep.dir={run}"]
+        ),
+        "dlrun -m": lambda run: wall_seconds(
+            [DLRUN, "-m", *job, *grid, "epochs=50", "train_metrics=running", f"hydra.sweep.dir={run}"]
+        ),
+        "XOR by hand": lambda _: seeds * loop("xor", 20, steps)["seconds_per_seed"],
+        "XOR, Hydra's cost of its jobs": lambda run: (
+            seeds / 20 * wall_seconds([*app[:3], "seed=range(20)", "epochs=0", f"hydra.sweep.dir={run}"])
+        ),
+        "XOR, dlrun -m": lambda run: wall_seconds(
+            [DLRUN, "-m", *xor, f"seed=range({seeds})", "plots=none", f"hydra.sweep.dir={run}"]
+        ),
+    }
+    if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
+        del contestants["Hydra, joblib, all cores"]
+    times = [
+        {name: contest(str(folder / f"{turn}-{number}")) for number, (name, contest) in enumerate(contestants.items())}
+        for turn in range(rounds)
+    ]
+    for turn in times:
+        turn["XOR by hand in a Hydra app"] = turn["XOR by hand"] + turn.pop("XOR, Hydra's cost of its jobs")
+    pairs = [(name, "dlrun -m") for name in contestants if name.startswith("Hydra,")]
+    pairs.append(("XOR by hand in a Hydra app", "XOR, dlrun -m"))
+    notes = (
+        "The app's jobs keep the running mean of the training loss, as dlrun does with train_metrics=running. XOR by "
+        "hand is timed on 20 seeds, Hydra's cost on 20 jobs that do nothing, and both are scaled to 1,000."
+    )
+    return "\n\n".join([table("seconds", times, ".1f"), ratio_table(times, pairs), notes])
+
+
 def start(rounds: int, folder: Path) -> str:
     commands = {
         "python -c pass": [sys.executable, "-c", "pass"],
@@ -111,9 +156,10 @@ def memory(rounds: int, folder: Path) -> str:
     return table("peak GiB", peaks, ".2f")
 
 
-def loop(name: str) -> dict[str, Any]:
+def loop(name: str, *arguments: int) -> dict[str, Any]:
     """What one of bench_loops' loops prints."""
-    done = subprocess.run([sys.executable, LOOPS, name, str(EPOCHS)], check=True, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, LOOPS, name, *map(str, arguments or [EPOCHS])]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -163,14 +209,16 @@ def version(package: str) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "start", "memory"])
+    parser.add_argument("what", choices=["speed", "sweep", "start", "memory"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, help="a markdown file to write the tables to as well")
     args = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users' machines keep byte code
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as temporary:
-        tables = {"speed": speed, "start": start, "memory": memory}[args.what](args.rounds, Path(temporary))
+        tables = {"speed": speed, "sweep": sweep, "start": start, "memory": memory}[args.what](
+            args.rounds, Path(temporary)
+        )
     report = f"## {args.what}\n\n{tables}\n\n{machine(load)}\n"
     print(report)
     if args.output:

@@ -1,4 +1,4 @@
-"""The benchmark's job without dlrun: python scripts/bench_loops.py bare|indexed|lightning [EPOCHS].
+"""The benchmark's jobs without dlrun: python scripts/bench_loops.py bare|indexed|lightning [EPOCHS], xor SEEDS STEPS.
 
 scikit-learn's digits, 1437 samples for training and 360 for validation; an MLP 64-128-128-10 with ReLU; cross-entropy;
 Adam, lr 1e-3; batches of 64 reshuffled every epoch, the last one smaller (23 steps); validation after every epoch; one
@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 BATCH, LR, TRAIN_SIZE = 64, 1e-3, 1437
@@ -132,9 +132,29 @@ def lightning(epochs: int) -> tuple[float, float, float]:
     return seconds, last["val_loss"].item(), last["val_accuracy"].item()
 
 
+def xor(seeds: int, steps: int) -> float:
+    """Seconds for a seed of lecture 002's XOR: a network 2-4-1 with sigmoids, full batches, momentum."""
+    x, y = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]), torch.tensor([[0.0], [1], [1], [0]])
+    start = time.perf_counter()
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(2, 4), nn.Sigmoid(), nn.Linear(4, 1))
+        for parameter in model.parameters():
+            nn.init.uniform_(parameter, -10, 10) if parameter.ndim > 1 else nn.init.zeros_(parameter)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.99, fused=True)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            binary_cross_entropy_with_logits(model(x), y).backward()
+            optimizer.step()
+    return (time.perf_counter() - start) / seeds
+
+
 if __name__ == "__main__":
-    loop, epochs = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 200
     torch.set_num_threads(1)
+    if sys.argv[1] == "xor":
+        print(json.dumps({"seconds_per_seed": xor(int(sys.argv[2]), int(sys.argv[3]))}))
+        sys.exit()
+    loop, epochs = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 200
     seconds, val_loss, val_accuracy = {"bare": bare, "indexed": indexed, "lightning": lightning}[loop](epochs)
     speed = epochs * STEPS_PER_EPOCH / seconds
     print(json.dumps({"steps_per_second": speed, "last_val_loss": val_loss, "last_val_accuracy": val_accuracy}))

@@ -15,7 +15,6 @@ from torch import Tensor
 from dlrun.build import build
 from dlrun.plan import plan
 from dlrun.seeds import NOISE, seed_of
-from dlrun.stack import Stack
 from dlrun.train import Row, Snapshot, State, Step, collect, evaluate, fit, flushed_subnormals, prepare
 
 SEEDS = range(3)
@@ -94,11 +93,12 @@ def trained(configs: list[DictConfig]) -> Training:
     outcome = fit(whole, watch)
 
     assert training.state.status == ["running"] * len(configs) and outcome.status == ["finished"] * len(configs)
-    tensors = training.state.tensors()
-    assert all(tensor.isfinite().all() for tensor in tensors.values())
-    assert {name: tensor.tolist() for name, tensor in resumed.state.tensors().items()} == {
-        name: tensor.tolist() for name, tensor in tensors.items()
-    }
+    ours, theirs = (memories(each) for each in (training, resumed))
+    assert all(tensor.isfinite().all() for tensor in ours.values())
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    for rest, rows in zip(resumed.watch.rows, training.watch.rows, strict=True):
+        assert rest == rows[-len(rest) :]
     assert torch.equal(whole.theta, training.stack.theta)
     assert watch.rows == training.watch.rows
     return training
@@ -121,22 +121,26 @@ def test_a_choice_trains_repeats_itself_resumes_and_stacks(choice: str, files: P
         together, alone = Training(runs).run(stack.steps), [Training(runs[:1]).run(stack.steps)]
     alone += [Training([run]).run(stack.steps) for run in runs[1:]]
 
-    tensors = rows_of(together)
+    tensors = memories(together)
     for i, run in enumerate(alone):
-        for name, tensor in rows_of(run).items():
+        for name, tensor in memories(run).items():
             torch.testing.assert_close(tensors[name][i], tensor[0], rtol=1e-9, atol=1e-12, msg=name)
         assert len(together.watch.rows[i]) == len(run.watch.rows[0])
         for got, wanted in zip(together.watch.rows[i], run.watch.rows[0], strict=True):
             assert got == pytest.approx(wanted, rel=1e-9, abs=1e-12)
 
 
-def rows_of(training: Training) -> dict[str, Tensor]:
-    """The network and the memories, (runs, ...); a schedule's have the runs along their columns."""
-    return {
-        name: tensor.T if name.startswith("schedule/") else tensor
-        for name, tensor in training.state.tensors().items()
-        if name != "noise"
+def memories(training: Training) -> dict[str, Tensor]:
+    """Everything that a training changes, (runs, ...), whether or not it is saved; a schedule has runs as columns."""
+    stack, state = training.stack, training.state
+    parts = {
+        "network": {**stack.buffers, "theta": stack.theta},
+        "rule": state.memory,
+        "schedule": {name: tensor.T for name, tensor in state.schedule.items()},
+        **{f"regularizer {i}": memory for i, memory in enumerate(state.regularizers)},
+        **{f"snapshot {i}": snapshot.kept for i, snapshot in enumerate(training.snapshots())},
     }
+    return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -15,11 +15,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from safetensors import safe_open
 
 from dlrun import records
 from dlrun.errors import ConfigError
-from dlrun.records import Run, columns, environment, holds_run, read_metrics, read_summary
+from dlrun.records import Run, columns, environment, holds_run, read_metrics, read_summary, yaml_text
 
 HEADER = ["epoch", "step", "lr", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "grad_norm", "seconds"]
 FLOATS = [name for name in HEADER if name not in ("epoch", "step")]
@@ -223,3 +224,19 @@ def test_importing_records_is_cheap():
     heavy = "{'torch', 'pandas', 'numpy', 'safetensors', 'omegaconf', 'subprocess', 'importlib.metadata'}"
     code = f"import dlrun.records, sys; print({heavy} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+words = st.text(max_size=12) | st.sampled_from(["nan", "inf", "Infinity", "1e-3", "1_0", "0x1f", "null", "~", "yes", "True"])
+numbers = st.integers() | st.floats(allow_nan=False) | st.booleans() | st.none()
+keys = st.text("abcdefg_", min_size=1, max_size=5)
+nodes = st.recursive(
+    numbers | words, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3)
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(keys, nodes, max_size=4))
+def test_a_config_is_read_back_as_it_was_written(node):
+    text = yaml_text(node)
+    if "${" not in text:
+        assert OmegaConf.to_container(OmegaConf.create(text or "{}")) == node

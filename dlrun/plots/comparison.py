@@ -52,6 +52,7 @@ def scale(axes: Axes, metric: str, values: np.ndarray) -> None:
         log_if_wide(axes, values)
     elif np.nanmin(values, initial=0) < -1 < np.nanmax(values, initial=-1):
         axes.set_ylim(-1, 1.05)  # r2 has no lower bound: one bad value would press the others flat
+        axes.set_ylabel(f"{metric} (cut at -1)", fontsize=LARGE)
 
 
 def finish(page: Figure, axes: Axes, heading: str) -> None:

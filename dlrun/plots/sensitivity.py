@@ -72,12 +72,14 @@ def heatmap(
     )  # fmt: skip
     if len(found) <= 120:  # more would not be legible
         for row in found.to_dict("records"):
-            text = number(row["mean"], ".3g") if np.isfinite(row["mean"]) else ""
-            text += f"\n{row['diverged']} of {row['runs']}\ndiverged" if row["diverged"] else ""
+            text = [number(row["mean"], ".3g")] if np.isfinite(row["mean"]) else []
+            text += [f"{row['diverged']} of {row['runs']}", "diverged"] if row["diverged"] else []
             at = columns.index(row[x]), rows.index(row[y])
             shade = image.cmap(norm(row["mean"]))[:3] if np.isfinite(row["mean"]) else (1, 1, 1)
             dark = np.dot(shade, (0.3, 0.59, 0.11)) < 0.5
-            axes.annotate(text, at, ha="center", va="center", fontsize=SMALL - 2, color="white" if dark else "black")
+            axes.annotate(
+                "\n".join(text), at, ha="center", va="center", fontsize=SMALL - 2, color="white" if dark else "black"
+            )
     axes.set_xticks(range(len(columns)), [f"{value}" for value in columns], fontsize=SMALL)
     axes.set_yticks(range(len(rows)), [f"{value}" for value in rows], fontsize=SMALL)
     axes.set_xlabel(x, fontsize=LARGE, parse_math=False)

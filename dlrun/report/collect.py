@@ -95,13 +95,17 @@ def append_run(sweep: str | Path, folder: str | Path) -> None:
     """
     sweep, folder = Path(sweep).resolve(), Path(folder).resolve()
     row = read_run(folder, folder.relative_to(sweep).as_posix())
-    header, rows = _read(sweep / SWEEP) if (sweep / SWEEP).exists() else ([], [])
+    header: list[str] = []
+    if (sweep / SWEEP).exists():
+        with open(sweep / SWEEP, encoding="utf-8", newline="") as file:
+            header = next(csv.reader(file))  # the rows of a thousand runs would be read a thousand times
     columns = _header([dict.fromkeys(header, ""), row]) if header else list(row)
     _fill([row], {row["run"]: folder}, columns)
     if columns == header:
         with open(sweep / SWEEP, "a", encoding="utf-8", newline="") as file:
             file.write(_lines(header, [row]))
     else:
+        rows = _read(sweep / SWEEP)[1] if header else []
         _fill(rows, {row["run"]: sweep / row["run"] for row in rows}, columns)
         _write(sweep / SWEEP, columns, [*rows, row])
 
@@ -111,6 +115,15 @@ def table(folder: str | Path) -> pd.DataFrame:
     if not (Path(folder) / SWEEP).exists():
         raise ConfigError(f"{folder} has no {SWEEP}; `dlrun report {folder}` makes it from the runs' folders")
     return _frame(*_read(Path(folder) / SWEEP))
+
+
+def curves(folder: str | Path) -> pd.DataFrame:
+    """A sweep's curves.csv. Raises ConfigError where there is none."""
+    import pandas as pd
+
+    if not (Path(folder) / CURVES).exists():
+        raise ConfigError(f"{folder} has no {CURVES}; `dlrun report {folder}` makes it from the runs' folders")
+    return pd.read_csv(Path(folder) / CURVES, dtype={"run": str})
 
 
 def _runs(folder: Path) -> Iterator[Path]:

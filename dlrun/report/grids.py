@@ -27,6 +27,7 @@ class Cell(NamedTuple):
 
 
 NOTHING = Cell("-", "")
+NAME, WORDS = 12, 20  #: least widths of the terminal's columns that hold a setting's name, and words
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Grid:
     named_by: int = 1  #: how many of the first columns name a row
 
     def show(self, console: Console, lines: int) -> None:
-        """Print the first rows, what names them in one column, which is folded if need be, and never a number."""
+        """Print the first rows, what names them in one column, which is folded first; no digit is ever cut off."""
         from rich.table import Table
         from rich.text import Text
 
@@ -49,15 +50,17 @@ class Grid:
         short = [name.rpartition(".")[2] for name in names]
         names = short if len(set(short)) == len(names) else names
         table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column(names[0] if len(names) == 1 else "setting", overflow="fold", min_width=12)
-        for column, words in zip(self.columns[self.named_by :], self.text[self.named_by :], strict=True):
+        table.add_column(names[0] if len(names) == 1 else "setting", overflow="fold", min_width=NAME)
+        columns = list(enumerate(self.columns))[self.named_by :]
+        widths = [max(len(text) for text in (column, *(row[i].text for row in self.rows))) for i, column in columns]
+        least = [WORDS if self.text[i] else width for (i, _), width in zip(columns, widths, strict=True)]
+        fits = NAME + sum(width + 2 for width in least) <= console.width
+        for i, column in columns:
+            words = self.text[i]
             table.add_column(
-                Text(column),
-                justify="left" if words else "right",
-                no_wrap=not words,
-                overflow="fold",
-                min_width=20 * words,
-            )
+                Text(column), justify="left" if words else "right", no_wrap=fits and not words, overflow="fold",
+                min_width=WORDS if words and fits else None,
+            )  # fmt: skip
         for row in self.rows[:lines]:
             texts = [cell.text for cell in row]
             first = (

@@ -52,13 +52,13 @@ def report(
     into = Path(folders[0]).resolve()
     if len(folders) > 1 or into in runs.values():
         into = Path("outputs", "report", f"{datetime.now():%Y-%m-%d}", f"{datetime.now():%H-%M-%S-%f}").resolve()
-        title = f"{len(runs)} runs of {len(folders)} folders" if len(folders) > 1 else next(iter(runs))
+        title = f"runs of {len(folders)} folders" if len(folders) > 1 else next(iter(runs))
     else:
         _refuse_others_files(into)
         title = into.name
     into.mkdir(parents=True, exist_ok=True)
     collect.write_tables(folders, into)
-    curves = pd.read_csv(into / collect.CURVES, dtype={"run": str})
+    curves = collect.curves(into)
     found = find(collect.table(into), runs, curves, metric, target)
 
     pictures = _pictures(found, curves, title)
@@ -137,7 +137,11 @@ def _lead(found: Findings) -> str:
     """How many runs there are, and how they ended."""
     counts = found.table["status"].value_counts().to_dict()
     ended = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in counts.items())
-    return f"{len(found.table)} runs of {len(found.settings)} settings: {ended}."
+    return f"{_count(found.table, 'run')} of {_count(found.settings, 'setting')}: {ended}."
+
+
+def _count(rows: pd.DataFrame, what: str) -> str:
+    return f"{len(rows)} {what}" + "s" * (len(rows) != 1)
 
 
 def _print(found: Findings, shown: list[Grid], title: str, console: Console) -> None:

@@ -118,7 +118,7 @@ class Job:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The run's own config, resolved. Raises ConfigError where it cannot be resolved."""
-        return self.structure.config(self._placed)
+        return self.structure.config(self._placed if self.structure.names_folder else self._values)
 
     def files(self) -> dict[str, str]:
         """The texts of the files that Hydra writes for a run (.hydra/config.yaml, ...), by their path in its folder."""

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def _train(tasks: Sequence[Task], plan: Plan, config: DictConfig, width: int | N
                 progress.done(_conclude(task, problem))
                 append_run(plan.folder, task.folder)
 
-        # A forked process has torch and the data from the start; CUDA cannot be used in one, and only Linux forks safely.
+        # A forked process has torch and the data from the start. CUDA does not work in one; only Linux forks safely.
         forks = sys.platform == "linux" and device == "cpu"
         run(stacks, processes, "fork" if forks else "spawn", show, done)
 
@@ -153,7 +154,7 @@ def stacked(tasks: Sequence[Task], width: int | None, workers: int | None) -> tu
 def _parts(tasks: Sequence[Task], count: int) -> list[list[Task]]:
     """The tasks in this many parts whose sizes differ by one at most."""
     cuts = [len(tasks) * i // count for i in range(count + 1)]
-    return [list(tasks[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [list(tasks[a:b]) for a, b in pairwise(cuts)]
 
 
 def _places(device: str) -> int:

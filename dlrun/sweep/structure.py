@@ -53,6 +53,12 @@ class Structure:
         """Hydra's node, as composed for one of the jobs."""
         return cast(DictConfig, self._whole.hydra)
 
+    @cached_property
+    def names_folder(self) -> bool:
+        """Whether a run's own config may hold its folder: `${hydra:runtime.output_dir}`."""
+        feeds = [self._feeds(place) for place in self._interpolated]
+        return any(each is None or any(overlap(OUTPUT_DIR, place) for place in each) for each in feeds)
+
     def dirname(self, overrides: list[Override]) -> str:
         """A job's hydra.job.override_dirname."""
         how = self._hydra["job"]["config"]["override_dirname"]

@@ -1,7 +1,7 @@
-"""Hydra's `hydra/launcher=stack`: the jobs of a sweep as stacks, on this machine. Light, since Hydra always loads it."""
+"""Hydra's `hydra/launcher=stack`: a sweep's jobs as stacks, on this machine. Light, since Hydra always loads it."""
 
-# No `from __future__ import annotations`: Hydra runs this file without entering it in sys.modules, and a dataclass would
-# look there for the names in its annotations.
+# No `from __future__ import annotations`: Hydra runs this file without an entry in sys.modules, where a dataclass would
+# look for the names in its annotations.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

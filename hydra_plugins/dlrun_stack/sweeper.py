@@ -2,6 +2,7 @@
 
 # No annotations from __future__: Hydra runs this file without entering it in sys.modules, where dataclasses would look.
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, product
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from dlrun.check import did_you_mean
 from dlrun.errors import ConfigError
 
 Points = list[list[str]]  # of one direction of a sweep; each point is the overrides that it makes
@@ -63,11 +65,14 @@ def directions(overrides: list[Override]) -> list[Points]:
             if not points[key]:
                 raise ConfigError(f"{override.input_line}: there is no such value to sweep")
     swept = {key.lstrip("+"): key for key, override in last.items() if override.is_sweep_override()}
+    for name, times in Counter(chain(*groups)).items():
+        if name.lstrip("+") not in swept:
+            near = did_you_mean(name, list(swept)) or "; give it as many values as the keys it goes with"
+            raise ConfigError(f"zip: {name} is not swept{near}")
+        if times > 1:
+            raise ConfigError(f"zip: {name} is named twice; a key goes with those of one group")
     for group in groups:
-        for name in group:
-            if name not in swept:
-                raise ConfigError(f"zip: {name} is not swept, or zipped twice; swept are {', '.join(swept) or 'none'}")
-        keys = [swept.pop(name) for name in group]
+        keys = [swept[name.lstrip("+")] for name in group]
         if len({len(points[key]) for key in keys}) > 1:
             counts = ", ".join(f"{key} has {len(points[key])}" for key in keys)
             raise ConfigError(f"zip: {counts} values; keys that are zipped need as many each")
@@ -87,7 +92,7 @@ def _groups(value: Any) -> list[list[str]]:
     return [group for group in groups if group]
 
 
-def _settings(path: Any, typed: list[str]) -> Points:
+def _settings(path: Any, given: list[str]) -> Points:
     """The settings of a YAML file, keys as on the command line: `- {optimizer: sgd, optimizer.momentum: 0.9}`."""
     if not isinstance(path, str):
         raise ConfigError("settings: name one file, a YAML list of settings")
@@ -98,17 +103,17 @@ def _settings(path: Any, typed: list[str]) -> Points:
     if not content or not isinstance(content, list) or not all(isinstance(setting, dict) for setting in content):
         raise ConfigError(f"settings={path}: must hold a list of settings, lines such as - {{lr: 0.1, epochs: 5}}")
     for key in dict.fromkeys(chain(*content)):
-        if key in typed:
+        if key in given:
             raise ConfigError(f"settings={path}: {key} is in the file and in the command; leave it out of one of them")
-    return [[f"{key}={_typed(value)}" for key, value in setting.items()] for setting in content]
+    return [[f"{key}={typed(value)}" for key, value in setting.items()] for setting in content]
 
 
-def _typed(value: Any) -> str:
+def typed(value: Any) -> str:
     """A value as one would type it."""
     if isinstance(value, list):
-        return f"[{','.join(_typed(each) for each in value)}]"
+        return f"[{','.join(typed(each) for each in value)}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{_typed(key)}:{_typed(below)}' for key, below in value.items())}}}"
+        return f"{{{','.join(f'{typed(key)}:{typed(below)}' for key, below in value.items())}}}"
     if isinstance(value, str):
         word = re.fullmatch(r"[A-Za-z_][\w./-]*", value, re.ASCII)
         bare = word and value.lower() not in ("true", "false", "null", "nan", "inf")

@@ -1,0 +1,135 @@
+"""The pictures of a sweep hold its numbers: means and bands, crosses where runs diverged, a cell for each pair."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from dlrun.plots import comparison, sensitivity
+
+
+def curves(runs: dict[str, list[float]], metric: str = "val_accuracy", step: int = 10) -> pd.DataFrame:
+    rows = [
+        (run, epoch, step * epoch, metric, value) for run, values in runs.items() for epoch, value in enumerate(values)
+    ]
+    other = [(run, epoch, at, "val_other", -1.0) for run, epoch, at, *_ in rows]
+    return pd.DataFrame(rows + other, columns=["run", "epoch", "step", "metric", "value"])
+
+
+def band(collection: PolyCollection) -> tuple[list[float], list[float]]:
+    """Lower and upper ends of a filled band at each of its places."""
+    vertices = collection.get_paths()[0].vertices
+    places = np.unique(vertices[:, 0])
+    at = [vertices[vertices[:, 0] == place, 1] for place in places]
+    return [y.min() for y in at], [y.max() for y in at]
+
+
+def words(page: Figure) -> list[str]:
+    return [text.get_text() for legend in page.legends for text in legend.get_texts()]
+
+
+def test_mean_and_band_over_seeds() -> None:
+    runs = {"0": [0.1, 0.5, 0.7], "1": [0.2, 0.4, 0.9], "2": [0.6, 0.9, 0.8], "7": [0.1, 0.2, 0.3]}
+    page = comparison.figure(curves(runs), {"lr=1": ["0", "1", "2"], "lr=2": ["7"]}, "val_accuracy", "sweep")
+    [axes] = page.axes
+    three, one = axes.lines
+    values = np.array([runs[run] for run in "012"])
+    np.testing.assert_allclose(three.get_xydata(), np.c_[range(3), values.mean(0)])
+    np.testing.assert_array_equal(one.get_ydata(), runs["7"])
+    [filled] = axes.collections
+    np.testing.assert_allclose(band(filled), [values.min(0), values.max(0)])
+    assert words(page) == ["lr=1 (n = 3)", "lr=2 (n = 1)"]
+    assert axes.get_title() == "line: mean over seeds, band: lowest to highest"
+    assert (page.get_suptitle(), axes.get_xlabel(), axes.get_ylabel()) == ("sweep", "epoch", "val_accuracy")
+
+
+def test_a_mean_ends_where_its_first_run_does() -> None:
+    page = comparison.figure(
+        curves({"a": [0.1, 0.2, 0.3, 0.9], "b": [0.3, 0.4]}), {"x": ["a", "b"]}, "val_accuracy", ""
+    )
+    np.testing.assert_allclose(page.axes[0].lines[0].get_xydata(), [[0, 0.2], [10, 0.3]] * np.array([0.1, 1]))
+
+
+def test_runs_shorter_than_two_epochs_are_drawn_over_steps() -> None:
+    [axes] = comparison.figure(curves({"a": [0.1, 0.2]}, step=7), {"x": ["a"]}, "val_accuracy", "").axes
+    assert axes.get_xlabel() == "step" and axes.lines[0].get_xdata().tolist() == [0, 7]
+
+
+def test_the_best_eight_are_drawn_and_the_picture_says_so() -> None:
+    runs = {str(i): [0.1, i / 10, i / 10] for i in range(10)}
+    page = comparison.figure(curves(runs), {f"k={i}": [i] for i in runs}, "val_accuracy", "")
+    assert words(page) == [f"k={i} (n = 1)" for i in range(8)]
+    assert page.axes[0].get_title().startswith("the 8 best of 10 settings by validation; ")
+    assert len({line.get_color() for line in page.axes[0].lines}) == 8
+
+
+@pytest.mark.parametrize(("metric", "scale"), [("val_loss", "log"), ("val_rate", "linear")])
+def test_only_a_loss_that_falls_far_is_logarithmic(metric: str, scale: str) -> None:
+    [axes] = comparison.figure(curves({"a": [1.0, 0.1, 0.001]}, metric), {"x": ["a"]}, metric, "").axes
+    assert axes.get_yscale() == scale
+
+
+def test_a_hopeless_setting_does_not_press_the_others_flat() -> None:
+    data = curves({"a": [-800.0, 0.1, 0.5], "b": [-9.0, -8.0, -7.0]}, "val_r2")
+    [axes] = comparison.figure(data, {"x": ["a"], "y": ["b"]}, "val_r2", "").axes
+    assert axes.get_ylim() == (-1, 1.05) and axes.get_ylabel() == "val_r2 (cut at -1)"
+
+
+def test_dollars_are_no_formula() -> None:
+    page = comparison.figure(curves({"a": [0.1, 0.2, 0.3]}), {r"name=$\frac": ["a"]}, "val_accuracy", r"$\frac")
+    page.canvas.draw()
+
+
+def found() -> pd.DataFrame:
+    rows = [
+        ("adam", 0.1, 0.5, 0.4, 0.6, 0), ("sgd", 0.01, 0.6, 0.5, 0.7, 0), ("adam", 0.01, 0.9, 0.8, 0.95, 0),
+        ("sgd", 10.0, np.nan, np.nan, np.nan, 3), ("sgd", 0.1, 0.8, 0.7, 0.9, 1),
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["optimizer", "lr", "mean", "least", "greatest", "diverged"])
+    return frame.assign(runs=3, line="optimizer=" + frame["optimizer"])
+
+
+def test_a_result_over_the_learning_rate() -> None:
+    lines = ["optimizer=adam", "optimizer=sgd"]
+    page = sensitivity.figure(found(), lines, "last val_accuracy", "sweep")
+    [axes] = page.axes
+    adam, sgd, crosses = axes.lines
+    np.testing.assert_array_equal(adam.get_xydata(), [[0.01, 0.9], [0.1, 0.5]])
+    np.testing.assert_array_equal(sgd.get_xydata(), [[0.01, 0.6], [0.1, 0.8], [10, np.nan]])
+    assert crosses.get_xdata().tolist() == [0.1, 10] and crosses.get_color() == sgd.get_color()
+    np.testing.assert_array_equal(band(axes.collections[0]), [[0.8, 0.4], [0.95, 0.6]])
+    assert axes.get_xscale() == "log" and axes.get_xlabel() == "lr" and words(page) == lines
+    assert axes.get_title().endswith("cross: a run diverged")
+
+
+def test_a_pair_of_values_has_a_cell() -> None:
+    page = sensitivity.heatmap(found(), ("optimizer", "lr"), "last val_accuracy", "sweep", larger_is_better=True)
+    axes, bar = page.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("lr", "optimizer")
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.01", "0.1", "10.0"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["adam", "sgd"]
+    cells = axes.images[0].get_array().filled(np.nan)
+    np.testing.assert_array_equal(cells, [[0.9, 0.5, np.nan], [0.6, 0.8, np.nan]])
+    texts = {text.xy: text.get_text() for text in axes.texts}
+    assert texts[0, 0] == "0.9" and texts[1, 1] == "0.8\n1 of 3\ndiverged" and texts[2, 1] == "3 of 3\ndiverged"
+    assert (2, 0) not in texts  # adam was not tried there
+    assert bar.get_ylabel() == "last val_accuracy, mean over seeds"
+
+
+def test_the_brighter_the_better() -> None:
+    for better, best in ((True, 0.9), (False, 0.5)):
+        page = sensitivity.heatmap(found(), ("lr", "optimizer"), "m", "", larger_is_better=better)
+        image = page.axes[0].images[0]
+        brightness = {mean: sum(image.cmap(image.norm(mean))[:3]) for mean in (0.5, 0.6, 0.8, 0.9)}
+        assert max(brightness, key=lambda mean: brightness[mean]) == best
+
+
+@pytest.mark.parametrize(("lowest", "wide"), [(0.01, True), (0.1, False)])
+def test_colours_follow_decades_where_there_are_many(lowest: float, wide: bool) -> None:
+    frame = found().assign(mean=[lowest, 0.6, 0.9, np.nan, 0.8])
+    image = sensitivity.heatmap(frame, ("lr", "optimizer"), "m", "", larger_is_better=False).axes[0].images[0]
+    assert isinstance(image.norm, LogNorm) == wide
