@@ -40,7 +40,7 @@ HOOKS_OF = {"optimizer": ("update", "point"), "schedule": ("__call__", "momentum
 MATRIX = 4096  #: parameters up to which an optimizer may keep a matrix of them, 128 MiB in double precision
 MEASURED = 20_000  #: training samples up to which `train_metrics: auto` measures them at every evaluation
 COMPILING = 20  #: seconds that compiling takes, roughly; what it saves of each step has to be more in all:
-SAVED, SAVED_PER_PARAMETER = 3.5e-4, 4e-9  #: calls that become one, and passes over all rows' parameters that become one
+SAVED, SAVED_PER_PARAMETER = 3.5e-4, 4e-9  #: many calls become one, and so do passes over all rows' parameters
 THREADED = 10**9  #: operations per step from which `threads: auto` uses every core; below, threads wait for each other
 
 

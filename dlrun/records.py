@@ -92,7 +92,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def yaml_text(node: Mapping[str, Any]) -> str:
-    """A config as YAML that OmegaConf reads back as it is; in a fraction of the time that OmegaConf takes to write it."""
+    """A config as YAML that OmegaConf reads back as it is, written in a fraction of the time that OmegaConf takes."""
     import yaml
 
     class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]

@@ -20,7 +20,10 @@ from dlrun.stack import Stack
 from dlrun.train import Measured, Outcome, Row, Snapshot, fit
 
 DIVERGED = "the loss or the gradient is no longer finite; a smaller lr may help"
-HEADER = "# Repeats this run: dlrun --config-dir {folder} --config-name config\ndefaults: [setup, _self_]\n\n"
+HEADER = """# Repeats this run: dlrun --config-dir {folder} --config-name config
+defaults: [setup, _self_, override hydra/launcher: stack, override hydra/sweeper: dlrun]
+
+"""
 
 
 def run(config: DictConfig, folder: Path) -> str:

@@ -328,11 +328,19 @@ def _derivatives(value: Tensor, leaf: Tensor) -> Tensor:
     if not g.requires_grad:  # linear
         return zeros
     basis = torch.eye(leaf.shape[1], dtype=leaf.dtype, device=leaf.device)[:, None].expand(-1, *leaf.shape)
-    columns = [
-        torch.autograd.grad(g, leaf, some, retain_graph=True, is_grads_batched=True, allow_unused=True)[0]
-        for some in basis.split(COLUMNS)
-    ]
-    return zeros if columns[0] is None else torch.cat(columns).movedim(0, 1)
+
+    def products(vectors: Tensor, together: bool) -> Tensor | None:
+        found: tuple[Tensor | None] = torch.autograd.grad(
+            g, leaf, vectors, retain_graph=True, is_grads_batched=together, allow_unused=True
+        )
+        return found[0]
+
+    try:
+        columns = [products(some, True) for some in basis.split(COLUMNS)]
+    except RuntimeError:  # group normalization's second derivatives, for one, take one vector at a time
+        columns = [each if each is None else each[None] for each in (products(one, False) for one in basis)]
+    present = [column for column in columns if column is not None]
+    return torch.cat(present).movedim(0, 1) if present else zeros
 
 
 def over_rows(fn: Callable[..., Any], runs: int, dims: tuple[int | None, ...] | None = None) -> Callable[..., Any]:

@@ -158,7 +158,7 @@ def memory(rounds: int, folder: Path) -> str:
 
 def loop(name: str, *arguments: int) -> dict[str, Any]:
     """What one of bench_loops' loops prints."""
-    command = [sys.executable, LOOPS, name, *map(str, arguments or [EPOCHS])]
+    command = [sys.executable, str(LOOPS), name, *map(str, arguments or [EPOCHS])]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -80,7 +80,7 @@ def test_a_hopeless_setting_does_not_press_the_others_flat() -> None:
 
 
 def test_dollars_are_no_formula() -> None:
-    page = comparison.figure(curves({"a": [0.1, 0.2, 0.3]}), {r"name=$\frac": ["a"]}, "val_accuracy", r"$\frac")
+    page = comparison.figure(curves({"a": [0.1, 0.2, 0.3]}), {r"name=$\frac$": ["a"]}, "val_accuracy", r"$\frac$")
     page.canvas.draw()
 
 

@@ -53,7 +53,8 @@ class Training:
     def run(self, stop: int) -> Training:
         """Train until `stop` steps are done."""
         stack, state = self.stack, self.state
-        for batch, *moving in plan(stack, state.schedule, state.step, stop):
+        while state.step < stop:
+            batch, *moving = next(plan(stack, state.schedule, state.step, state.step + 1))
             if batch.shape not in self.steps:
                 self.steps[batch.shape], outputs, _ = prepare(stack, state, batch, moving, compiling=False)
             if state.step == 0:

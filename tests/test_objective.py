@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.func import functional_call
 
 from dlrun.errors import ConfigError
 from dlrun.optimizers.rule import Objective, Rule
@@ -75,6 +76,25 @@ def test_values_gradients_and_hessians(stack_of) -> None:
         torch.testing.assert_close(g[run], torch.autograd.grad(expected, leaf)[0], rtol=1e-9, atol=1e-12)
         exact = torch.autograd.functional.hessian(lambda t: objective(t, x, y), point[run])
         torch.testing.assert_close(hessian[run], exact, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("normalization", ["group", "layer", "batch"])
+def test_hessians_through_normalization(normalization, stack_of) -> None:
+    groups = ["normalization.groups=2"] if normalization == "group" else []
+    stack = iris(stack_of, "optimizer=newton", f"normalization={normalization}", *groups)
+    x, y = stack.dataset.part("train")
+    hessian = of_step(stack).hessian(stack.theta)
+
+    def loss(theta: Tensor) -> Tensor:
+        parameters = {name: view[0] for name, view in stack.layout.views(theta[None]).items()}
+        buffers = {name: buffer[0].clone() for name, buffer in stack.buffers.items()}
+        penalties = ALPHA / 2 * (weights * theta.square()).sum() + 0.2 * (weights * theta.abs()).sum()
+        return F.cross_entropy(functional_call(stack.model.train(), {**parameters, **buffers}, (x,)), y) + penalties
+
+    weights = stack.layout.mask("weight").double()
+    for run in range(RUNS):
+        exact = torch.autograd.functional.hessian(loss, stack.theta[run])
+        torch.testing.assert_close(hessian[run], exact, rtol=1e-7, atol=1e-9)
 
 
 def test_gauss_newton_matrix_by_its_definition(stack_of, monkeypatch) -> None:

@@ -61,7 +61,6 @@ APART = [
     ("architecture!=mlp", "initializer=checkpoint,autoencoder_pretraining,rbm_pretraining"),
     ("normalization!=none", "initializer=autoencoder_pretraining,rbm_pretraining"),
     ("architecture=resnet18", "normalization=instance"),
-    ("architecture=densenet", "normalization=group"),
     ("architecture=gru,lstm,rnn", "initializer=lsuv"),
     ("architecture=linear,point,rbf", "optimizer=muon"),
     ("architecture=autoencoder,densenet,resnet,resnet18,stn", f"optimizer{CURVATURE}"),

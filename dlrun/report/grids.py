@@ -50,11 +50,12 @@ class Grid:
         short = [name.rpartition(".")[2] for name in names]
         names = short if len(set(short)) == len(names) else names
         table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column(names[0] if len(names) == 1 else "setting", overflow="fold", min_width=NAME)
         columns = list(enumerate(self.columns))[self.named_by :]
         widths = [max(len(text) for text in (column, *(row[i].text for row in self.rows))) for i, column in columns]
         least = [WORDS if self.text[i] else width for (i, _), width in zip(columns, widths, strict=True)]
         fits = NAME + sum(width + 2 for width in least) <= console.width
+        first = names[0] if len(names) == 1 else "setting"
+        table.add_column(first, overflow="fold", min_width=NAME if fits else None)
         for i, column in columns:
             words = self.text[i]
             table.add_column(

@@ -23,7 +23,7 @@ from dlrun.console import SweepProgress, say
 from dlrun.errors import ConfigError
 from dlrun.records import SUMMARY, discard, read_summary, write_summary
 from dlrun.report.collect import append_run, write_tables
-from dlrun.sweep.compose import Job, check_jobs, compose
+from dlrun.sweep.compose import Job, check_jobs, compose, named
 from dlrun.sweep.plan import PLAN, Plan
 from dlrun.sweep.workers import Task, Worker, run
 
@@ -135,8 +135,7 @@ def stacked(tasks: Sequence[Task], width: int | None, workers: int | None) -> tu
         try:
             stack = build([group[0].node], initialize=False)
         except ConfigError as mistake:
-            runs = ", ".join(str(task.number) for task in group[:5]) + (", ..." if len(group) > 5 else "")
-            problems.append(f"run{'s' if len(group) > 1 else ''} {runs}: {mistake}")
+            problems.append(f"{named(task.number for task in group)}: {mistake}")
             continue
         device = stack.theta.device.type
         widest = width or max(1, min(WIDEST, CACHED // stack.layout.params))
