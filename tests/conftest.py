@@ -31,6 +31,9 @@ class Rows:
     def row(self, run: int, row: Row) -> None:
         self.rows[run].append(row)
 
+    def trace(self, run: int, steps: list[Row]) -> None:
+        pass
+
     def due(self) -> bool:
         return False
 
