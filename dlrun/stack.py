@@ -330,10 +330,7 @@ def _derivatives(value: Tensor, leaf: Tensor) -> Tensor:
     basis = torch.eye(leaf.shape[1], dtype=leaf.dtype, device=leaf.device)[:, None].expand(-1, *leaf.shape)
 
     def products(vectors: Tensor, together: bool) -> Tensor | None:
-        found: tuple[Tensor | None] = torch.autograd.grad(
-            g, leaf, vectors, retain_graph=True, is_grads_batched=together, allow_unused=True
-        )
-        return found[0]
+        return torch.autograd.grad(g, leaf, vectors, retain_graph=True, is_grads_batched=together, allow_unused=True)[0]
 
     try:
         columns = [products(some, True) for some in basis.split(COLUMNS)]
