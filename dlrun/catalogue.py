@@ -18,6 +18,7 @@ import yaml
 
 from dlrun.errors import ConfigError
 
+OTHER = ("hydra", "experiment")  #: folders of conf/ that hold no techniques
 KeyPath = tuple[str, ...]
 
 
@@ -29,7 +30,7 @@ def conf_dir() -> Path:
 
 def groups() -> list[str]:
     """The config groups of techniques, in conf/'s order."""
-    return sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra")
+    return sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name not in OTHER)
 
 
 def choices(group: str) -> list[str]:
@@ -45,9 +46,9 @@ def choices_with(group: str, key: str) -> tuple[str, list[str]]:
 
 
 def description(path: Path) -> str:
-    """What a YAML file says of itself in its first line."""
+    """What a YAML file says of itself in its first line, after Hydra's own header."""
     with path.open(encoding="utf-8") as file:
-        return file.readline().lstrip("# ").strip()
+        return next(line for line in file if not line.startswith("# @")).lstrip("# ").strip()
 
 
 def targets(path: Path) -> set[str]:

@@ -101,7 +101,7 @@ def _readable(mistake: Exception) -> str:
     """Hydra's and OmegaConf's errors in one message, with the nearest right spelling."""
     if isinstance(mistake, MissingConfigException) and mistake.missing_cfg_file:
         group, _, name = str(mistake.missing_cfg_file).rpartition("/")
-        known = list(mistake.options or (choices(group) if group in groups() else []))
+        known = list(mistake.options or (choices(group) if group in [*groups(), "experiment"] else []))
         if known:
             return f"{group}={name}: there is no such choice{did_you_mean(name, known)}; there are {', '.join(known)}"
     if isinstance(mistake, OverrideParseException):
@@ -145,10 +145,11 @@ def _verb(name: str, arguments: list[str]) -> int:
 
 def _list(arguments: list[str]) -> int:
     """dlrun list [GROUP...]: every choice, one line each."""
-    for group in arguments or groups():
-        if group not in groups():
+    known = [*groups(), "experiment"]
+    for group in arguments or known:
+        if group not in known:
             raise ConfigError(
-                f"list {group}: there is no such group{did_you_mean(group, groups())}; there are {', '.join(groups())}"
+                f"list {group}: there is no such group{did_you_mean(group, known)}; there are {', '.join(known)}"
             )
         print(f"{group}=")
         for name in choices(group):

@@ -4,14 +4,19 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import chain, product
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
-from omegaconf import OmegaConf
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -23,9 +28,12 @@ Points = list[list[str]]  # of one direction of a sweep; each point is the overr
 
 @dataclass
 class SweeperConf(BasicSweeperConf):
-    """The options of Hydra's basic sweeper."""
+    """The options of Hydra's basic sweeper, and those of `dlrun.sweep.tuning`."""
 
     _target_: str = "hydra_plugins.dlrun_stack.sweeper.Sweeper"
+    trials: int = 0  # rates that are tried for every setting before its jobs are run with the best; 0: none
+    decades: float = 2  # from the optimizer's own default rate to the highest and to the lowest that is tried
+    trial_seeds: int = 3  # of every trial; none of them is a job's
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="dlrun", node=SweeperConf, provider="dlrun")
@@ -33,6 +41,44 @@ ConfigStore.instance().store(group="hydra/sweeper", name="dlrun", node=SweeperCo
 
 class Sweeper(BasicSweeper):
     """Hydra's basic sweeper with `zip`, the keys that are swept side by side, and `settings`, a file with a list."""
+
+    def __init__(
+        self, max_batch_size: int | None, params: Any, trials: int = 0, decades: float = 2, trial_seeds: int = 3
+    ) -> None:
+        super().__init__(max_batch_size=max_batch_size, params=params)
+        self.trials, self.decades, self.trial_seeds = trials, decades, trial_seeds
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.task_function = task_function
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the jobs; with trials, those of the trials first."""
+        if not self.trials:
+            return super().sweep(arguments)
+        from dlrun.sweep.compose import compose
+        from dlrun.sweep.tuning import tuned
+
+        assert self.config is not None and self.hydra_context is not None
+        context, config = self.hydra_context, self.config
+        overrides = OverridesParser.create(context.config_loader).parse_overrides([*self._parse_config(), *arguments])
+        jobs = list(chain(*self.split_arguments(overrides, None)))
+
+        def default_lr(job: list[str]) -> float:
+            [composed] = compose(config, context.config_loader, [job], 0)
+            return float(composed.config["optimizer"]["lr"])
+
+        def launch(folder: str, jobs: Points) -> Sequence[JobReturn]:
+            own = deepcopy(config)
+            with read_write(own.hydra):
+                own.hydra.sweep.dir = f"{config.hydra.sweep.dir}/{folder}"
+                own.hydra.overrides.hydra.append(
+                    f"hydra.sweep.dir={typed(own.hydra.sweep.dir)}"
+                )  # for the jobs' configs
+            launcher = Plugins.instance().instantiate_launcher(context, self.task_function, own)
+            return launcher.launch(jobs, initial_job_idx=0)
+
+        return tuned(jobs, default_lr, self.trials, self.decades, self.trial_seeds, launch)
 
     # What is static in the basic sweeper asks here for the sweep's config.
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[Points]:  # type: ignore[override]
