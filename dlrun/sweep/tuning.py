@@ -63,6 +63,6 @@ def tuned(
 
 
 def _quality(summaries: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """Less is better: the share of runs that did not come to an end, the mean best validation loss of those that did."""
+    """Less is better: the share of runs that did not come to an end, the mean best validation loss of the others."""
     losses = [s["best_val_loss"] for s in summaries if s["status"] in ("finished", "stopped_early")]
     return 1 - len(losses) / len(summaries), mean(losses) if losses else inf
