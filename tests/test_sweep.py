@@ -170,3 +170,29 @@ def test_ctrl_c_leaves_what_is_finished_and_resume_does_the_rest(sweep, tmp_path
         for line in (folder / run / "metrics.csv").read_text().splitlines():
             assert line.count(",") == 12
     assert not list(folder.glob("**/*.part"))
+
+
+def test_a_launcher_that_is_killed_loses_nothing_that_was_done(sweep, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    grid = ["seed=range(4)", "epochs=300", "hydra.launcher.width=1", "hydra.launcher.workers=1"]
+    assert sweep(*grid).returncode == 0
+    expected = without_time(rows(folder / "sweep.csv"))
+    weights = [load_file(folder / str(i) / "last.safetensors") for i in range(4)]
+    folder.rename(tmp_path / "undisturbed")
+    process = subprocess.Popen([*COMMAND, "-m", *SMALL, *grid, "hydra.sweep.dir=sweep"], stdout=subprocess.DEVNULL)
+    begun = time.monotonic()
+    while not (folder / "1" / "metrics.csv").exists():
+        assert time.monotonic() < begun + 100 and process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    time.sleep(1)  # for the worker to notice
+    first = written(folder)
+    assert first.keys() <= {"0/summary.json", "1/summary.json"} and "0/summary.json" in first
+    ended = subprocess.run([*COMMAND, "resume", "sweep"], capture_output=True, text=True, timeout=200)
+    assert ended.returncode == 0, ended.stderr
+    assert written(folder)["0/summary.json"] == first["0/summary.json"]
+    assert without_time(rows(folder / "sweep.csv")) == expected
+    for i, tensors in enumerate(weights):
+        again = load_file(folder / str(i) / "last.safetensors")
+        assert all(equal(again[name], tensor) for name, tensor in tensors.items())

@@ -9,7 +9,7 @@ from math import inf, nan, sqrt
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import ndtri, stdtrit  # scipy.stats takes a second to import
 
 Interval = tuple[float, float]
 
@@ -46,7 +46,7 @@ def bootstrap_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     if std == 0:
         return float(mean), float(mean)
     tails = np.array([0.5 + level / 2, 0.5 - level / 2])
-    q = stats.t.ppf(tails, n - 1)
+    q = stdtrit(n - 1, tails)
     if len(np.unique(x)) >= FEWEST_TO_RESAMPLE:
         quantiles = np.quantile(_studentized((x - mean) / std), tails, method="inverted_cdf")
         q = np.where(np.isfinite(quantiles).all(), quantiles, q)
@@ -63,7 +63,7 @@ def wilson_interval(successes: float, n: float, level: float = 0.95) -> Interval
     """
     if n == 0:
         return 0.0, 1.0
-    z = stats.norm.ppf(0.5 + level / 2)
+    z = ndtri(0.5 + level / 2)
     middle, half = successes + z**2 / 2, z * sqrt(successes * (n - successes) / n + z**2 / 4)
     return max(0.0, float((middle - half) / (n + z**2))), min(1.0, float((middle + half) / (n + z**2)))
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import betaincinv
 
 
 def time_to_target(
@@ -64,8 +64,8 @@ def kaplan_meier_median(times: ArrayLike, reached: ArrayLike, level: float = 0.9
     at, survival, runs = np.append(0.0, at), np.append(1.0, survival), np.append(len(t), runs)
     tail = (1 - level) / 2
     alive, gone = survival * runs, (1 - survival) * runs
-    low = np.where(alive > 0, stats.beta.ppf(tail, np.maximum(alive, 1e-300), gone + 1), 0)
-    high = np.where(gone > 0, stats.beta.ppf(1 - tail, alive + 1, np.maximum(gone, 1e-300)), 1)
+    low = np.where(alive > 0, betaincinv(np.maximum(alive, 1e-300), gone + 1, tail), 0)
+    high = np.where(gone > 0, betaincinv(alive + 1, np.maximum(gone, 1e-300), 1 - tail), 1)
     return Median(_median(at, survival), _first(at, low <= 0.5), _first(at, high < 0.5))
 
 

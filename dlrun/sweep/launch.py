@@ -27,7 +27,7 @@ from dlrun.sweep.compose import Job, check_jobs, compose, named
 from dlrun.sweep.plan import PLAN, Plan
 from dlrun.sweep.workers import Task, Worker, run
 
-CACHED = 2**18  #: parameters of all rows together up to which a stack stays in a core's cache
+ROWS = 2**20  #: parameters of all rows of a stack: beyond, a step gains nothing more from being shared
 WIDEST = 512  #: runs of a stack, each of which keeps a file open
 
 
@@ -120,7 +120,7 @@ def stacked(tasks: Sequence[Task], width: int | None, workers: int | None) -> tu
     Runs whose configs have the same `build.structure` share stacks; each structure's first run is built, to refuse
     what does not fit before anything is trained.
 
-    width: runs of a stack at most; by default as many as keep the parameters in a core's cache.
+    width: runs of a stack at most; by default as many as have `ROWS` parameters together.
     """
     import torch
 
@@ -138,7 +138,7 @@ def stacked(tasks: Sequence[Task], width: int | None, workers: int | None) -> tu
             problems.append(f"{named(task.number for task in group)}: {mistake}")
             continue
         device = stack.theta.device.type
-        widest = width or max(1, min(WIDEST, CACHED // stack.layout.params))
+        widest = width or max(1, min(WIDEST, ROWS // stack.layout.params))
         if not stack.rule.stackable:
             widest = 1
         share = math.ceil(len(group) / (workers or _places(device)))  # so that no worker is idle

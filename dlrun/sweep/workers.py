@@ -173,4 +173,7 @@ class Telling:
 
     def step(self, done: int, loss: float, lr: float) -> None:
         self.next = time.monotonic() + INTERVAL
-        self.connection.send(done)  # where the parent is gone this ends the training
+        try:
+            self.connection.send(done)
+        except OSError:  # the parent is gone, and what resumes the sweep will train this run again
+            os._exit(1)
