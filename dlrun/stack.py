@@ -75,6 +75,9 @@ class Stack:
     initializers: list[Initializer]  #: each run's own, for what it reports of its work
     moments: dict[int, dict[str, Tensor]] = field(default_factory=dict)  #: see `plan.moments`
 
+    def __post_init__(self) -> None:
+        self.g = torch.zeros_like(self.theta)
+
     @property
     def runs(self) -> int:
         """Rows of theta."""
@@ -159,7 +162,9 @@ class Stack:
         losses, averages, *measured = over_rows(loss_of_row, self.runs)(parameters, self.buffers, x, y, own_y)
         # a sum, since autograd imports all of SymPy to look at the gradients that it is given for several outputs
         gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
-        g = self.layout.flatten(dict(zip(parameters, gradients, strict=True)))
+        g = self.g  # one piece of memory, whose views a recorded step has at hand
+        for view, part in zip(self.layout.views(g).values(), gradients, strict=True):
+            view.copy_(part)
         loss = objective = losses.detach()
         leaf = point.detach().requires_grad_()
         penalty = self.penalty(leaf)

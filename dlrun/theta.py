@@ -50,11 +50,6 @@ class Layout:
         """theta (runs, params) as one view per parameter, (runs, *shape)."""
         return {s.name: theta[:, s.start : s.stop].view(theta.shape[0], *s.shape) for s in self.slots}
 
-    def flatten(self, tensors: dict[str, Tensor]) -> Tensor:
-        """The inverse of `views`, as a new matrix (runs, params)."""
-        parts = [tensors[s.name] for s in self.slots]
-        return torch.cat([part.flatten(1) if part.ndim > 1 else part[:, None] for part in parts], dim=1)
-
     def named(self, names: Collection[str]) -> Tensor:
         """(params,) of 1 where the parameter is one of these, else 0."""
         return torch.cat([torch.full((s.stop - s.start,), float(s.name in names)) for s in self.slots])

@@ -247,7 +247,7 @@ class StepObjective:
         self.stack.theta.copy_(theta)
         g, value, *_ = self.step(self.batch, *self.moving)
         self.stack.theta.copy_(here)
-        return value, g
+        return value, g.clone()
 
     def hessian(self, theta: Tensor) -> Tensor:
         """See `optimizers.rule.Objective`."""
@@ -290,6 +290,7 @@ def prepare(
 
     def whole(batch: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
         g, value, *outputs = program(batch, *moving)
+        g = g.clone()  # the objective's own gradients are written over it
         update(stack, state, g, StepObjective(stack, program, batch, moving, value), *moving)
         return tuple(outputs)
 

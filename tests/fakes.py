@@ -126,7 +126,7 @@ def composed(words: list[str], files: Path) -> DictConfig:
     """What Hydra composes from these words, in a twentieth of its time."""
     config = deepcopy(file("dlrun.yaml"))
     listed = [each for each in config.pop("defaults") if isinstance(each, dict)]
-    chosen = {group: name for each in listed for group, name in each.items() if not group.startswith("override ")}
+    chosen = {group: name for each in listed for group, name in each.items() if group in GROUPS}
     split = [word.partition("=")[::2] for word in words]
     for group, name in (chosen | {key: value for key, value in split if key in GROUPS}).items():
         config[group] = config.get(group, {}) | deepcopy(file(f"{group}/{name}.yaml"))
