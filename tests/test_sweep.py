@@ -111,6 +111,8 @@ def test_every_job_is_checked_before_the_first_begins(sweep, tmp_path: Path) -> 
         ("lr=0.1,-1",): "lr=-1: must be null or > 0",
         ("normalization=none,instance",): "normalization=instance averages over space",
         ("optimizer=adam,adm",): "did you mean adam?",
+        ("dataset=diabetes", "dataset.label_noise=0,0.5"): "only classes can be replaced",
+        ("regularizer=augmentation", "regularizer.augmentation.shift=0,2"): "is for images",
     }.items():
         ended = sweep(*overrides)
         assert ended.returncode == 2 and message in ended.stderr, ended.stderr

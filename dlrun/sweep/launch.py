@@ -7,7 +7,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -45,40 +46,24 @@ def launch(
 
     Raises ConfigError before anything is written, where a config is wrong or its choices do not fit.
     """
-    folder = Path(config.hydra.sweep.dir).absolute()
-    try:
-        return _launch(folder, config, loader, job_overrides, first, width, workers, retry_failed)
-    except (ConfigError, HydraException, OmegaConfBaseException):
-        if not (folder / PLAN).exists():
-            discard(folder)
-        raise
-
-
-def _launch(
-    folder: Path,
-    config: DictConfig,
-    loader: ConfigLoader,
-    job_overrides: Sequence[Sequence[str]],
-    first: int,
-    width: int | None,
-    workers: int | None,
-    retry_failed: bool,
-) -> list[JobReturn]:
-    started = time.perf_counter()
-    jobs = compose(config, loader, job_overrides, first)
-    check_jobs(jobs)
-    plan = Plan(folder, retry_failed)
+    started, folder = time.perf_counter(), Path(config.hydra.sweep.dir).absolute()
 
     def numbered(job: Job, number: int) -> Job:
         return compose(config, loader, [job.overrides], number)[0]
 
-    placed = [plan.place(job, numbered) for job in jobs]
-    tasks = [Task(job.number, job.config, job.folder, job.files()) for job, is_there in placed if not is_there]
+    with _refusals_leave_nothing(folder):
+        jobs = compose(config, loader, job_overrides, first)
+        check_jobs(jobs)
+        plan = Plan(folder, retry_failed)
+        placed = [plan.place(job, numbered) for job in jobs]
+        tasks = [Task(job.number, job.config, job.folder, job.files()) for job, is_there in placed if not is_there]
+        stacks, device = stacked(tasks, width, workers) if tasks else ([], "cpu")  # without torch, which takes seconds
     if len(tasks) < len(jobs):
         say(f"{len(jobs) - len(tasks)} of {len(jobs)} runs are there already")
     try:
         if tasks:
-            _train(tasks, plan, config, width, workers)
+            plan.save(tasks, config)
+            _train(stacks, plan, min(len(stacks), workers or _places(device)), device)
     except KeyboardInterrupt:
         write_tables([folder], folder)
         raise
@@ -95,11 +80,18 @@ def _launch(
     return [_returned(job, summary) for (job, _), summary in zip(placed, summaries, strict=True)]
 
 
-def _train(tasks: Sequence[Task], plan: Plan, config: DictConfig, width: int | None, workers: int | None) -> None:
-    stacks, device = stacked(tasks, width, workers)
-    plan.save(tasks, config)
-    processes = min(len(stacks), workers or _places(device))
-    with SweepProgress(len(tasks)) as progress:
+@contextmanager
+def _refusals_leave_nothing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ConfigError, HydraException, OmegaConfBaseException):
+        if not (folder / PLAN).exists():
+            discard(folder)
+        raise
+
+
+def _train(stacks: Sequence[Sequence[Task]], plan: Plan, processes: int, device: str) -> None:
+    with SweepProgress(sum(map(len, stacks))) as progress:
 
         def show(active: Sequence[Worker]) -> None:
             progress.working([(len(worker.tasks), worker.steps) for worker in active])
@@ -117,8 +109,8 @@ def _train(tasks: Sequence[Task], plan: Plan, config: DictConfig, width: int | N
 def stacked(tasks: Sequence[Task], width: int | None, workers: int | None) -> tuple[list[list[Task]], str]:
     """The runs as stacks, and the type of the device that they train on.
 
-    Runs whose configs have the same `build.structure` share stacks; each structure's first run is built, to refuse
-    what does not fit before anything is trained.
+    Runs whose configs have the same `build.structure` share stacks; all settings of each, whatever their seeds and
+    rates, are built, but not initialized, to refuse what does not fit before anything is trained.
 
     width: runs of a stack at most; by default as many as have `ROWS` parameters together.
     """
@@ -132,8 +124,9 @@ def stacked(tasks: Sequence[Task], width: int | None, workers: int | None) -> tu
         groups.setdefault(repr(structure(task.node)), []).append(task)
     problems, stacks, device = [], [], "cpu"
     for group in groups.values():
+        settings = {repr({**task.node, "seed": 0, "name": "", "lr": None}): task.node for task in group}
         try:
-            stack = build([group[0].node], initialize=False)
+            stack = build(list(settings.values()), initialize=False)
         except ConfigError as mistake:
             problems.append(f"{named(task.number for task in group)}: {mistake}")
             continue

@@ -45,7 +45,7 @@ class Plan:
             names.sort(key=self._is_complete, reverse=True)
 
     def place(self, job: Job, renumbered: Callable[[Job, int], Job]) -> tuple[Job, bool]:
-        """The job in its folder, and whether that holds its complete run; an incomplete one is cleared away.
+        """The job in its folder, and whether that holds its complete run; `save` clears an incomplete one away.
 
         The folder is that of a run with the same config, or the job's own, or one with a number that is free.
         renumbered: the job with another number.

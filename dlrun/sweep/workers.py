@@ -90,6 +90,8 @@ def run(
                 worker.connection.close()
                 if worker.ended and len(worker.tasks) > 1:
                     middle = len(worker.tasks) // 2
+                    for task in worker.tasks:  # none of them has failed yet, should Ctrl-C come before their turn
+                        clear(task.folder)
                     waiting[:0] = [worker.tasks[:middle], worker.tasks[middle:]]
                 else:
                     done(worker.tasks, worker.ended)
