@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -18,10 +16,12 @@ from torch import Tensor, nn
 
 from dlrun.activations import ACTIVATIONS, negative_slope
 from dlrun.architectures.blocks import Blocks
+from dlrun.compatible import refuse
 from dlrun.datasets.data import Dataset, Samples
 from dlrun.datasets.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.initializers.initializer import Initializer
+from dlrun.machine import compiles, threads_for, usable_device
 from dlrun.metrics import metrics_for
 from dlrun.normalizations import NoNormalization, running_averages
 from dlrun.plan import moments
@@ -37,12 +37,7 @@ Node = dict[str, Any]
 
 #: the methods whose keyword-only arguments are numbers that may differ by row
 HOOKS_OF = {"optimizer": ("update", "point"), "schedule": ("__call__", "momentum", "watch", "observe")}
-ON_WEIGHTS = ("penalty", "decay", "project")  #: the hooks of a regularizer that get at masked parameters
-MATRIX = 4096  #: parameters up to which an optimizer may keep a matrix of them, 128 MiB in double precision
 MEASURED = 20_000  #: training samples up to which `train_metrics: auto` measures them at every evaluation
-COMPILING = 20  #: seconds that compiling takes, roughly; what it saves of each step has to be more in all:
-SAVED, SAVED_PER_PARAMETER = 3.5e-4, 4e-9  #: many calls become one, and so do passes over all rows' parameters
-THREADED = 10**9  #: operations per step from which `threads: auto` uses every core; below, threads wait for each other
 
 
 def build(
@@ -59,7 +54,7 @@ def build(
     """
     nodes = [plain(config) for config in configs]
     node = nodes[0]
-    device = _device(node["device"])
+    device = usable_device(node["device"])
 
     rule, rule_rows = _component(node["optimizer"], *HOOKS_OF["optimizer"])
     schedule, schedule_rows = _component(node["schedule"], *HOOKS_OF["schedule"])
@@ -84,7 +79,7 @@ def build(
     per_epoch = -(-dataset.sizes["train"] // batch_size)
     clock = Clock(node["steps"] or node["epochs"] * per_epoch, per_epoch)
 
-    threads = _threads(node["threads"], model, dataset, batch_size)
+    threads = threads_for(node["threads"], model, dataset, batch_size)
 
     def column(*path: str) -> Tensor:
         """Each run's number under these keys, (runs, 1)."""
@@ -153,12 +148,12 @@ def build(
         clip_value=None if node["clip_value"] is None else here(column("clip_value")),
         measure_train=node["train_metrics"] == "measured"
         or (node["train_metrics"] == "auto" and dataset.sizes["train"] <= MEASURED),
-        compile=_compiles(node["compile"], clock.total * (SAVED + SAVED_PER_PARAMETER * theta.numel()), device),
+        compile=compiles(node["compile"], clock.total, theta.numel(), device),
         threads=threads,
         initializers=initializers,
     )
     stack.moments = moments(stack)
-    _refuse(node, stack)
+    refuse(node, stack)
     return stack
 
 
@@ -179,52 +174,6 @@ def structure(node: Node) -> Node:
         for name, part in node["regularizer"].items()
     }
     return common
-
-
-def _refuse(node: Node, stack: Stack) -> None:
-    """ConfigError where a choice would have no effect, or the update rule needs what this training does not give."""
-    for key, regularizer, mask in zip(node["regularizer"], stack.regularizers, stack.masks, strict=True):
-        acts = any(getattr(type(regularizer), hook) is not getattr(Regularizer, hook) for hook in ON_WEIGHTS)
-        if acts and not mask.any():
-            also = f": set regularizer.{key}.include_bias=true" if "include_bias" in node["regularizer"][key] else ""
-            raise ConfigError(f"regularizer={key} is for the weights of linear maps, and this network has none{also}")
-    rule, params, name = stack.rule, stack.layout.params, f"the optimizer {type(stack.rule).__name__}"
-    if rule.curvature and params > MATRIX:
-        size = params**2 * stack.theta.element_size() / 2**20
-        raise ConfigError(
-            f"{name} keeps a matrix with a row and a column for every parameter, {size:,.0f} MiB for "
-            f"{params:,} parameters, and the limit is {MATRIX:,}; choose a smaller architecture, or optimizer=lbfgs "
-            "or conjugate_gradient, which keep vectors only"
-        )
-    if not (rule.curvature or rule.searches):
-        return
-    if any(regularizer.random for regularizer in stack.regularizers):
-        raise ConfigError(
-            f"{name} looks at the loss more than once in a step, which dropout, augmentation, mixup and noise "
-            "make another one each time: leave them out, or choose another optimizer"
-        )
-    if any(type(regularizer).decay is not Regularizer.decay for regularizer in stack.regularizers):
-        raise ConfigError(
-            f"{name} looks at the loss alone, and regularizer=weight_decay changes the parameters beside it: "
-            "regularizer=l2 adds the same penalty to the loss"
-        )
-    if "trained" in stack.moving:
-        raise ConfigError(
-            f"{name} changes all parameters at once, and this architecture trains some of them at a time: "
-            "set architecture.phases=1, or choose another optimizer"
-        )
-    if rule.by_sample and stack.averages:
-        raise ConfigError(
-            f"{name} adds up what each sample contributes by itself, and batch normalization makes samples "
-            "depend on each other: choose normalization=layer or group, or another optimizer"
-        )
-    if rule.searches and stack.batch_size < stack.train_size:
-        raise ConfigError(
-            f"{name} compares losses from step to step, which minibatches make another one each time: "
-            "set batch_size=full, or choose another optimizer"
-        )
-    if rule.searches and (stack.clip_norm is not None or stack.clip_value is not None):
-        raise ConfigError(f"{name} finds the length of its steps itself: leave out clip_norm and clip_value")
 
 
 def plain(config: DictConfig | Node) -> Node:
@@ -345,43 +294,3 @@ def _cycled(schedule: Schedule, rule_rows: set[str]) -> list[str]:
     if type(schedule).momentum is Schedule.momentum:
         return []
     return sorted(rule_rows & {"momentum", "beta1"})
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, ValueError) as problem:
-        reason = str(problem).splitlines()[0]
-        raise ConfigError(f"device={name}: not usable on this machine ({reason}); device=cpu always is") from problem
-    return device
-
-
-def _compiles(wish: bool | str, saved: float, device: torch.device) -> bool:
-    compiler = device.type != "cpu" or any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++")))
-    if wish is True and not compiler:
-        raise ConfigError("compile=true needs a C++ compiler (g++ or clang++), and none is found; leave compile=auto")
-    return wish is True or (wish == "auto" and saved > COMPILING and compiler)
-
-
-def _threads(wish: int | str, model: nn.Module, dataset: Dataset, batch_size: int) -> int:
-    if wish != "auto":
-        return int(wish)
-    operations = 0
-
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal operations
-        weight = module.get_parameter("weight")
-        operations += 6 * weight.numel() * output.numel() // weight.shape[0]  # 2 forward, 4 backward
-
-    maps = [m for m in model.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)]
-    handles = [m.register_forward_hook(count) for m in maps]
-    training = model.training
-    with torch.no_grad():
-        model.eval()(dataset.inputs[:1].float())
-    model.train(training)
-    for handle in handles:
-        handle.remove()
-    return os.cpu_count() or 1 if operations * batch_size >= THREADED else 1

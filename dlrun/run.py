@@ -13,11 +13,12 @@ from omegaconf import DictConfig
 
 from dlrun.build import Node, build, plain
 from dlrun.console import Progress, Working, closing_table
+from dlrun.evaluation import Measured, Row, Snapshot
 from dlrun.records import BEST, LAST, PRETRAINING, RANGE, Run, append_rows, columns, environment, yaml_text
 from dlrun.rows import keywords
 from dlrun.schedules.lr_range import suggestion
 from dlrun.stack import Stack
-from dlrun.train import Measured, Outcome, Row, Snapshot, fit
+from dlrun.train import Outcome, fit
 
 DIVERGED = "the loss or the gradient is no longer finite; a smaller lr may help"
 HEADER = """# Repeats this run: dlrun --config-dir {folder} --config-name config

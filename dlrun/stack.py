@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
-from torch.utils._pytree import tree_map
+from torch.func import functional_call
 
 from dlrun.datasets.data import Dataset
 from dlrun.initializers.initializer import Initializer
@@ -19,16 +18,11 @@ from dlrun.losses import Loss
 from dlrun.metrics import Metric
 from dlrun.optimizers.rule import Rule, State
 from dlrun.regularizers.regularizer import Regularizer
-from dlrun.rows import call
+from dlrun.rows import call, over_rows
 from dlrun.schedules import Schedule
 from dlrun.theta import Layout
-from dlrun.trace import Program, Recording
 
 Rows = Mapping[str, Tensor]
-
-CHUNK = 2**18  #: numbers of the inputs that an evaluation takes at a time, for all rows: what a core keeps at hand
-BLOCK = 2**22  #: numbers of theta that the samples' own rows may hold at a time
-COLUMNS = 64  #: of a Hessian, computed at a time
 
 
 @dataclass
@@ -173,54 +167,6 @@ class Stack:
             objective = loss + penalty.detach()
         return objective, g, loss, averages, *measured, *([own_y] if measured else [])
 
-    @torch.enable_grad()
-    def hessian(self, theta: Tensor, batch: Tensor) -> Tensor:
-        """The objective's second derivatives at theta, (runs, params, params)."""
-        x, y, _ = self.minibatch(batch)
-        leaf = theta.detach().requires_grad_()
-
-        def loss_of_row(parameters: Any, buffers: Any, x: Tensor, y: Tensor) -> Tensor:
-            averages = {name: buffers[name].clone() for name in self.averages}
-            return self.loss(functional_call(self.model, {**parameters, **buffers, **averages}, (x,)), y).mean()
-
-        self.model.train()
-        objective = over_rows(loss_of_row, self.runs)(self.layout.views(leaf), self.buffers, x, y)
-        penalty = self.penalty(leaf)
-        if penalty is not None:
-            objective = objective + penalty
-        return _derivatives(objective, leaf)
-
-    @torch.enable_grad()
-    def gauss_newton(self, theta: Tensor, batch: Tensor) -> Tensor:
-        """See `optimizers.rule.Objective.gauss_newton`, (runs, params, params).
-
-        Every sample is a row with parameters of its own, so that one backward pass gives the derivatives of an output
-        for all samples.
-        """
-        x, y, _ = self.minibatch(batch)
-        runs, samples = batch.shape
-        total = torch.zeros(runs, self.layout.params, self.layout.params, dtype=theta.dtype, device=theta.device)
-        self.model.train()
-        for part in torch.arange(samples, device=theta.device).split(max(1, BLOCK // (runs * self.layout.params))):
-            rows = runs * len(part)
-            leaf = theta.detach().repeat_interleave(len(part), 0).requires_grad_()
-            buffers = {name: buffer.repeat_interleave(len(part), 0) for name, buffer in self.buffers.items()}
-
-            def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
-                return functional_call(self.model, {**parameters, **buffers}, (x[None],))[0]
-
-            outputs = over_rows(outputs_of_row, rows)(self.layout.views(leaf), buffers, x[:, part].flatten(0, 1))
-            jacobian = torch.stack(
-                [torch.autograd.grad(output.sum(), leaf, retain_graph=True)[0] for output in outputs.unbind(1)], 1
-            )
-            outputs = outputs.detach().requires_grad_()
-            curvature = _derivatives(self.loss(outputs, y[:, part].flatten(0, 1)), outputs)
-            jacobian, curvature = jacobian.unflatten(0, (runs, -1)), curvature.unflatten(0, (runs, -1))
-            total += torch.einsum("rnip,rnij,rnjq->rpq", jacobian, curvature, jacobian)
-        leaf = theta.detach().requires_grad_()
-        penalty = self.penalty(leaf)
-        return total / samples + (0 if penalty is None else _derivatives(penalty, leaf))
-
     @torch.no_grad()
     def measured_averages(self, theta: Tensor) -> State:
         """The running averages that fit these parameters, (runs, ...): means over the training set's minibatches.
@@ -276,88 +222,3 @@ class Stack:
         if self.clip_value is not None:
             g = torch.maximum(torch.minimum(g, self.clip_value), -self.clip_value)
         return g
-
-
-class Evaluation:
-    """Measures losses and metrics of a stack on a part of its data, in evaluation mode, in chunks.
-
-    Args:
-        members: parameters and buffers to measure in place of the stack's own, (runs, members, ...); the mean
-            prediction of a run's members counts.
-        weight: (runs, members), the members' weights in that mean; None where each run has one member.
-    """
-
-    def __init__(self, stack: Stack, members: State | None = None, weight: Tensor | None = None) -> None:
-        own = {**stack.buffers, "theta": stack.theta}
-        count = 1 if members is None else members["theta"].shape[1]
-        # views of memory that goes on changing
-        rows = {name: tensor[:, None].expand(-1, count, *tensor.shape[1:]) for name, tensor in own.items()}
-        rows = {name: tensor.flatten(0, 1) for name, tensor in {**rows, **(members or {})}.items()}
-        self.stack, self.members, self.weight = stack, count, weight
-        self.theta, self.buffers = rows.pop("theta"), rows
-        self.programs: dict[tuple[int, ...], Program] = {}
-
-    @torch.no_grad()
-    def __call__(self, part: str) -> dict[str, Tensor]:
-        """{"loss": (runs,), metric: (runs,), ...} in double precision, on the CPU."""
-        inputs = self.stack.dataset.inputs
-        total = torch.zeros((), dtype=torch.float64, device=inputs.device)
-        size = max(32, CHUNK // (len(self.theta) * inputs[0].numel()))
-        for x, y in self.stack.chunks(part, size):
-            if x.shape not in self.programs:
-                self.programs[x.shape] = Recording(self._sums, [x, y]).program()
-            total = total + self.programs[x.shape](x, y)[0]
-        return self.stack.values((total / self.stack.dataset.sizes[part]).cpu())
-
-    def _sums(self, x: Tensor, y: Tensor) -> tuple[Tensor]:
-        def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
-            return functional_call(self.stack.model, {**parameters, **buffers}, (x,))
-
-        def sums_of_row(outputs: Tensor, y: Tensor) -> Tensor:
-            return self.stack.sums(self.stack.loss(outputs, y), outputs, y)
-
-        self.stack.model.eval()
-        own = 0 if self.stack.separate else None
-        x = x.repeat_interleave(self.members, 0) if self.stack.separate else x
-        parameters = self.stack.layout.views(self.theta)
-        outputs = over_rows(outputs_of_row, len(self.theta), (0, 0, own))(parameters, self.buffers, x)
-        if self.weight is not None:
-            outputs = self.stack.loss.combine(outputs.unflatten(0, (self.stack.runs, -1)), self.weight)
-        return (over_rows(sums_of_row, self.stack.runs, (0, own))(outputs, y),)
-
-
-def _derivatives(value: Tensor, leaf: Tensor) -> Tensor:
-    """Second derivatives of each row's value (rows,) in its own row of the leaf (rows, n): (rows, n, n)."""
-    zeros = torch.zeros(*leaf.shape, leaf.shape[1], dtype=leaf.dtype, device=leaf.device)
-    (g,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
-    if not g.requires_grad:  # linear
-        return zeros
-    basis = torch.eye(leaf.shape[1], dtype=leaf.dtype, device=leaf.device)[:, None].expand(-1, *leaf.shape)
-
-    def products(vectors: Tensor, together: bool) -> Tensor | None:
-        return torch.autograd.grad(g, leaf, vectors, retain_graph=True, is_grads_batched=together, allow_unused=True)[0]
-
-    try:
-        columns = [products(some, True) for some in basis.split(COLUMNS)]
-    except RuntimeError:  # group normalization's second derivatives, for one, take one vector at a time
-        columns = [each if each is None else each[None] for each in (products(one, False) for one in basis)]
-    present = [column for column in columns if column is not None]
-    return torch.cat(present).movedim(0, 1) if present else zeros
-
-
-def over_rows(fn: Callable[..., Any], runs: int, dims: tuple[int | None, ...] | None = None) -> Callable[..., Any]:
-    """fn of one row's tensors as a function of all rows' tensors, whose first axis is the runs'.
-
-    dims: 0 for each such argument, None for one that all rows share; by default none is shared.
-    """
-    if runs > 1:
-        return vmap(fn, dims or 0, randomness="different")
-
-    def alone(*rows: Any) -> Any:
-        own = [
-            row if dim is None else tree_map(lambda t: t.squeeze(0), row)
-            for row, dim in zip(rows, dims or [0] * len(rows), strict=True)
-        ]
-        return tree_map(lambda t: t.unsqueeze(0), fn(*own))
-
-    return alone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,16 +14,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from dlrun.evaluation import Evaluation, Measured, Row, Snapshot
+from dlrun.objective import Step, StepObjective
 from dlrun.plan import averaging, learning_rates, plan
-from dlrun.rows import call
+from dlrun.rows import call, over_rows
 from dlrun.schedules import Clock
 from dlrun.seeds import NOISE, seed_of
-from dlrun.stack import Evaluation, Stack, over_rows
+from dlrun.stack import Stack
 from dlrun.trace import Recording
 
-Row = dict[str, float]
 Tensors = dict[str, Tensor]
-Step = Callable[..., tuple[Tensor, ...]]
 
 
 class Observer(Protocol):
@@ -40,63 +40,6 @@ class Observer(Protocol):
 
     def step(self, done: int, loss: float, lr: float) -> None:
         """Progress between evaluations."""
-
-
-class Snapshot:
-    """A network, or whatever else is measured, of each run as it was at one of its evaluations, and that one's row.
-
-    network: its tensors by name, one row per run. They go on changing, and the snapshot does not.
-    """
-
-    def __init__(self, network: Tensors) -> None:
-        self.network = network
-        self.kept = {name: tensor.clone() for name, tensor in network.items()}
-        self.rows: list[Row] = [{} for _ in network["theta"]]
-
-    def take(self, rows: Mapping[int, Row]) -> None:
-        """Replace the entries of these runs, whose evaluations are given, by the present ones."""
-        runs = list(rows)
-        for name, tensor in self.kept.items():
-            if len(runs) == len(tensor):
-                tensor.copy_(self.network[name])
-            elif runs:
-                tensor[runs] = self.network[name][runs]
-        for run, row in rows.items():
-            self.rows[run] = row
-
-    def restore(self) -> None:
-        """Make all entries the present state."""
-        for name, tensor in self.kept.items():
-            self.network[name].copy_(tensor)
-
-
-class Measured:
-    """A network that is measured at every evaluation: its best and its last state, by its own validation loss.
-
-    Args:
-        label: how its columns begin after `val_`; empty for the network that is trained.
-    """
-
-    def __init__(self, label: str, network: Tensors, evaluation: Evaluation) -> None:
-        self.label = label
-        self.evaluation = evaluation
-        self.best = Snapshot(network)
-        self.last = Snapshot(network)
-        self.best_test: dict[str, Tensor] = {}  #: loss and metrics on the test part with the best parameters, (runs,)
-        self.last_test: dict[str, Tensor] = {}
-
-    def take(self, rows: Mapping[int, Row]) -> None:
-        """Keep the present state of these runs, whose evaluations are given."""
-        loss, best = f"val_{self.label}loss", self.best.rows
-        self.last.take(rows)
-        self.best.take({run: row for run, row in rows.items() if not best[run] or row[loss] < best[run][loss]})
-
-    def test(self) -> None:
-        """Measure both states on the test part; leaves the last one."""
-        self.best.restore()
-        self.best_test = self.evaluation("test")
-        self.last.restore()
-        self.last_test = self.evaluation("test")
 
 
 class State:
@@ -232,30 +175,6 @@ def gradient(stack: Stack, state: State, batch: Tensor, *moving: Tensor) -> tupl
     if trained is not None:  # noise, too, is for the parameters that train
         g = g * trained
     return g, objective, loss, norm, *measured
-
-
-class StepObjective:
-    """What one step minimises, for the rules that ask: its gradient is the step's own recorded one."""
-
-    def __init__(self, stack: Stack, step: Step, batch: Tensor, moving: Sequence[Tensor], value: Tensor) -> None:
-        self.stack, self.step, self.batch, self.moving = stack, step, batch, moving
-        self.value = value
-
-    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """See `optimizers.rule.Objective`."""
-        here = self.stack.theta.clone()
-        self.stack.theta.copy_(theta)
-        g, value, *_ = self.step(self.batch, *self.moving)
-        self.stack.theta.copy_(here)
-        return value, g.clone()
-
-    def hessian(self, theta: Tensor) -> Tensor:
-        """See `optimizers.rule.Objective`."""
-        return self.stack.hessian(theta, self.batch)
-
-    def gauss_newton(self, theta: Tensor) -> Tensor:
-        """See `optimizers.rule.Objective`."""
-        return self.stack.gauss_newton(theta, self.batch)
 
 
 def update(stack: Stack, state: State, g: Tensor, objective: StepObjective | None, *moving: Tensor) -> None:

@@ -98,7 +98,7 @@ def test_hessians_through_normalization(normalization, stack_of) -> None:
 
 
 def test_gauss_newton_matrix_by_its_definition(stack_of, monkeypatch) -> None:
-    monkeypatch.setattr("dlrun.stack.BLOCK", 500)  # several blocks of samples
+    monkeypatch.setattr("dlrun.objective.BLOCK", 500)  # several blocks of samples
     stack = iris(stack_of, "optimizer=gauss_newton")
     asked = of_step(stack)
     x, _ = stack.dataset.part("train")

@@ -1,0 +1,60 @@
+"""What this machine gives a training: its device, its compiler and its threads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.datasets.data import Dataset
+from dlrun.errors import ConfigError
+
+COMPILING = 20  #: seconds that compiling takes, roughly; what it saves of each step has to be more in all:
+SAVED, SAVED_PER_PARAMETER = 3.5e-4, 4e-9  #: many calls become one, and so do passes over all rows' parameters
+THREADED = 10**9  #: operations per step from which `threads: auto` uses every core; below, threads wait for each other
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of this name; "auto" is the GPU where there is one. ConfigError for one that cannot be used."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ValueError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise ConfigError(f"device={name}: not usable on this machine ({reason}); device=cpu always is") from problem
+    return device
+
+
+def compiles(wish: bool | str, steps: int, params: int, device: torch.device) -> bool:
+    """Whether to compile a training of so many steps, with so many parameters in all rows together."""
+    saved = steps * (SAVED + SAVED_PER_PARAMETER * params)
+    compiler = device.type != "cpu" or any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++")))
+    if wish is True and not compiler:
+        raise ConfigError("compile=true needs a C++ compiler (g++ or clang++), and none is found; leave compile=auto")
+    return wish is True or (wish == "auto" and saved > COMPILING and compiler)
+
+
+def threads_for(wish: int | str, model: nn.Module, dataset: Dataset, batch_size: int) -> int:
+    """The threads that a step of this network gains from."""
+    if wish != "auto":
+        return int(wish)
+    operations = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal operations
+        weight = module.get_parameter("weight")
+        operations += 6 * weight.numel() * output.numel() // weight.shape[0]  # 2 forward, 4 backward
+
+    maps = [m for m in model.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)]
+    handles = [m.register_forward_hook(count) for m in maps]
+    training = model.training
+    with torch.no_grad():
+        model.eval()(dataset.inputs[:1].float())
+    model.train(training)
+    for handle in handles:
+        handle.remove()
+    return os.cpu_count() or 1 if operations * batch_size >= THREADED else 1
