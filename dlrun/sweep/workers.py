@@ -122,30 +122,43 @@ def _work(tasks: Sequence[Task], place: int, connection: Connection) -> None:
         os.setpgrp()  # Ctrl-C is for the parent, which passes it on once
     import torch
 
+    if torch.cuda.is_available():
+        torch.cuda.set_device(place)
+    code = train(tasks, connection.send)
+    if code:
+        sys.exit(code)
+
+
+def train(tasks: Sequence[Task], tell: Callable[[int], None] = lambda steps: None) -> int:
+    """Train runs as one stack and complete their folders; returns the exit code, 0, or 1 or 2 as of a single run.
+
+    tell: told the steps done, now and then.
+    """
+    import torch
+
     from dlrun.build import build
     from dlrun.errors import ConfigError
     from dlrun.run import Folders
 
     torch.set_num_threads(1)
-    if torch.cuda.is_available():
-        torch.cuda.set_device(place)
     for task in tasks:
         _write(task)
     try:
         stack = build([task.node for task in tasks])
         with Folders([task.node for task in tasks], [task.folder for task in tasks], stack) as folders:
-            folders.train(Telling(folders, connection))
+            folders.train(Telling(folders, tell))
     except ConfigError as mistake:
         _fail(tasks, str(mistake))
-        sys.exit(2)
+        return 2
     except Exception as problem:
         _fail(tasks, repr(problem))
-        sys.exit(1)
+        return 1
     if any(task.node["plots"] == "all" for task in tasks):
         from dlrun.plots.pictures import draw
 
         for task in tasks:
             draw(task.folder)
+    return 0
 
 
 def _write(task: Task) -> None:
@@ -163,11 +176,11 @@ def _fail(tasks: Sequence[Task], reason: str) -> None:
 
 
 class Telling:
-    """An observer that writes the runs' rows, and tells the parent how many steps are done."""
+    """An observer that writes the runs' rows, and tells how many steps are done."""
 
-    def __init__(self, folders: Any, connection: Connection) -> None:
+    def __init__(self, folders: Any, tell: Callable[[int], None]) -> None:
         self.row, self.trace = folders.row, folders.trace
-        self.connection = connection
+        self.tell = tell
         self.next = time.monotonic() + INTERVAL
 
     def due(self) -> bool:
@@ -176,6 +189,6 @@ class Telling:
     def step(self, done: int, loss: float, lr: float) -> None:
         self.next = time.monotonic() + INTERVAL
         try:
-            self.connection.send(done)
+            self.tell(done)
         except OSError:  # the parent is gone, and what resumes the sweep will train this run again
             os._exit(1)
