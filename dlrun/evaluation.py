@@ -54,9 +54,6 @@ class Evaluation:
         def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
             return functional_call(self.stack.model, {**parameters, **buffers}, (x,))
 
-        def sums_of_row(outputs: Tensor, y: Tensor) -> Tensor:
-            return self.stack.sums(self.stack.loss(outputs, y), outputs, y)
-
         self.stack.model.eval()
         own = 0 if self.stack.separate else None
         x = x.repeat_interleave(self.members, 0) if self.stack.separate else x
@@ -64,7 +61,8 @@ class Evaluation:
         outputs = over_rows(outputs_of_row, len(self.theta), (0, 0, own))(parameters, self.buffers, x)
         if self.weight is not None:
             outputs = self.stack.loss.combine(outputs.unflatten(0, (self.stack.runs, -1)), self.weight)
-        return (over_rows(sums_of_row, self.stack.runs, (0, own))(outputs, y),)
+        y = y if self.stack.separate else y.expand(self.stack.runs, *y.shape)
+        return (self.stack.sums(self.stack.losses(outputs, y), outputs, y),)
 
 
 class Snapshot:

@@ -48,12 +48,13 @@ def hessian(stack: Stack, theta: Tensor, batch: Tensor) -> Tensor:
     x, y, _ = stack.minibatch(batch)
     leaf = theta.detach().requires_grad_()
 
-    def loss_of_row(parameters: Any, buffers: Any, x: Tensor, y: Tensor) -> Tensor:
+    def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
         averages = {name: buffers[name].clone() for name in stack.averages}
-        return stack.loss(functional_call(stack.model, {**parameters, **buffers, **averages}, (x,)), y).mean()
+        return functional_call(stack.model, {**parameters, **buffers, **averages}, (x,))
 
     stack.model.train()
-    objective = over_rows(loss_of_row, stack.runs)(stack.layout.views(leaf), stack.buffers, x, y)
+    outputs = over_rows(outputs_of_row, stack.runs)(stack.layout.views(leaf), stack.buffers, x)
+    objective = stack.losses(outputs, y).mean(1)
     penalty = stack.penalty(leaf)
     if penalty is not None:
         objective = objective + penalty

@@ -144,16 +144,18 @@ class Stack:
         changed = y is not own_y
         parameters = {name: view.detach().requires_grad_() for name, view in self.layout.views(point).items()}
 
-        def loss_of_row(parameters: Any, buffers: Any, x: Tensor, y: Tensor, own_y: Tensor) -> Any:
+        def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Any:
             averages = {name: buffers[name].clone() for name in self.averages}  # layers change theirs in place
-            outputs = functional_call(self.model, {**parameters, **buffers, **averages}, (x,))
-            losses = self.loss(outputs, y)
-            own_losses = self.loss(outputs, own_y) if changed else losses
-            measured = [] if self.measure_train else [own_losses.detach(), outputs.detach()]
-            return losses.mean(), averages, *measured
+            return functional_call(self.model, {**parameters, **buffers, **averages}, (x,)), averages
 
         self.model.train()
-        losses, averages, *measured = over_rows(loss_of_row, self.runs)(parameters, self.buffers, x, y, own_y)
+        outputs, averages = over_rows(outputs_of_row, self.runs)(parameters, self.buffers, x)
+        by_sample = self.losses(outputs, y)
+        losses = by_sample.mean(1)
+        measured = []
+        if not self.measure_train:
+            own_losses = self.losses(outputs, own_y) if changed else by_sample
+            measured = [own_losses.detach(), outputs.detach(), own_y]
         # a sum, since autograd imports all of SymPy to look at the gradients that it is given for several outputs
         gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
         g = self.g  # one piece of memory, whose views a recorded step has at hand
@@ -165,7 +167,7 @@ class Stack:
         if penalty is not None:
             g = g + torch.autograd.grad(penalty.sum(), leaf)[0]
             objective = loss + penalty.detach()
-        return objective, g, loss, averages, *measured, *([own_y] if measured else [])
+        return objective, g, loss, averages, *measured
 
     @torch.no_grad()
     def measured_averages(self, theta: Tensor) -> State:
@@ -200,11 +202,16 @@ class Stack:
             layer.momentum = momentum
         return {name: total / batches for name, total in sums.items()}
 
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Each sample's loss, (runs, batch), from outputs and targets (runs, batch, ...)."""
+        return self.loss(outputs.flatten(0, 1), y.flatten(0, 1)).unflatten(0, outputs.shape[:2])
+
     def sums(self, losses: Tensor, outputs: Tensor, y: Tensor) -> Tensor:
-        """Sums over one row's samples of the loss and of every metric's statistics, (1 + statistics,) doubles."""
-        predictions = self.loss.prediction(outputs)
-        statistics = [metric.statistics(predictions, y) for metric in self.metrics]
-        return torch.cat([losses.double()[:, None], *statistics], 1).sum(0)
+        """Sums over each row's samples of the loss and of every metric's statistics, (runs, 1 + statistics) doubles."""
+        predictions, targets = self.loss.prediction(outputs.flatten(0, 1)), y.flatten(0, 1)
+        statistics = [metric.statistics(predictions, targets) for metric in self.metrics]
+        rows = torch.cat([losses.double().flatten()[:, None], *statistics], 1)
+        return rows.unflatten(0, outputs.shape[:2]).sum(1)
 
     def values(self, means: Tensor) -> dict[str, Tensor]:
         """{"loss": (runs,), metric: (runs,), ...} from means over samples, (runs, 1 + statistics)."""

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dlrun.buffers import RECORDED, Places
+
 Program = Callable[..., tuple[Tensor, ...]]
 aten = torch.ops.aten
 
@@ -56,14 +58,29 @@ class Recording(TorchDispatchMode):
         return out
 
     def program(self) -> Program:
-        """A plain Python function of the moving tensors that replays the operations."""
+        """A plain Python function of the moving tensors that replays the operations.
+
+        What it returns is new memory at every call; what it computes on the way is not.
+        """
         graph, memory = self._graph(hoist=True)
+        moving = next((node for node in graph.nodes if node.name == "moving_0"), None)
+
+        def input_of(tensor: Tensor) -> fx.Node:
+            memory.append(tensor)
+            with graph.inserting_before(moving):
+                node = graph.placeholder(f"place_{len(memory)}")
+            node.meta[RECORDED] = tensor
+            return node
+
+        buffers = Places(graph, input_of).assign()
         for node in graph.nodes:
             name = _binding(node.target)
             if name is not None:
                 method = not hasattr(torch, name)
                 node.op, node.target = ("call_method", name) if method else ("call_function", getattr(torch, name))
-        return partial(fx.GraphModule(torch.nn.Module(), graph).forward, *memory)
+        module = fx.GraphModule(torch.nn.Module(), graph)
+        module.__dict__["buffers"] = buffers  # live as long as the program
+        return partial(module.forward, *memory)
 
     def compiled(self) -> Program:
         """The same, fused by TorchInductor; takes seconds, and needs a C++ compiler on a CPU."""
@@ -81,8 +98,11 @@ class Recording(TorchDispatchMode):
         """
         graph = fx.Graph()
         nodes: dict[int, fx.Node] = {id(t): graph.placeholder(f"moving_{i}") for i, t in enumerate(self.moving)}
+        for node, tensor in zip(graph.nodes, self.moving, strict=True):
+            node.meta[RECORDED] = tensor
         first = next(iter(graph.nodes), None)
         memory: dict[int, Tensor] = {}
+        viewed: dict[int, Tensor] = {}  # what each result, if it is a view, is a view of
         untransposed: dict[fx.Node, fx.Node] = {}
 
         def node_of(value: Any) -> Any:
@@ -90,6 +110,7 @@ class Recording(TorchDispatchMode):
                 if id(value) not in nodes:
                     with graph.inserting_before(first):
                         nodes[id(value)] = graph.placeholder(f"memory_{len(memory)}")
+                        nodes[id(value)].meta[RECORDED] = value
                     memory[id(value)] = value
                 return nodes[id(value)]
             if isinstance(value, list | tuple):
@@ -100,9 +121,12 @@ class Recording(TorchDispatchMode):
             tensors = [a for a in args if isinstance(a, Tensor)]
             if hoist and func.is_view and all(id(t) in memory or id(t) not in nodes for t in tensors):
                 continue
-            if func in (aten.detach.default, aten.alias.default):
-                nodes[id(out)] = node_of(args[0])
-                continue
+            if tensors and isinstance(out, Tensor) and not func._schema.is_mutable:
+                viewed.setdefault(id(out), tensors[0])
+                origin = _origin(out, viewed)
+                if origin is not None and id(out) not in nodes:
+                    nodes[id(out)] = node_of(origin)
+                    continue
             inputs = node_of(args)
             if func is aten.view.default and inputs[0].target is aten.unsqueeze.default:
                 inputs = (inputs[0].args[0], inputs[1])
@@ -110,6 +134,7 @@ class Recording(TorchDispatchMode):
                 nodes[id(out)] = untransposed[inputs[0]]
                 continue
             node = graph.call_function(func, inputs, {k: node_of(v) for k, v in kwargs.items()})
+            node.meta[RECORDED] = out
             if func is aten.t.default:
                 untransposed[node] = inputs[0]
             if isinstance(out, Tensor):
@@ -117,9 +142,26 @@ class Recording(TorchDispatchMode):
             else:
                 for i, part in enumerate(out):
                     nodes[id(part)] = graph.call_function(operator.getitem, (node, i))
+                    nodes[id(part)].meta[RECORDED] = part
         graph.output(tuple(node_of(out) for out in self.outputs))
         graph.eliminate_dead_code()
         return graph, list(memory.values())
+
+
+def _origin(view: Tensor, viewed: dict[int, Tensor]) -> Tensor | None:
+    """The tensor that a view, perhaps of a view, shows again as it is; None for a view that shows it otherwise."""
+    tensor = view
+    while id(tensor) in viewed:
+        tensor = viewed[id(tensor)]
+        if tensor.untyped_storage()._cdata != view.untyped_storage()._cdata:
+            return None
+        if _appearance(tensor) == _appearance(view):
+            return tensor
+    return None
+
+
+def _appearance(t: Tensor) -> tuple[Any, ...]:
+    return t.untyped_storage()._cdata, t.storage_offset(), t.shape, t.stride(), t.dtype, t.is_conj(), t.is_neg()
 
 
 def _binding(target: Any) -> str | None:

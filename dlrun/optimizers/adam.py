@@ -33,10 +33,10 @@ class Adam(Rule):
         t = state["t"].add_(1)
         s = state["s"].lerp_(g, 1 - beta1)
         r = state["r"].lerp_(g * g, 1 - beta2)
-        r_hat = r / (1 - beta2**t)
-        root = r_hat.add_(eps).sqrt_() if self.eps_inside_sqrt else r_hat.sqrt_().add_(eps)
-        # lr s_hat, with both factors joined while they are one number per row
-        theta.addcdiv_(lr / (1 - beta1**t) * s, root, value=-1)
+        # Corrections and lr are one number per row: joined, they cost fewer passes over all parameters.
+        unbias = (1 - beta2**t).sqrt()
+        root = (r + eps * unbias**2).sqrt_() if self.eps_inside_sqrt else r.sqrt().add_(eps * unbias)
+        theta.addcdiv_(s, root.mul_((1 - beta1**t) / (lr * unbias)), value=-1)
 
 
 class AdamW(Rule):
