@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dlrun.activations import ACTIVATIONS, negative_slope
 from dlrun.architectures.blocks import Blocks
+from dlrun.check import refuse_foreign
 from dlrun.compatible import refuse
 from dlrun.datasets.data import Dataset, Samples
 from dlrun.datasets.prepare import prepare
@@ -53,6 +54,8 @@ def build(
     Raises ConfigError where choices do not fit each other, the data or this machine.
     """
     nodes = [plain(config) for config in configs]
+    for each in nodes:
+        refuse_foreign(each)
     node = nodes[0]
     device = usable_device(node["device"])
 
@@ -67,8 +70,9 @@ def build(
     models = [_model(node, data, loss.outputs(data.outputs)) for node, data in zip(nodes, own, strict=True)]
     model, layout = models[0], Layout(models[0])
     initializers: list[Initializer] = [_component(node["initializer"])[0] for node in nodes]
-    for initializer in initializers:
+    for initializer, each_model, data in zip(initializers, models, own, strict=True):
         initializer.progress = progress or initializer.progress
+        initializer.fits(each_model, layout, data)
     theta = torch.zeros(len(nodes), layout.params, dtype=dataset.inputs.dtype)
     if initialize:
         drawn = [_initial(*each, layout) for each in zip(nodes, initializers, models, own, strict=True)]
@@ -193,9 +197,21 @@ def _component(node: Node, *hooks: str) -> tuple[Any, set[str]]:
 
 def _declared(node: Node, *hooks: str) -> tuple[Any, set[str]]:
     """The class that a `_target_` names, and those of its keys that may differ by row."""
-    cls = get_object(node["_target_"])
+    cls = _named(node["_target_"])
     rows = {name for hook in hooks if hasattr(cls, hook) for name in keywords(getattr(cls, hook))}
     return cls, rows & node.keys()
+
+
+def _named(target: str) -> Any:
+    """The class or function of this name; ConfigError where there is none, or its package only borrows it."""
+    try:
+        found = get_object(target)
+    except Exception as problem:  # the user's own module may raise anything
+        raise ConfigError(f"_target_={target} cannot be imported ({' '.join(str(problem).split())})") from problem
+    # "mine.os.system" begins with "mine." too, and is another's
+    if str(getattr(found, "__module__", "")).partition(".")[0] != target.partition(".")[0]:
+        raise ConfigError(f"_target_={target}: this is no class or function of {target.partition('.')[0]}'s own")
+    return found
 
 
 def _datasets(nodes: Sequence[Node]) -> tuple[list[Dataset], list[int]]:
@@ -224,13 +240,17 @@ def _samples(target: str, options: Node) -> Samples:
     key = repr((target, sorted(options.items())))
     if key not in _last_samples:
         _last_samples.clear()
-        _last_samples[key] = get_object(target)(**options)
+        source = _named(target)
+        try:
+            _last_samples[key] = source(**options)
+        except (OSError, MemoryError) as problem:  # a folder that may not be read, data larger than the memory
+            raise ConfigError(f"dataset: {problem or 'there is too little memory for it'}") from problem
     return _last_samples[key]
 
 
 def _task(node: Node, dataset: Dataset) -> Dataset:
     """What the architecture makes of the dataset; ConfigError where it can make nothing of it."""
-    cls = get_object(node["architecture"]["_target_"])
+    cls = _named(node["architecture"]["_target_"])
     point = getattr(cls, "tasks", ()) == ("none",)
     if dataset.surface and not point:
         raise ConfigError("this dataset is a test function, whose variables are trained themselves: architecture=point")
@@ -249,7 +269,7 @@ def _model(node: Node, dataset: Dataset, outputs: int) -> nn.Module:
         p_input=dropout["p_input"],
         p_hidden=dropout["p_hidden"],
     )
-    cls = get_object(node["architecture"]["_target_"])
+    cls = _named(node["architecture"]["_target_"])
     given = {"train_inputs": dataset.part("train")[0], "random": generator(node["seed"], STRUCTURE)}
     options |= {key: value for key, value in given.items() if key in inspect.signature(cls).parameters}
     model: nn.Module = cls(tuple(dataset.inputs.shape[1:]), outputs, blocks, **options)

@@ -11,6 +11,7 @@ import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,13 @@ def description(path: Path) -> str:
 
 def targets(path: Path) -> set[str]:
     """The classes and functions that a YAML file names by `_target_`."""
-    return set(re.findall(r"^\s*_target_:\s*(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+    return set(re.findall(r"^\s*_target_:\s*(\S+)", path.read_text("utf-8", "replace"), re.MULTILINE))
+
+
+@cache
+def registered(group: str) -> frozenset[str]:
+    """What dlrun's own choices of a group name by `_target_`."""
+    return frozenset().union(*(targets(path) for path in (conf_dir() / group).glob("*.yaml")))
 
 
 def constraints(path: Path) -> dict[KeyPath, Constraint | None]:
@@ -113,7 +120,7 @@ class Constraint:
         return [a for a in self.text.split(" or ") if re.fullmatch(r"[A-Za-z]\w*", a) and a not in _KEYWORDS]
 
 
-_KEYWORDS = {"null", "bool", "path", "any", *_TYPES}
+_KEYWORDS = {"null", "bool", "path", "minutes", "any", *_TYPES}
 
 
 def _fits(alternative: str, value: Any) -> bool:
@@ -130,6 +137,8 @@ def _fits(alternative: str, value: Any) -> bool:
         return isinstance(value, bool)
     if alternative == "path":
         return isinstance(value, str)
+    if alternative == "minutes":
+        return isinstance(value, str) and re.fullmatch(r"(?=.*[1-9])\d+(\.\d+)?min", value) is not None
     if re.fullmatch(r"[A-Za-z]\w*", alternative) and alternative not in _TYPES:
         return value == alternative
     kind, _, rest = alternative.partition(" ")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun.catalogue import Constraint, KeyPath, conf_dir, constraints, groups, targets
-from dlrun.console import error
+from dlrun.catalogue import Constraint, KeyPath, conf_dir, constraints, groups, registered, targets
+from dlrun.console import error, say
 from dlrun.errors import ConfigError
-from dlrun.records import refuse_old_run
+from dlrun.records import CURVES
 
 MISSING = "???"
 
@@ -29,12 +29,24 @@ class Guard(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         HydraConfig.instance().set_config(config)  # for ${hydra:...} in the config
+        from dlrun.resume import COMPLETE, standing
+
         try:
+            folder = Path(config.hydra.run.dir)
             check(config, config.hydra)
-            refuse_old_run(config.hydra.run.dir)
-        except ConfigError as mistake:
+            status = standing(folder, _resolved(config))
+        except (ConfigError, OmegaConfBaseException) as mistake:
             error(str(mistake))
             sys.exit(2)
+        except Exception as problem:  # Hydra would only warn of it, and go on
+            error(f"the config cannot be checked: {problem!r}")
+            sys.exit(2)
+        if status in COMPLETE and (config.plots == "none" or (folder / CURVES).exists()):
+            say(f"{folder} holds this run already: {status.replace('_', ' ')}")
+            sys.exit(1 if status == "diverged" else 0)
+        if status != "new" and (folder / ".hydra").is_dir():
+            with read_write(config.hydra):
+                config.hydra.output_subdir = None  # Hydra's record stays what was typed at first
 
 
 def check(config: DictConfig, hydra: DictConfig) -> None:
@@ -42,15 +54,21 @@ def check(config: DictConfig, hydra: DictConfig) -> None:
 
     hydra: Hydra's own part of the config, which tells where the user's YAML files are and what was typed.
     """
+    values = _resolved(config)
+    rules = Rules(values, hydra)
+    problems = [told for path, value in leaves(values) if (told := rules.problem(path, value))]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    """A config without Hydra's part."""
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
         values: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as problem:
         raise ConfigError(str(problem).splitlines()[0]) from problem
-    rules = Rules(values, hydra)
-    problems = [told for path, value in leaves(values) if (told := rules.problem(path, value))]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    return {str(key): value for key, value in values.items()}
 
 
 class Rules:
@@ -64,19 +82,18 @@ class Rules:
     def __init__(self, values: dict[str, Any], hydra: DictConfig) -> None:
         self._known = _known(values, _search_path(hydra))
         self._free = {path for path, constraint in self._known.items() if not constraint or constraint.text == "any"}
-        typed = any(override.lstrip("+").startswith("allow_targets=") for override in hydra.overrides.task)
-        self._packages = ["dlrun", *(values.get("allow_targets") or [] if typed else [])]
+        self._typed = any(override.lstrip("+").startswith("allow_targets=") for override in hydra.overrides.task)
+        self._packages = values.get("allow_targets") or [] if self._typed else []
 
     def problem(self, path: KeyPath, value: Any) -> str | None:
         """What is wrong with a key or its value, or None."""
         name, constraint = ".".join(path), self._known.get(path)
-        if path[-1] == "_target_":  # it runs code, so only dlrun's own and what the user typed in allow_targets
-            if any(str(value).startswith(f"{package}.") for package in self._packages):
-                return None
-            return (
-                f"{name}={value}: only dlrun's own code is run; "
-                f"if you trust it, add allow_targets=[{str(value).partition('.')[0]}] to the command"
-            )
+        if path == ("allow_targets",) and value and not self._typed:
+            return f"{name}={_typed(value)} stands in a file, and counts only if you type it: it has code run"
+        if path == ("name",) and ".." in str(value).split("/"):
+            return f"{name}={value}: it stands in the folder's name, and may not lead out of it by .."
+        if "_target_" in path:
+            return foreign(path, value, self._packages)
         if value == {} and path not in self._known:
             return None
         if value == MISSING:
@@ -93,6 +110,27 @@ class Rules:
             meaning = f" ({constraint.meaning})" if constraint.meaning else ""
             return f"{name}={_typed(value)}: must be {constraint.text}{meaning}{near}"
         return None
+
+
+def foreign(path: KeyPath, target: Any, packages: Sequence[str]) -> str | None:
+    """Why the class or function that a `_target_` names is not run, or None. Decided by its name: an import runs code.
+
+    packages: what the user names in allow_targets, beside the choices that conf/ registers.
+    """
+    if str(target) in registered(path[0]) or any(str(target).startswith(f"{package}.") for package in packages):
+        return None
+    name, package = f"{'.'.join(path)}={target}", str(target).partition(".")[0]
+    if package == "dlrun":
+        return f"{name} is no choice of {path[0]}, and only those of dlrun's own code are run"
+    return f"{name}: only dlrun's own code is run; if you trust it, add allow_targets=[{package}] to the command"
+
+
+def refuse_foreign(values: dict[str, Any]) -> None:
+    """Raise ConfigError where a config, resolved, names code that is neither dlrun's nor of its own allow_targets."""
+    packages = values.get("allow_targets") or []
+    told = [foreign(path, value, packages) for path, value in leaves(values) if "_target_" in path]
+    if any(told):
+        raise ConfigError("\n".join(filter(None, told)))
 
 
 def leaves(values: dict[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
@@ -120,7 +158,7 @@ def _known(values: dict[str, Any], search_path: list[Path]) -> dict[KeyPath, Con
     known = constraints(conf_dir() / "dlrun.yaml")
     for group in groups():
         node = values.get(group)
-        chosen = {value for path, value in leaves({group: node}) if path[-1] == "_target_"}
+        chosen = {str(value) for path, value in leaves({group: node}) if path[-1] == "_target_"}
         files = [file for folder in search_path for file in sorted((folder / group).glob("*.yaml"))]
         describing = [file for file in files if targets(file) & chosen]
         for file in describing:

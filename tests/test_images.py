@@ -64,7 +64,9 @@ MALFORMED = {
     r"type 0x0D; unsigned bytes \(0x08\)": [GOOD[:2] + b"\x0d" + GOOD[3:]],
     "holds 3 dimensions; 2 are wanted": [GOOD[:3] + b"\3" + GOOD[4:]],
     r"bytes; its dimensions \[2, 3\] make 18": [GOOD[:-1], GOOD + b"\0"],
-    "bytes; its dimensions": [GOOD[:4], GOOD[:9], GOOD[:4] + b"\xff" * 8 + GOOD[12:]],
+    "cut short: it ends after . bytes, within its header": [GOOD[:4], GOOD[:9]],
+    "holds 18 bytes; its dimensions": [GOOD[:4] + b"\xff" * 8 + GOOD[12:]],
+    "holds more bytes; its dimensions": [gzip.compress(GOOD + bytes(10**6))],
     "holds no values": [idx_bytes(np.zeros((0, 3)))],
     "cannot be read": [
         gzip.compress(GOOD, mtime=0)[:-9],

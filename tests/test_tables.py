@@ -128,7 +128,7 @@ REFUSED = {
     "the nameless column only counts the rows": (",x,y\n0,5,a\n1,3,b\n", {}),
     r"cannot be read as \.csv: .*[Ff]ields": ("a,b\n1,2\n1,2,3\n", {}),
     r"cannot be read as \.csv: .*Length of header": ("a,b\n1,2,3\n1,2,3\n", {}),
-    r"cannot be read as \.csv: .*utf-8": (b"a,b\n\xff\xfe,2\n", {}),
+    r"is not in UTF-8 .*save it in that encoding": (b"a,b\n\xff\xfe,2\n", {}),
     r"of 4 rows, .*: 'a' \(2 missing\), 'b' \(1 missing\), 'c' \(1 infinite\), 'y' \(1 missing\); correct the file, or "
     r"set dataset\.impute=true": (HOLES, {}),
     r"of 4 rows, .*: 'c' \(1 infinite\), 'y' \(1 missing\); correct the file$": (HOLES, {"impute": True}),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import tarfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from dlrun.errors import ConfigError
 
 SHAPE = (3, 32, 32)  #: red, green and blue planes
 PIXELS = 3 * 32 * 32
+LARGEST = 2**28  #: bytes of an archive's whole content, and of a file: CIFAR has 185 million
 MIRRORS = (
     "https://www.cs.toronto.edu/~kriz/",
     "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/",
@@ -123,22 +125,36 @@ def _locate(version: Version, path: str | None, name: str) -> Path:
 
 
 def _folder_files(version: Version, folder: Path) -> Mapping[str, bytes]:
+    files = {}
     try:
-        return {name: (folder / name).read_bytes() for name in (*version.train, version.test, version.names)}
+        for name in (*version.train, version.test, version.names):
+            if (folder / name).stat().st_size > LARGEST:
+                raise OSError(f"{name} holds more than {LARGEST} bytes")
+            files[name] = (folder / name).read_bytes()
     except OSError as error:
-        raise ConfigError(f"{folder} is not whole: {error}") from error
+        raise ConfigError(
+            f"{folder} is not whole: {error}; delete it to have it downloaded anew, or name another by dataset.path"
+        ) from error
+    return files
 
 
 def _archive_files(version: Version, archive: Path) -> Mapping[str, bytes]:
     wanted = {f"{version.folder}/{name}": name for name in (*version.train, version.test, version.names)}
     files = {}
     try:
-        with tarfile.open(archive, "r|*") as tar:
+        with archive.open("rb") as start:
+            zipped = start.read(2) == b"\x1f\x8b"
+        with (
+            cast(BinaryIO, gzip.open(archive)) if zipped else archive.open("rb") as content,
+            tarfile.open(fileobj=cast(Any, _Bounded(content)), mode="r|") as tar,
+        ):
             for member in tar:
-                stream = tar.extractfile(member) if member.name in wanted and member.isfile() else None
+                stream = tar.extractfile(member) if member.name in wanted and member.isreg() else None
                 if stream is not None:
                     files[wanted[member.name]] = stream.read()
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+                if len(files) == len(wanted):
+                    break
+    except Exception as error:  # tarfile and gzip raise whatever a damaged file leads them to
         raise ConfigError(
             f"{archive} cannot be read: {error}; delete it, or name another one by dataset.path"
         ) from error
@@ -146,3 +162,18 @@ def _archive_files(version: Version, archive: Path) -> Mapping[str, bytes]:
     if missing:
         raise ConfigError(f"{archive} holds no {version.folder}/{missing[0]}: it is not {version.archive}")
     return files
+
+
+class _Bounded:
+    """A file of which no more than `LARGEST` bytes are read, however much a small archive unpacks to."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.left = LARGEST
+
+    def read(self, size: int) -> bytes:
+        content = self.file.read(min(size, self.left + 1))
+        self.left -= len(content)
+        if self.left < 0:
+            raise OSError(f"it holds more than {LARGEST} bytes")
+        return content

@@ -14,6 +14,7 @@ from dlrun.datasets.data import Samples
 from dlrun.datasets.download import cache_folder, fetch, search_folders
 from dlrun.errors import ConfigError
 
+RATIO = 1032  #: of bytes unpacked to bytes packed, the largest of gzip
 DIGITS = [str(digit) for digit in range(10)]
 CLOTHES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 HIRAGANA = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
@@ -110,7 +111,12 @@ def _samples(origin: Origin, path: str | None, class_names: list[str]) -> Sample
 def _labelled(origin: Origin, path: str | None, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Images (n, 28, 28) and classes (n,) of the files "train-..." or "t10k-..."."""
     image_file, label_file = (_locate(origin, path, f"{part}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
-    images, labels = read_idx(image_file, dimensions=3), read_idx(label_file, dimensions=1)
+    try:
+        images, labels = read_idx(image_file, dimensions=3), read_idx(label_file, dimensions=1)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}: delete it to have it downloaded anew, or name other files by dataset.path"
+        ) from error
     if images.shape[1:] != (28, 28):
         raise ConfigError(f"{image_file} holds images of {images.shape[1]} x {images.shape[2]}; 28 x 28 are wanted")
     if len(images) != len(labels):
@@ -141,13 +147,16 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
 
     Reference: LeCun, Cortes & Burges, The MNIST database, section "The IDX file format".
     """
+    header = 4 + 4 * dimensions
     try:
-        content = file.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        with file.open("rb") as start:
+            zipped = start.read(2) == b"\x1f\x8b"
+        with gzip.open(file) if zipped else file.open("rb") as stream:
+            content = stream.read(header)
+            declared = prod(int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4))
+            content += stream.read(min(declared, RATIO * file.stat().st_size) + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
-    header = 4 + 4 * dimensions
     if content[:2] != b"\0\0" or len(content) < 4:
         raise ConfigError(
             f"{file} is no IDX file: it starts with {content[:4]!r}, not with two zeros, type and number of dimensions"
@@ -156,9 +165,12 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
         raise ConfigError(f"{file} holds values of type 0x{content[2]:02X}; unsigned bytes (0x08) are wanted")
     if content[3] != dimensions:
         raise ConfigError(f"{file} holds {content[3]} dimensions; {dimensions} are wanted")
+    if len(content) < header:
+        raise ConfigError(f"{file} is cut short: it ends after {len(content)} bytes, within its header")
     shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4)]
-    if len(content) != header + prod(shape):
-        raise ConfigError(f"{file} holds {len(content)} bytes; its dimensions {shape} make {header + prod(shape)}")
-    if prod(shape) == 0:
+    if len(content) != header + declared:
+        held = len(content) if len(content) < header + declared else "more"
+        raise ConfigError(f"{file} holds {held} bytes; its dimensions {shape} make {header + declared}")
+    if declared == 0:
         raise ConfigError(f"{file} holds no values: its dimensions are {shape}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

@@ -82,14 +82,21 @@ def _images(folder: Path) -> list[Path]:
 
 def _cached(root: Path, files: list[Path], size: int | None) -> np.ndarray:
     """The images' array from the cache, or decoded and put there, by a file that is whole or not there."""
+    odd = [f"  {file}" for file in files if not file.is_file()]
+    if odd:
+        raise ConfigError(
+            "\n".join(["these are no files, but folders, pipes or links that lead nowhere:", *odd[:NAMED]])
+        )
     stats = [(file, file.stat()) for file in files]
     content = [[str(file.relative_to(root)), stat.st_size, stat.st_mtime_ns] for file, stat in stats]
     key = hashlib.sha256(json.dumps([size, content]).encode()).hexdigest()[:32]
     cache = cache_folder() / "image_folder"
     kept, part = cache / f"{root.name}-{key}.npy", cache / f"{key}.{uuid4().hex}.part"
     try:
-        return np.load(kept, mmap_mode="r")
-    except (OSError, EOFError, ValueError):  # not there, or damaged
+        found = np.lib.format.open_memmap(kept, mode="r")  # plain numbers: a pickle is refused
+        if found.dtype == np.uint8 and found.ndim == 4 and len(found) == len(files):
+            return found
+    except Exception:  # not there, or damaged in whatever way
         pass
     images = _decode_all(files, size)
     make_writable(cache, part)
@@ -139,12 +146,12 @@ def _decode(file: Path, size: int | None) -> np.ndarray | str:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=("PNG", "JPEG")) as image:  # others may call programs, as Ghostscript for EPS
             if image.mode in DEEP:
                 return f"its pixels are of mode {image.mode}; 8 bits per channel are wanted"
             plain = image.convert("L" if image.mode in GRAY else "RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return str(error).replace(f" {str(file)!r}", "")
+    except Exception as error:  # a damaged file makes Pillow raise anything
+        return (str(error) or repr(error)).replace(f" {str(file)!r}", "")
     if size is not None:
         plain = ImageOps.fit(plain, (size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(plain)

@@ -67,7 +67,12 @@ def prepare(
         raise ConfigError(f"dataset: values too large for {dtype}: {names}; dataset.scale=standard may bring them down")
     if samples.task in ("regression", "none"):
         numbers = samples.targets.reshape(len(samples.targets), -1)
-        targets = _gather(numbers, rows, scaling("standard" if scale_target else "none", numbers, train), dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            targets = _gather(numbers, rows, scaling("standard" if scale_target else "none", numbers, train), dtype)
+        if not bool(torch.isfinite(targets).all()):
+            raise ConfigError(
+                f"dataset: the targets hold values too large for {dtype}: dataset.scale_target=true may help"
+            )
         outputs = inputs.shape[1] if samples.surface else numbers.shape[1]
     else:
         classes = 2 if samples.task == "binary" else len(samples.class_names) or int(samples.targets.max()) + 1

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 import warnings
-import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".parquet": None}
+LARGEST = 2**27  #: zeros and ones that a text column may become: 1 GB
 MISSING = "missing"  #: the category of a text cell without text
 
 
@@ -73,21 +73,45 @@ def _read(file: Path) -> pd.DataFrame:
         raise ConfigError(f"{file}: Parquet needs pyarrow: pip install pyarrow, or save the table as CSV") from error
     except pd.errors.EmptyDataError as error:
         raise ConfigError(f"{file} is empty") from error
-    except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
-        raise ConfigError(f"{file} cannot be read as {ending}: {str(error).strip()}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not in UTF-8 ({error}): save it in that encoding") from error
+    except Exception as error:  # pandas and pyarrow raise anything for a damaged file
+        raise ConfigError(f"{file} cannot be read as {ending}: {str(error).strip() or repr(error)}") from error
     frame.columns = frame.columns.map(str)
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise ConfigError(f"{file} has several columns of the name {twice[0]!r}: rename them")
     if len(frame) == 0:
         raise ConfigError(f"{file} has a header but no rows")
     if all(_is_number(name) for name in frame.columns):
         line = ", ".join(frame.columns)
         raise ConfigError(f"{file}: the first line holds numbers ({line}) where the columns' names are wanted")
-    return frame
+    return frame.apply(_unmixed, file=file)
 
 
-def _is_number(text: str) -> bool:
+def _unmixed(column: pd.Series, file: Path) -> pd.Series:
+    """The column, as numbers where all its texts are numbers; ConfigError where most are, for then one is a slip."""
+    from pandas.api.types import is_object_dtype, is_string_dtype
+
+    if not (is_object_dtype(column) or is_string_dtype(column)):
+        return column
+    cells = column.dropna()
+    number = cells.map(lambda cell: not isinstance(cell, bool) and _is_number(cell))
+    if len(cells) and number.all():
+        return column.map(float, na_action="ignore").astype(np.float64)  # whole numbers beyond 64 bits
+    if number.mean() > 0.5:
+        odd = cells[~number]
+        raise ConfigError(
+            f"{file}: {column.name!r} holds numbers, but {str(odd.iloc[0])!r} in row {odd.index[0] + 1} and such in "
+            f"{len(odd)} of {len(column)} rows: correct them, or leave them empty and set dataset.impute=true"
+        )
+    return column
+
+
+def _is_number(cell: Any) -> bool:
     try:
-        float(text)
-    except ValueError:
+        float(cell)
+    except (ValueError, TypeError, OverflowError):
         return False
     return True
 
@@ -148,6 +172,11 @@ def _categories(column: pd.Series, file: Path) -> tuple[list[str], np.ndarray]:
         raise ConfigError(
             f"{file}: the text in {column.name!r} differs in each of the {len(cells)} rows, as a name or number of the "
             "row does, and so it tells nothing about other rows: drop the column"
+        )
+    if len(categories) * len(cells) > LARGEST:
+        raise ConfigError(
+            f"{file}: {column.name!r} holds {len(categories)} different texts in {len(cells)} rows, too many for "
+            "a column of 0 and 1 each: group them, or drop the column"
         )
     return list(categories), codes
 
