@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 INTERVAL = 0.1  # seconds between two moves of the bar; each costs a millisecond, one per cent of the training
+SETTLED = 3  # seconds of a sweep before they say how long it will take: at first its processes start
 LINES = 48  # for a whole training, where there is no bar; an evaluation before it and one cut short come on top
 STATUS = {"finished": "green", "stopped_early": "green", "interrupted": "yellow"}  # anything else is red
 
@@ -110,21 +111,23 @@ class SweepProgress:
 
     def __init__(self, total: int, console: Console | None = None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
 
         self.console = console or Console()
         self._total, self._counts, self._begun = total, dict[str, int](), time.monotonic()
-        self._steps, self._running, self._speed = 0, 0, 0.0
-        self._last, self._next_line = (time.monotonic(), 0), 0.0
+        self._running, self._speed = 0, 0.0
+        self._trained = 0.0  # runs, of those at work the parts that are done
+        self.waiting = total  #: runs that no worker has begun
+        self._last, self._next_line = (time.monotonic(), 0), time.monotonic() + 2
         self._bar: Bar | None = None
         if self.console.is_terminal and not self.console.is_dumb_terminal:
-            count, speed = (TextColumn(f"{{task.fields[{name}]}}") for name in ("count", "speed"))
+            count, pace = (TextColumn(f"{{task.fields[{name}]}}") for name in ("count", "pace"))
             self._bar = Bar(
-                count, BarColumn(bar_width=None), speed, TimeRemainingColumn(compact=True),
+                count, BarColumn(bar_width=None), pace,
                 console=self.console, auto_refresh=False, transient=True, expand=True,
             )  # fmt: skip
-            self._task = self._bar.add_task("", total=total, count="", speed="")
+            self._task = self._bar.add_task("", total=total, count="", pace="")
 
     def __enter__(self) -> SweepProgress:
         if self._bar:
@@ -135,33 +138,49 @@ class SweepProgress:
         if self._bar:
             self._bar.stop()
 
-    def working(self, stacks: Sequence[tuple[int, int]]) -> None:
-        """Take the stacks at work, their runs and steps done, and move the bar."""
-        now, steps = time.monotonic(), sum(runs * steps for runs, steps in stacks)
+    def working(self, stacks: Sequence[tuple[int, ...]]) -> None:
+        """Take the stacks at work, their runs, steps done and, where they are known, steps in all; move the bar."""
+        now, steps = time.monotonic(), sum(stack[0] * stack[1] for stack in stacks)
         then, before = self._last
-        if now - then >= 1 and steps > before:
-            self._speed = (steps - before) / (now - then)
         if now - then >= 1:
+            if steps > before:  # less is told where a stack has ended
+                self._speed = (steps - before) / (now - then)
             self._last = (now, steps)
-        self._running = sum(runs for runs, _ in stacks)
+        ended = sum(self._counts.values())
+        self._running = sum(stack[0] for stack in stacks)
+        self.waiting = self._total - self._running - ended
+        self._trained = ended + sum(runs * done / total[0] for runs, done, *total in stacks if any(total))
         if self._bar:
-            speed = f"{self._speed:,.0f} steps/s" if self._speed else ""
-            self._bar.update(self._task, completed=sum(self._counts.values()), count=self._count(), speed=speed)
+            self._bar.update(self._task, completed=self._trained, count=self._count(), pace=self._pace())
             self._bar.refresh()
+        elif now >= self._next_line:
+            self._print()
 
     def done(self, status: str) -> None:
         """Count a run that has ended."""
         self._counts[status] = self._counts.get(status, 0) + 1
-        ended = sum(self._counts.values())
-        if self._bar is None and (time.monotonic() >= self._next_line or ended == self._total):
-            _say(self.console, f"{self._count()}  {time.monotonic() - self._begun:.1f} s")
-            self._next_line = time.monotonic() + max(2, (time.monotonic() - self._begun) / 20)
+        if self._bar is None and sum(self._counts.values()) == self._total:
+            self._running, self._speed, self._trained = 0, 0.0, self._total
+            self._print()
+
+    def _print(self) -> None:
+        elapsed = time.monotonic() - self._begun
+        _say(self.console, "  ".join(filter(None, [self._count(), self._pace(), f"{elapsed:.1f} s"])))
+        self._next_line = time.monotonic() + max(2, elapsed / 20)
 
     def _count(self) -> str:
         good = sum(self._counts.get(status, 0) for status in ("finished", "stopped_early"))
-        bad = {status: n for status, n in self._counts.items() if status not in ("finished", "stopped_early")}
-        texts = [f"{good} done", *(f"{n} {status}" for status, n in bad.items())]
-        return f"{', '.join(texts)}, {self._running} running, of {self._total} runs"
+        bad = [f", {n} {status}" for status, n in self._counts.items() if status not in ("finished", "stopped_early")]
+        return f"{good}/{self._total} runs done, {self._running} running{''.join(bad)}"
+
+    def _pace(self) -> str:
+        """Steps per second of all runs together, and the time that is left if it goes on like this."""
+        speed = f"{self._speed:,.0f} steps/s" if self._speed else ""
+        elapsed = time.monotonic() - self._begun
+        if elapsed < SETTLED or not 0 < self._trained < self._total:
+            return speed
+        left = round(elapsed * (self._total / self._trained - 1))
+        return f"{speed}  {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left".strip()
 
 
 class Working:

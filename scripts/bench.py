@@ -1,7 +1,8 @@
-"""How fast, how soon, how large: python scripts/bench.py speed|sweep|start|memory [--rounds N] [--output FILE].
+"""How fast, how soon, how large: python scripts/bench.py speed|sweep|runs|start|memory [--rounds N] [--output FILE].
 
 speed   steps per second of one job (scripts/bench_loops.py says which), by hand, with Lightning and with dlrun
 sweep   wall time of a sweep, folders and tables included, beside a plain Hydra app around the bare loop
+runs    what a sweep costs beside its training: time of one more run and of the tables, peak memory of a worker
 start   wall time of `dlrun --cfg job`, and from the command to the first training step
 memory  peak resident memory of `dlrun dataset=mnist epochs=1` (set DLRUN_DATA to where MNIST lies or may be put)
 
@@ -37,6 +38,11 @@ JOB = (
     "dataset=digits dataset.val_fraction=0.2 dataset.test_fraction=0.0006"
     " architecture=mlp architecture.hidden=[128,128] architecture.activation=relu optimizer=adam lr=0.001"
     f" batch_size=64 epochs={EPOCHS} eval_every=1 threads=1 device=cpu plots=none"
+).split()
+
+XOR = (
+    "dataset=xor architecture.hidden=[4] architecture.activation=sigmoid initializer=uniform initializer.a=10"
+    " optimizer=momentum optimizer.momentum=0.99 lr=0.1 batch_size=full plots=none"
 ).split()
 
 Rounds = list[dict[str, float]]  #: per round, one number for each contestant
@@ -86,10 +92,6 @@ def sweep(rounds: int, folder: Path) -> str:
     job = [override for override in JOB if not override.startswith(("epochs", "lr", "threads"))]
     app = [sys.executable, str(LOOPS.with_name("bench_hydra.py")), "-m", *grid]
     seeds, steps = 1000, 1000
-    xor = (
-        "dataset=xor architecture.hidden=[4] architecture.activation=sigmoid initializer=uniform initializer.a=10"
-        f" optimizer=momentum optimizer.momentum=0.99 lr=0.1 batch_size=full steps={steps} eval_every={steps}"
-    ).split()
     contestants: dict[str, Callable[[str], float]] = {
         "Hydra, basic launcher": lambda run: wall_seconds([*app, f"hydra.sweep.dir={run}"]),
         "Hydra, joblib, all cores": lambda run: wall_seconds(
@@ -103,7 +105,15 @@ def sweep(rounds: int, folder: Path) -> str:
             seeds / 20 * wall_seconds([*app[:3], "seed=range(20)", "epochs=0", f"hydra.sweep.dir={run}"])
         ),
         "XOR, dlrun -m": lambda run: wall_seconds(
-            [DLRUN, "-m", *xor, f"seed=range({seeds})", "plots=none", f"hydra.sweep.dir={run}"]
+            [
+                DLRUN,
+                "-m",
+                *XOR,
+                f"seed=range({seeds})",
+                f"steps={steps}",
+                f"eval_every={steps}",
+                f"hydra.sweep.dir={run}",
+            ]
         ),
     }
     if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
@@ -121,6 +131,58 @@ def sweep(rounds: int, folder: Path) -> str:
         "hand is timed on 20 seeds, Hydra's cost on 20 jobs that do nothing, and both are scaled to 1,000."
     )
     return "\n\n".join([table("seconds", times, ".1f"), ratio_table(times, pairs), notes])
+
+
+def runs(rounds: int, folder: Path) -> str:
+    """The difference between sweeps of few and of many runs that hardly train; sweeps of one worker for its memory."""
+    few, many, steps = 200, 1000, ["steps=10", "eval_every=10"]
+    tables = "import sys, time; from dlrun.report.collect import write_tables as write; begin = time.perf_counter(); "
+    tables += "write([sys.argv[1]], sys.argv[1]); print(time.perf_counter() - begin)"
+    digits = ["dataset=digits", "architecture.hidden=[128,128]", "batch_size=64", "plots=none"]
+    sizes = {
+        "128-128 network, 64 runs, width 8": [*digits, "seed=range(64)", "hydra.launcher.width=8"],
+        "128-128 network, 64 runs, width 64": [*digits, "seed=range(64)", "hydra.launcher.width=64"],
+        "XOR, 256 runs, width 64": [*XOR, "seed=range(256)", "hydra.launcher.width=64"],
+        "XOR, 1024 runs, width 64": [*XOR, "seed=range(1024)", "hydra.launcher.width=64"],
+    }
+    times, peaks = list[dict[str, float]](), list[dict[str, float]]()
+    for turn in range(rounds):
+        walls = {}
+        for count in (few, many):
+            sweep = [f"seed=range({count})", f"hydra.sweep.dir={folder / f'{turn}-{count}'}"]
+            walls[count] = wall_seconds([DLRUN, "-m", *XOR, *steps, *sweep])
+        command = [sys.executable, "-c", tables, str(folder / f"{turn}-{many}")]
+        written = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        times.append(
+            {f"one more run, from {few} to {many}": 1000 * (walls[many] - walls[few]) / (many - few)}
+            | {f"sweep.csv and curves.csv of {many} runs": 1000 * float(written)}
+        )
+        peaks.append({})
+        for number, (name, overrides) in enumerate(sizes.items()):
+            sweep = [
+                *overrides,
+                *steps,
+                "hydra.launcher.workers=1",
+                f"hydra.sweep.dir={folder / f'{turn}-size-{number}'}",
+            ]
+            peaks[-1][name] = worker_peak([DLRUN, "-m", *sweep])
+    return "\n\n".join([table("ms", times, ".1f"), table("peak MiB of a worker", peaks, ".0f")])
+
+
+def worker_peak(command: list[str]) -> float:
+    """Most resident memory of any process that the command starts, MiB, seen every hundredth of a second."""
+    process, peak = subprocess.Popen(command, stdout=subprocess.DEVNULL), 0
+    while process.poll() is None:
+        time.sleep(0.01)
+        try:
+            for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                told = Path(f"/proc/{child}/status").read_text().partition("VmHWM:")[2]
+                peak = max(peak, int(told.split()[0]) if told else 0)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return peak / 1024
 
 
 def start(rounds: int, folder: Path) -> str:
@@ -209,14 +271,14 @@ def version(package: str) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "sweep", "start", "memory"])
+    parser.add_argument("what", choices=["speed", "sweep", "runs", "start", "memory"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, help="a markdown file to write the tables to as well")
     args = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users' machines keep byte code
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as temporary:
-        tables = {"speed": speed, "sweep": sweep, "start": start, "memory": memory}[args.what](
+        tables = {"speed": speed, "sweep": sweep, "runs": runs, "start": start, "memory": memory}[args.what](
             args.rounds, Path(temporary)
         )
     report = f"## {args.what}\n\n{tables}\n\n{machine(load)}\n"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from dlrun import console as module
-from dlrun.console import Progress, closing_table, error, number
+from dlrun.console import Progress, SweepProgress, closing_table, error, number
 
 SUMMARY = {
     "status": "finished", "name": "digits-mlp", "epochs": 30, "steps": 3000, "parameters": 26122, "seconds": 1.234,
@@ -124,6 +124,50 @@ def test_the_terminal_is_given_back_when_training_fails():
     with pytest.raises(RuntimeError), Progress(400, 100, "accuracy", console):
         raise RuntimeError
     assert written(console).rfind("\x1b[?25h") > written(console).rfind("\x1b[?25l")
+
+
+def sweep_of(console, monkeypatch, words=()):
+    """100 runs in stacks of 20, two at a time for 10 s each, 1,000 steps in all; the first stack's end by the words."""
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    waiting = []
+    with SweepProgress(100, console) as progress:
+        for first in (0, 40, 80):
+            stacks = [20, 20] if first < 80 else [20]
+            for tick in range(40):
+                progress.working([(runs, tick * 25, 1000 if tick else 0) for runs in stacks])
+                waiting.append(progress.waiting)
+                now[0] += 0.25
+            for word in [*words, *["finished"] * (sum(stacks) - len(words))]:
+                progress.done(word)
+            words = ()
+    assert waiting == [60] * 40 + [20] * 40 + [0] * 40
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_sweeps_bar_fits_and_says_it_all(width, monkeypatch):
+    console = screen(terminal=True)
+    console.width = width
+    sweep_of(console, monkeypatch, ["diverged"] * 3 + ["failed"] * 2)
+    drawn = [re.sub(r"\x1b\[[\d;?]*\w", "", line).strip() for line in re.split(r"[\r\n]+", written(console))]
+    drawn = [line for line in drawn if line]
+    assert max(map(len, drawn)) <= width
+    # 4,000 steps a second: 2 stacks of 20 runs, 100 steps each; after 5 s, half of each, 20 of 100 runs are done
+    at = drawn[20]
+    assert at.startswith("0/100 runs done, 40 running ") and at.endswith("4,000 steps/s  0:00:20 left"), at
+    last = drawn[-1]
+    assert last.startswith("75/100 runs done, 20 running, 3 diverged, 2 failed "), last
+    assert last.endswith("2,000 steps/s  0:00:00 left")
+
+
+def test_a_sweeps_lines_become_rarer(monkeypatch):
+    console = screen(terminal=False)
+    sweep_of(console, monkeypatch, ["stopped_early", "diverged"])
+    lines = written(console).splitlines()
+    assert lines[0] == "0/100 runs done, 40 running  4,000 steps/s  2.0 s"
+    assert "39/100 runs done, 40 running, 1 diverged  4,000 steps/s  0:00:13 left  12.0 s" in lines
+    assert lines[-1] == "99/100 runs done, 0 running, 1 diverged  30.0 s"
+    assert 10 <= len(lines) <= 16
 
 
 def table(**changes):

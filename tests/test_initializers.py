@@ -6,11 +6,13 @@ from math import prod, sqrt
 
 import pytest
 import torch
+from conftest import config
 from safetensors.torch import save_file
 from scipy.stats import entropy, ks_2samp
 from torch import nn
 
 from dlrun.activations import ACTIVATIONS, negative_slope
+from dlrun.build import build
 from dlrun.datasets.data import Dataset
 from dlrun.errors import ConfigError
 from dlrun.initializers.drawn import (
@@ -284,6 +286,40 @@ def test_lsuv_where_it_cannot_be(fill):
     layout, dataset = Layout(model), dataset_of("multiclass", [0, 1], 3, torch.full((2, 4), fill))
     with pytest.raises(ConfigError, match=r"initializer=lsuv: .* layer 0 have variance .* choose another initializer"):
         LSUV(0.1, 0.0).initialize(model, layout, torch.ones(layout.params), dataset, generator(0))
+
+
+@pytest.mark.parametrize("architecture", ["rnn", "lstm", "gru"])
+def test_lsuv_scales_a_recurrent_map_at_the_second_time_step(architecture, stack_of):
+    """At the first its input, the state, is 0, and so would be every variance."""
+    stack = stack_of("dataset=sequences", f"architecture={architecture}", "initializer=lsuv")
+    outputs = []
+    layer = stack.model.get_submodule("0.recurrent")
+    handle = layer.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    state = {name: view[0] for name, view in stack.layout.views(stack.theta).items()}
+    torch.func.functional_call(stack.model.eval(), state, stack.dataset.part("train")[0])
+    handle.remove()
+    first, second = (output.var(correction=0).item() for output in outputs[:2])
+    assert first == 0 and second == pytest.approx(1, abs=0.25)  # of a batch within 0.1, here of all samples
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["dataset=beale", "architecture=point", "initializer.bias=prior"], "needs an output layer with a bias"),
+        (["initializer=rbm_pretraining"], "this network's activation is ReLU"),
+        (
+            ["initializer=rbm_pretraining", "architecture.activation=sigmoid", "initializer.visible=bernoulli"],
+            "needs inputs in",
+        ),
+        (["initializer=autoencoder_pretraining", "normalization=batch"], "this network has a BatchNorm1d"),
+        (["initializer=checkpoint", "initializer.path=/nowhere"], "there is no file /nowhere"),
+        (["initializer=checkpoint", "initializer.path={saved}"], "does not fit this network"),
+    ],
+)
+def test_a_network_that_is_only_looked_at_is_refused_likewise(overrides, message, saved):
+    overrides = [override.replace("{saved}", str(saved[1])) for override in overrides]
+    with pytest.raises(ConfigError, match=message):
+        build([config("dataset=digits", *overrides)], initialize=False)
 
 
 @pytest.fixture

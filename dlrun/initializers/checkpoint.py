@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -36,13 +37,22 @@ class Checkpoint(He):
         self.path = path
         self.strict = strict
 
+    def fits(self, model: nn.Module, layout: Layout, dataset: Dataset) -> None:
+        super().fits(model, layout, dataset)
+        self.fitting(model, dict(model.named_parameters()))
+
     def initialize(
         self, model: nn.Module, layout: Layout, theta: Tensor, dataset: Dataset, generator: Generator
     ) -> Tensor:
         theta = super().initialize(model, layout, theta, dataset, generator).clone()
+        for place, value in self.fitting(model, {name: view[0] for name, view in layout.views(theta[None]).items()}):
+            place.copy_(value)
+        return theta
+
+    def fitting(self, model: nn.Module, parameters: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """The network's parameters and running averages that the file has, each with its value there."""
         saved = _load(self.path)
-        wanted = {name: view[0] for name, view in layout.views(theta[None]).items()}
-        wanted |= {name: model.get_buffer(name) for name in sorted(running_averages(model))}
+        wanted = {**parameters, **{name: model.get_buffer(name) for name in sorted(running_averages(model))}}
         fitting = {name for name in wanted.keys() & saved.keys() if wanted[name].shape == saved[name].shape}
         buffers = {name for name, _ in model.named_buffers()}  # the others are told by the config
         self.report = {
@@ -57,9 +67,7 @@ class Checkpoint(He):
         if not fitting or (self.strict and unfit):
             advice = "initializer.strict=false loads what fits" if fitting else "give the architecture of that run"
             raise ConfigError(f"initializer.path={self.path} does not fit this network ({'; '.join(unfit)}); {advice}")
-        for name in fitting:
-            wanted[name].copy_(saved[name])
-        return theta
+        return [(wanted[name], saved[name]) for name in fitting]
 
 
 def _load(path: str) -> dict[str, Tensor]:

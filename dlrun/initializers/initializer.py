@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from dlrun.datasets.data import Dataset
 from dlrun.errors import ConfigError
-from dlrun.theta import Layout
+from dlrun.theta import Layout, Slot
 
 Shape = tuple[int, ...]
 Bias = float | Literal["prior"]
@@ -42,24 +42,20 @@ class Initializer:
         """The biases of the layer whose weights have this shape."""
         return torch.full((weight_shape[0],), 0.0 if self.bias_value == "prior" else float(self.bias_value))
 
+    def fits(self, model: nn.Module, layout: Layout, dataset: Dataset) -> None:
+        """ConfigError where `initialize` would fail whatever is drawn, which a sweep asks before it begins."""
+        if self.bias_value == "prior":
+            _output_bias(model, layout, dataset)
+
     def initialize(
         self, model: nn.Module, layout: Layout, theta: Tensor, dataset: Dataset, generator: Generator
     ) -> Tensor:
-        """A row (params,) as it was drawn, refined by what the network does with the training part."""
+        """A row (params,) as it was drawn, refined by what the network does with the training part, if that `fits`."""
         if self.bias_value != "prior":
             return theta
-        called: list[str] = []
-        inputs = dataset.part("train")[0][:2]
-        run_watched(model, layout, theta, inputs, lambda name, *_: called.append(name))
-        last = next((slot for slot in layout.slots if called and slot.name == f"{called[-1]}.bias"), None)
-        values = prior(dataset)
-        if last is None or last.shape[0] < len(values):
-            raise ConfigError(
-                "initializer.bias=prior needs an output layer with a bias for each output, and this network has none: "
-                "give a number, or choose another architecture"
-            )
+        values, start = prior(dataset), _output_bias(model, layout, dataset).start
         theta = theta.clone()
-        theta[last.start : last.start + len(values)] = values
+        theta[start : start + len(values)] = values
         return theta
 
 
@@ -78,6 +74,20 @@ def prior(dataset: Dataset) -> Tensor:
     if dataset.task == "binary":
         return (counts[1:] / counts[:1]).log()
     return (counts / counts.sum()).log()
+
+
+def _output_bias(model: nn.Module, layout: Layout, dataset: Dataset) -> Slot:
+    """The bias of the linear map that comes last in use; ConfigError where there is not one for each output."""
+    called: list[str] = []
+    theta = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    run_watched(model, layout, theta, dataset.part("train")[0][:2], lambda name, *_: called.append(name))
+    last = next((slot for slot in layout.slots if called and slot.name == f"{called[-1]}.bias"), None)
+    if last is None or last.shape[0] < len(prior(dataset)):
+        raise ConfigError(
+            "initializer.bias=prior needs an output layer with a bias for each output, and this network has none: "
+            "give a number, or choose another architecture"
+        )
+    return last
 
 
 def run_watched(model: nn.Module, layout: Layout, theta: Tensor, inputs: Tensor, hook: Hook) -> None:

@@ -20,7 +20,8 @@ class LSUV(Orthogonal):
     $$W \leftarrow W / \sqrt{\mathrm{Var}(W x + b)}$$
 
     The variance is taken over samples and units of one training batch that has passed the layers before, already
-    scaled, with dropout off. A layer used more than once is scaled at its first use.
+    scaled, with dropout off. A layer used more than once is scaled at its first use for anything but zeros: a recurrent
+    one at the second time step, since the state before the first is 0.
 
     Args:
         tolerance: deviation from 1 that is left as it is.
@@ -38,19 +39,17 @@ class LSUV(Orthogonal):
         self, model: nn.Module, layout: Layout, theta: Tensor, dataset: Dataset, generator: Generator
     ) -> Tensor:
         theta = theta.clone()
-        weights, done = layout.views(theta[None]), set[str]()
+        weights, used, done = layout.views(theta[None]), set[str](), set[str]()
 
         def scale(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            if name in done:
+            used.add(name)
+            if name in done or not inputs[0].any():
                 return None
             done.add(name)
             for _ in range(ITERATIONS):
                 variance = output.var(correction=0)
                 if not (variance.isfinite() and variance > 0):
-                    raise ConfigError(
-                        f"initializer=lsuv: the outputs of layer {name} have variance {variance:g} on training "
-                        "samples, which no factor makes 1: choose another initializer"
-                    )
+                    raise _unscalable(name, variance.item())
                 if abs(variance - 1) <= self.tolerance:
                     break
                 weights[f"{name}.weight"].div_(variance.sqrt())  # views of theta, as the network's own
@@ -60,4 +59,13 @@ class LSUV(Orthogonal):
         inputs, _ = dataset.part("train")
         batch = torch.randperm(len(inputs), generator=generator)[:SAMPLES]
         run_watched(model, layout, theta, inputs[batch], scale)
+        for name in sorted(used - done):
+            raise _unscalable(name, 0)
         return super().initialize(model, layout, theta, dataset, generator)
+
+
+def _unscalable(layer: str, variance: float) -> ConfigError:
+    return ConfigError(
+        f"initializer=lsuv: the outputs of layer {layer} have variance {variance:g} on training samples, which no "
+        "factor makes 1: choose another initializer"
+    )

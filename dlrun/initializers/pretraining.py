@@ -55,6 +55,10 @@ class Pretraining(Xavier):
         """
         raise NotImplementedError
 
+    def fits(self, model: nn.Module, layout: Layout, dataset: Dataset) -> None:
+        super().fits(model, layout, dataset)
+        self.hidden_layers(model)
+
     def initialize(
         self, model: nn.Module, layout: Layout, theta: Tensor, dataset: Dataset, generator: Generator
     ) -> Tensor:

@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from dlrun.datasets.data import Dataset
 from dlrun.errors import ConfigError
 from dlrun.initializers.initializer import Bias
 from dlrun.initializers.pretraining import Pretraining, Step
 from dlrun.optimizers.sgd import Momentum
+from dlrun.theta import Layout
 
 STD = 0.01  # of the first weights; the guide, section 8.1
 EARLY_MOMENTUM, EARLY_EPOCHS = 0.5, 5  # the guide, section 9.1
@@ -112,15 +114,21 @@ class RBMPretraining(Pretraining):
         self.weight_decay = weight_decay
         self.visible = visible
 
+    def fits(self, model: nn.Module, layout: Layout, dataset: Dataset) -> None:
+        super().fits(model, layout, dataset)
+        for _, activation in self.hidden_layers(model):
+            names = [type(module).__name__ for module in activation if not isinstance(module, nn.Identity)]
+            if names != ["Sigmoid"]:
+                raise ConfigError(
+                    "initializer=rbm_pretraining trains hidden units that are on with probability sigmoid(W x + b), "
+                    f"and this network's activation is {', '.join(names) or 'Identity'}: give "
+                    "architecture.activation=sigmoid"
+                )
+        self.visible_units(dataset.part("train")[0])
+
     def step(
         self, layer: int, weight: Tensor, bias: Tensor, activation: nn.Sequential, codes: Tensor, generator: Generator
     ) -> Step:
-        names = [type(module).__name__ for module in activation if not isinstance(module, nn.Identity)] or ["Identity"]
-        if names != ["Sigmoid"]:
-            raise ConfigError(
-                "initializer=rbm_pretraining trains hidden units that are on with probability sigmoid(W x + b), and "
-                f"this network's activation is {', '.join(names)}: give architecture.activation=sigmoid"
-            )
         units = self.visible_units(codes) if layer == 1 else "bernoulli"
         if layer == 1:
             self.report["visible units"] = [units]
@@ -145,7 +153,7 @@ class RBMPretraining(Pretraining):
         return step
 
     def visible_units(self, inputs: Tensor) -> Literal["bernoulli", "gaussian"]:
-        """Of the first machine, for inputs (samples, features)."""
+        """Of the first machine, for inputs (samples, ...)."""
         low, high = inputs.min().item(), inputs.max().item()
         if self.visible != "auto":
             if self.visible == "bernoulli" and (low < 0 or high > 1):

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from dlrun.console import number
 from dlrun.plots.comparison import COLOURS, DRAWN, finish, scale
@@ -39,6 +39,7 @@ def figure(found: pd.DataFrame, lines: Sequence[str], metric: str, heading: str)
                 transform=axes.get_xaxis_transform(),
             )  # fmt: skip
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # as typed
     axes.xaxis.set_minor_formatter(NullFormatter())
     scale(axes, metric, found["mean"].to_numpy())
     axes.set_xlabel("lr", fontsize=LARGE)
@@ -54,9 +55,10 @@ def heatmap(
 ) -> Figure:
     """The mean over seeds for each pair of values of two axes, the brighter the better; empty where no run finished.
 
-    found: a row per setting: the two axes' values, mean, runs, diverged.
+    found: a row per setting: the two axes' values, NaN where a run was given none, mean, runs, diverged.
     """
     (x, y) = sorted(axes_swept, key=lambda axis: axis != "lr")
+    found = found.assign(**{axis: found[axis].astype(object).where(found[axis].notna(), "default") for axis in (x, y)})
     columns, rows = _values(found[x]), _values(found[y])
     page = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(page)
@@ -92,6 +94,7 @@ def heatmap(
 
 
 def _values(axis: pd.Series) -> list[object]:
-    """Numbers in their order, words in that of their appearance."""
+    """Numbers in their order, then words in that of their appearance."""
     values = axis.drop_duplicates().tolist()
-    return sorted(values) if pd.api.types.is_numeric_dtype(axis) else values
+    numbers = sorted(value for value in values if isinstance(value, int | float))
+    return numbers + [value for value in values if value not in numbers]

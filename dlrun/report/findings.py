@@ -18,8 +18,8 @@ from dlrun.report import tables
 from dlrun.report.collect import BETWEEN, config_of, configured, numbers
 from dlrun.report.statistics import FINISHED, edge_warning
 from dlrun.report.survival import Median
+from dlrun.sweep.objective import HIGHER
 
-HIGHER = {"accuracy", "top5", "r2"}  #: larger is better, for runs whose summary does not say it of its metrics
 TIMES = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
 
 
@@ -138,7 +138,7 @@ def _metrics(table: pd.DataFrame, runs: Mapping[str, Path]) -> tuple[str, set[st
     names = [key.removeprefix("best_val_") for key in summary if key.startswith("best_val_")]
     main = summary.get("main_metric") or next((name for name in names if name != "loss"), "loss")
     directions = summary.get("metrics")
-    return main, {name for name, way in directions.items() if way == "higher"} if directions else HIGHER
+    return main, {name for name, way in directions.items() if way == "higher"} if directions else set(HIGHER)
 
 
 def _larger_is_better(metric: str, higher: set[str]) -> bool:

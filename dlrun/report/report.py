@@ -5,22 +5,23 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from datetime import datetime
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dlrun.errors import ConfigError
 from dlrun.plots import comparison, sensitivity
+from dlrun.plots.page import png
 from dlrun.records import replacing
 from dlrun.report import collect
 from dlrun.report.findings import Findings, find
 from dlrun.report.grids import Grid, grids, runs_grid
+from dlrun.report.study import study
 from dlrun.report.tables import name
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from rich.console import Console
 
 PAGE = "report.html"
@@ -34,12 +35,14 @@ def report(
     *,
     target: tuple[str, float] | None = None,
     metric: str | None = None,
+    notes: Sequence[str] = (),
     console: Console | None = None,
 ) -> Path:
     """Print the report of all runs in the folders; write it, the pictures, sweep.csv and curves.csv; return the page.
 
     One sweep's report goes into its folder; that of several sweeps, or of single runs, into a folder of its own,
     outputs/report/<date>/<time>. target: a column of metrics.csv and the value to reach. metric: the main one if None.
+    notes: what stands below the tables beside the report's own.
 
     Raises ConfigError where there is no run, for an unknown metric or target, and where the page or a picture would
     overwrite what is no report.
@@ -60,12 +63,13 @@ def report(
     collect.write_tables(folders, into)
     curves = collect.curves(into)
     found = find(collect.table(into), runs, curves, metric, target)
+    found.notes.extend(notes)
 
     pictures = _pictures(found, curves, title)
-    shown = list(grids(found))
+    shown = [*grids(found), *study(into)]
     _write(into / PAGE, _html(found, [*shown, runs_grid(found, runs, into)], pictures, title).encode())
-    for picture, png in pictures.items():
-        _write(into / picture, png)
+    for picture, content in pictures.items():
+        _write(into / picture, content)
     _print(found, shown, title, console)
     _say(console, str(into / PAGE))
     return into / PAGE
@@ -107,18 +111,10 @@ def _pictures(found: Findings, curves: pd.DataFrame, title: str) -> dict[str, by
         pages["heatmap.png"] = sensitivity.heatmap(
             data, (x, y), f"last {column}", title, larger_is_better=found.larger_is_better
         )
-    return {picture: _png(page) for picture, page in pages.items()}
-
-
-def _png(page: Figure) -> bytes:
-    png = BytesIO()
-    page.savefig(png, format="png", dpi=100, metadata={"Software": None})
-    return png.getvalue()
+    return {picture: png(page) for picture, page in pages.items()}
 
 
 def _html(found: Findings, shown: list[Grid], pictures: dict[str, bytes], title: str) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -129,7 +125,9 @@ def _html(found: Findings, shown: list[Grid], pictures: dict[str, bytes], title:
         constant=name(found.constant),
         notes=found.notes,
         grids=shown,
-        pictures={picture.removesuffix(".png"): base64.b64encode(png).decode() for picture, png in pictures.items()},
+        pictures={
+            picture.removesuffix(".png"): base64.b64encode(content).decode() for picture, content in pictures.items()
+        },
     )
 
 
