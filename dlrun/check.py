@@ -25,6 +25,9 @@ class Guard(Callback):
     """Stands in Hydra's callbacks: a wrong config ends the program with 2 before Hydra makes the run's folder."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if processes() > 1:
+            error("a sweep finds its processes itself: start dlrun -m, without torchrun, which is for a single run")
+            sys.exit(2)
         HydraConfig.instance().set_config(config)  # for ${hydra:...} in the sweep's folder
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import multiprocessing
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import cast
 
@@ -20,9 +23,11 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from dlrun.catalogue import choices, choices_with, conf_dir, description, groups
 from dlrun.check import check, did_you_mean
-from dlrun.console import error
+from dlrun.console import error, say
 from dlrun.errors import ConfigError
-from dlrun.records import discard
+from dlrun.records import SUMMARY, discard, write_summary
+from dlrun.sweep.ending import complete_all, forget
+from dlrun.torchrun import processes
 
 EXIT_CODES = {"finished": 0, "stopped_early": 0, "diverged": 1, "failed": 1, "refused": 2, "interrupted": 130}
 
@@ -32,18 +37,31 @@ statuses: list[str] = []  #: of the runs of this command, which its exit code te
 
 def main() -> None:
     """The command `dlrun`. Exit code 0, 1 for a failed run, 2 for a mistake in the command, 130 for Ctrl-C."""
+    if processes() > 1:
+        from dlrun.parallel import together
+
+        sys.exit(together(_command))
+    code = _command()
+    gc.freeze()  # at its end Python would search all of torch for garbage, for half a second
+    sys.exit(code)
+
+
+def _command() -> int:
     arguments = sys.argv[1:]
-    if arguments and arguments[0].replace("_", "").isalnum():
-        sys.exit(_verb(arguments[0], arguments[1:]))
-    sys.exit(_train())
+    is_verb = bool(arguments) and arguments[0].replace("_", "").isalnum()
+    return _verb(arguments[0], arguments[1:]) if is_verb else _train()
 
 
 def _train() -> int:
     """What the overrides in sys.argv ask for; returns the exit code."""
     statuses.clear()
+    forget()
     try:
-        with _hydra_raises():
+        from dlrun.loader import guarded
+
+        with _hydra_raises(), guarded():
             _app()
+        complete_all()
     except (HydraException, OmegaConfBaseException, ConfigError) as mistake:
         if _full_error:
             raise
@@ -74,12 +92,20 @@ def _app(config: DictConfig) -> None:
     context = HydraConfig.get()
     folder = Path(context.runtime.output_dir)
     sweeping = context.mode == RunMode.MULTIRUN
+    # Of joblib's and Ray's processes many share the terminal and the cores.
+    crowded = sweeping and (multiprocessing.parent_process() is not None or "ray" in sys.modules)
     try:
         if sweeping:
             check(config, cast(DictConfig, context))
         from dlrun.run import run
 
-        statuses.append(run(config, folder))
+        if crowded:
+            config.threads = 1 if config.threads == "auto" else config.threads
+            with redirect_stdout(StringIO()):
+                statuses.append(run(config, folder))
+            say(f"run {context.job.num}: {statuses[-1].replace('_', ' ')}")
+        else:
+            statuses.append(run(config, folder))
         if sweeping and statuses[-1] == "interrupted":
             raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -88,13 +114,24 @@ def _app(config: DictConfig) -> None:
     except ConfigError as mistake:
         discard(folder)
         error(f"run {context.job.num}: {mistake}" if sweeping else str(mistake))
-        statuses.append("refused")
+        statuses.append("failed" if sweeping else "refused")
+        if sweeping:
+            _fail(folder, config, str(mistake))
     except Exception as problem:
         if _full_error:
             raise
         logging.getLogger("dlrun").exception("the run failed")
         error(f"the run failed, {folder / 'dlrun.log'} has the details: {problem!r}")
         statuses.append("failed")
+        if sweeping:
+            _fail(folder, config, repr(problem))
+
+
+def _fail(folder: Path, config: DictConfig, reason: str) -> None:
+    """What other processes read of a run of a sweep that failed before it had a folder."""
+    if not (folder / SUMMARY).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_summary(folder, {"status": "failed", "name": config.name, "error": reason})
 
 
 def _readable(mistake: Exception) -> str:
@@ -132,6 +169,7 @@ def _verb(name: str, arguments: list[str]) -> int:
         "plot": _plot,
         "report": _report,
         "resume": _resume,
+        "status": _status,
     }
     if name not in verbs:
         error(f"{name}: there is no such verb{did_you_mean(name, list(verbs))}; there are {', '.join(verbs)}")
@@ -195,16 +233,40 @@ def _report(arguments: list[str]) -> int:
     return 0
 
 
-def _resume(arguments: list[str]) -> int:
-    """dlrun resume DIR [--retry-failed]: train what a sweep's folder lacks, by the commands that were given for it."""
-    folders = [argument for argument in arguments if argument != "--retry-failed"]
-    if len(folders) != 1 or folders[0].startswith("-"):
-        raise ConfigError("resume: name the folder of one sweep, and --retry-failed to train failed runs again")
-    from dlrun.sweep.plan import commands
+def _status(arguments: list[str]) -> int:
+    """dlrun status DIR: how many of a sweep's runs are done, running, pending or failed, here or on a cluster."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        raise ConfigError("status: name the folder of one sweep")
+    from dlrun.sweep.status import show
 
-    options = [f"hydra.sweep.dir={folders[0]}"] + ["hydra.launcher.retry_failed=true"] * (len(arguments) > 1)
+    show(Path(arguments[0]).absolute())
+    return 0
+
+
+def _resume(arguments: list[str]) -> int:
+    """dlrun resume DIR [--retry-failed]: go on with a run, or with what a sweep's folder lacks, by its commands."""
+    trusted = [argument for argument in arguments if "=" in argument]  # of the folder's commands, what may run code
+    folders = [argument for argument in arguments if argument not in ("--retry-failed", *trusted)]
+    if len(folders) != 1 or folders[0].startswith("-"):
+        raise ConfigError("resume: name the folder of one run or sweep, and --retry-failed to train failed runs again")
+    from dlrun.loader import refuse_command
+    from dlrun.sweep.plan import PLAN, commands
+
+    if not (Path(folders[0]) / PLAN).exists():
+        from dlrun.resume import command as of_run
+
+        sweep = next((parent for parent in Path(folders[0]).absolute().parents if (parent / PLAN).exists()), None)
+        if sweep:
+            raise ConfigError(f"{folders[0]} is a run of a sweep: dlrun resume {sweep}")
+        sys.argv = [sys.argv[0], *of_run(Path(folders[0])), *trusted]
+        return _train()
+    options = [f"hydra.sweep.dir={folders[0]}"]
     code = 0
     for command in commands(Path(folders[0])):
-        sys.argv = [sys.argv[0], "-m", *command, *options]
+        refuse_command(Path(folders[0]) / PLAN, [override for override in command if override not in trusted])
+        launchers = [each for each in command if each.startswith("hydra/launcher=")]
+        own = not launchers or launchers[-1].startswith("hydra/launcher=stack")
+        again = [f"hydra.{'launcher' if own else 'sweeper'}.retry_failed=true"] * ("--retry-failed" in arguments)
+        sys.argv = [sys.argv[0], "-m", *command, *options, *again]
         code = max(code, _train())
     return code

@@ -42,13 +42,15 @@ class Evaluation:
     def __call__(self, part: str) -> dict[str, Tensor]:
         """{"loss": (runs,), metric: (runs,), ...} in double precision, on the CPU."""
         inputs = self.stack.dataset.inputs
-        total = torch.zeros((), dtype=torch.float64, device=inputs.device)
+        total = torch.zeros(self.stack.runs, self.stack.statistics, dtype=torch.float64, device=inputs.device)
         size = max(32, CHUNK // (len(self.theta) * inputs[0].numel()))
+        samples = 0
         for x, y in self.stack.chunks(part, size):
+            samples += y.shape[int(self.stack.separate)]
             if x.shape not in self.programs:
                 self.programs[x.shape] = Recording(self._sums, [x, y]).program()
             total = total + self.programs[x.shape](x, y)[0]
-        return self.stack.values((total / self.stack.dataset.sizes[part]).cpu())
+        return self.stack.values(self.stack.team.mean(total.cpu(), samples))
 
     def _sums(self, x: Tensor, y: Tensor) -> tuple[Tensor]:
         def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import shutil
 import torch
 from torch import Tensor, nn
 
+from dlrun import torchrun
 from dlrun.datasets.data import Dataset
 from dlrun.errors import ConfigError
 
@@ -17,9 +18,17 @@ THREADED = 10**9  #: operations per step from which `threads: auto` uses every c
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of this name; "auto" is the GPU where there is one. ConfigError for one that cannot be used."""
+    """The device of this name; "auto" is the GPU where there is one. ConfigError for one that cannot be used.
+
+    Of the processes that train a run together, each has a GPU of its own.
+    """
+    together = torchrun.processes() > 1
+    if together and name not in ("auto", "cuda", "cpu"):
+        raise ConfigError(f"device={name}: each of several processes takes a device of its own: device=cuda or cpu")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and together:
+        name = f"cuda:{torchrun.local_rank()}"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -57,4 +66,5 @@ def threads_for(wish: int | str, model: nn.Module, dataset: Dataset, batch_size:
     model.train(training)
     for handle in handles:
         handle.remove()
-    return os.cpu_count() or 1 if operations * batch_size >= THREADED else 1
+    cores = (os.cpu_count() or 1) // torchrun.local_processes()
+    return max(1, cores) if operations * batch_size >= THREADED else 1

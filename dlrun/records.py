@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -31,6 +32,9 @@ RANGE_PLOT = "lr_range.png"
 PRETRAINING = "pretraining.csv"  #: an initializer's own trainings
 BEST = "model.safetensors"  #: the best parameters, judged by the validation part
 LAST = "last.safetensors"
+CHECKPOINT = "checkpoint"  #: a folder, see dlrun/checkpoint.py
+LOCK = ".lock"  #: held by the process that is at work in the folder, see dlrun/lock.py
+TABLES = (METRICS, RANGE, PRETRAINING)  #: what grows while a run goes on
 
 
 def columns(metrics: list[str], kept: Sequence[str] = ()) -> list[str]:
@@ -59,19 +63,20 @@ def refuse_old_run(folder: str | Path) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Delete what a run that did not come to its end left in its folder: the files that a run writes, and no others."""
-    for pattern in ("*.csv", "*.png", "*.safetensors", "*.part", SUMMARY, CONFIG, LOG, ".hydra/*.yaml"):
-        for file in folder.glob(pattern):
-            file.unlink()
+    """Delete what a run that did not come to its end left in its folder: its own files, and no others."""
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    for file in (*TABLES, CURVES, RANGE_PLOT, SUMMARY, BEST, LAST, LOG, CONFIG):  # without CONFIG it is no run's folder
+        (folder / file).unlink(missing_ok=True)
+    for part in folder.glob(".*.part"):
+        part.unlink()
 
 
 def discard(folder: Path) -> None:
     """Remove what Hydra made for a run or a sweep that never began; in the working directory also the date's folder."""
-    if holds_run(folder):
+    if holds_run(folder) or (folder / LOCK).exists():
         return
-    for file in (folder / ".hydra", folder):
-        for yaml in file.glob("*.yaml"):
-            yaml.unlink()
+    for file in (*(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")), "multirun.yaml"):
+        (folder / file).unlink(missing_ok=True)
     parents = [parent for parent in folder.parents if Path.cwd() in parent.parents]
     for made in (folder / ".hydra", folder, *parents):
         if made.is_dir():
@@ -81,14 +86,29 @@ def discard(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path that takes the place of `path` when the block ends well: readers see the old file or the new."""
+def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
+    """A temporary path that takes the place of `path` when the block ends well: readers see the old file or the new.
+
+    durable: wait until it would outlast a power cut.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
         yield part
+        if durable:
+            _to_disk(part)
         os.replace(part, path)
+        if durable:
+            _to_disk(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def yaml_text(node: Mapping[str, Any]) -> str:
@@ -120,6 +140,8 @@ def append_rows(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
 class Run:
     """One run's folder, open for writing; close it, or use it as a context manager."""
 
+    durable = True  #: whether what is written once is to outlast a power cut before the next thing is done
+
     def __init__(self, folder: Path, columns: list[str], csv: TextIO) -> None:
         self.folder = folder
         self.columns = columns
@@ -135,18 +157,34 @@ class Run:
         refuse_old_run(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # Of two runs that start in one folder at the same moment, "x" lets only one through.
-            csv = open(folder / METRICS, "x", encoding="utf-8", newline="")  # noqa: SIM115 - closed with the run
-            run = cls(folder, header, csv)
-            run._write_line(run.columns)
-            with replacing(folder / CONFIG) as part:
+            with replacing(folder / CONFIG) as part:  # first: a folder with a config is known as a run's
                 part.write_text(config_yaml, encoding="utf-8")
+            run = cls(folder, header, _appending(folder / METRICS))
+            run._write_line(run.columns)
         except OSError as error:
-            if isinstance(error, FileExistsError):
-                refuse_old_run(folder)
-            reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-            raise ConfigError(f"cannot write to the run's folder {folder} ({reason}); set hydra.run.dir=...") from error
+            raise unwritable(folder, error) from error
         return run
+
+    @classmethod
+    def reopen(cls, folder: Path, header: list[str], lengths: Mapping[str, int]) -> Run:
+        """Go on with a run from where its CSV files had these lengths in bytes; what came after is cut off.
+
+        Raises ConfigError if the folder cannot be written.
+        """
+        try:
+            (folder / SUMMARY).unlink(missing_ok=True)
+            for name in TABLES:
+                if name in lengths:
+                    os.truncate(folder / name, lengths[name])
+                else:
+                    (folder / name).unlink(missing_ok=True)
+            return cls(folder, header, _appending(folder / METRICS))
+        except OSError as error:
+            raise unwritable(folder, error) from error
+
+    def lengths(self) -> dict[str, int]:
+        """The present lengths of the CSV files in bytes."""
+        return {name: (self.folder / name).stat().st_size for name in TABLES if (self.folder / name).exists()}
 
     def append(self, row: Mapping[str, float]) -> None:
         """Add one evaluation to metrics.csv; every column has a number, which may be NaN or infinite."""
@@ -155,7 +193,7 @@ class Run:
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json."""
-        write_summary(self.folder, summary)
+        write_summary(self.folder, summary, self.durable)
 
     def note(self, text: str) -> None:
         """Add to dlrun.log."""
@@ -168,7 +206,7 @@ class Run:
         from safetensors.torch import save
 
         copies = {k: t.detach().cpu().clone(memory_format=torch.contiguous_format) for k, t in tensors.items()}
-        with replacing(self.folder / name) as part:
+        with replacing(self.folder / name, self.durable) as part:
             part.write_bytes(save(copies, metadata))  # save_file would make a file that only its owner can read
 
     def close(self) -> None:
@@ -184,6 +222,16 @@ class Run:
         # One write of a whole line, so that a reader never sees half of it.
         self._csv.write(",".join(cells) + "\n")
         self._csv.flush()
+
+
+def _appending(path: Path) -> TextIO:
+    return open(path, "a", encoding="utf-8", newline="")
+
+
+def unwritable(folder: Path, error: OSError) -> ConfigError:
+    """What to tell of a run's folder in which nothing can be written."""
+    reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+    return ConfigError(f"cannot write to the run's folder {folder} ({reason}); set hydra.run.dir=...")
 
 
 def read_metrics(folder: str | Path, name: str = METRICS) -> pd.DataFrame:
@@ -203,16 +251,24 @@ def read_metrics(folder: str | Path, name: str = METRICS) -> pd.DataFrame:
     return pd.DataFrame(cells, columns=header, dtype=float).astype({"step": "int64"})
 
 
-def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
-    """Write summary.json; JSON has no NaN and no infinity, so both become null."""
+def write_summary(folder: Path, summary: Mapping[str, Any], durable: bool = False) -> None:
+    """Write summary.json; JSON has no NaN and no infinity, so both become null. `durable` as in `replacing`."""
     text = json.dumps(_strict(summary), indent=2, allow_nan=False) + "\n"
-    with replacing(folder / SUMMARY) as part:
+    with replacing(folder / SUMMARY, durable) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def read_summary(folder: str | Path) -> dict[str, Any]:
     """The contents of summary.json; raises ConfigError if there is no such file."""
     return json.loads(_read(Path(folder), SUMMARY))
+
+
+def status_of(folder: Path) -> str | None:
+    """How a run ended, by its summary.json; None where it has none that can be read, or one that a crash cut short."""
+    try:
+        return str(read_summary(folder)["status"])
+    except (ConfigError, OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def environment() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import nan
@@ -11,13 +12,35 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from dlrun import checkpoint
 from dlrun.build import Node, build, plain
-from dlrun.console import Progress, Working, closing_table
+from dlrun.checkpoint import Checkpoint, Interval, Record
+from dlrun.console import Progress, Working, closing_table, say
+from dlrun.errors import ConfigError
 from dlrun.evaluation import Measured, Row, Snapshot
-from dlrun.records import BEST, LAST, PRETRAINING, RANGE, Run, append_rows, columns, environment, yaml_text
+from dlrun.lock import locked
+from dlrun.parallel import lead
+from dlrun.records import (
+    BEST,
+    CHECKPOINT,
+    CURVES,
+    LAST,
+    PRETRAINING,
+    RANGE,
+    Run,
+    append_rows,
+    clear,
+    columns,
+    environment,
+    read_metrics,
+    yaml_text,
+)
+from dlrun.resume import COMPLETE, fingerprint, standing
 from dlrun.rows import keywords
 from dlrun.schedules.lr_range import suggestion
+from dlrun.signals import obeyed
 from dlrun.stack import Stack
+from dlrun.state import Tensors
 from dlrun.train import Outcome, fit
 
 DIVERGED = "the loss or the gradient is no longer finite; a smaller lr may help"
@@ -27,50 +50,138 @@ defaults: [setup, _self_, override hydra/launcher: stack, override hydra/sweeper
 """
 
 
+@obeyed()
 def run(config: DictConfig, folder: Path) -> str:
     """Train what the config says and leave its folder complete; returns the run's status.
 
-    Raises ConfigError, with nothing left in the folder, where the config cannot be trained.
+    A folder that was left with a run of this config goes on from its last checkpoint, to the same results.
+
+    Raises ConfigError, with the folder as it was, where the config cannot be trained or the folder holds another run.
     """
     node = plain(config)
+    with locked(folder):
+        status = standing(folder, node)
+        if status in COMPLETE:
+            checkpoint.remove(folder / CHECKPOINT)
+            say(f"{folder} holds this run already: {status.replace('_', ' ')}")
+            summary = None
+        else:
+            summary = _train(node, folder, status == "begun")
+            status = str(summary["status"])
+        if node["plots"] != "none" and (summary or not (folder / CURVES).exists()):
+            from dlrun.plots.pictures import draw
+
+            draw(folder)
+        if summary:
+            closing_table(summary, folder)
+    return status
+
+
+def _train(node: Node, folder: Path, resuming: bool) -> dict[str, Any]:
+    """Train one run in its folder; returns what its summary says."""
     torch.set_num_threads(1)
+    begun, problems = continuing([folder]) if resuming else (None, [])
     with Working() as working:
-        stack = build([node], working)
+        stack = build([node], working, initialize=begun is None)
+    lead(node, stack, begun)
     torch.set_num_threads(stack.threads)
+    if resuming and begun is None:
+        clear(folder)
+        problems = [*problems, "beginning again: there is no checkpoint to go on from"]
     metric = [*(metric.name for metric in stack.metrics), "loss"][0]
     with (
-        Folders([node], [folder], stack) as folders,
+        Folders([node], [folder], stack, begun, problems) as folders,
         Progress(stack.steps, stack.steps_per_epoch, metric) as progress,
     ):
         for note in folders.notes[0]:
             progress.note(note)
         [summary] = folders.train(Watch(folders, progress))
-    if node["plots"] != "none":
-        from dlrun.plots.pictures import draw
+    return summary
 
-        draw(folder)
-    closing_table(summary, folder)
-    return str(summary["status"])
+
+def continuing(folders: Sequence[Path]) -> tuple[Checkpoint | None, list[str]]:
+    """Where the runs of a stack in these folders go on together, if they can; and what is wrong with checkpoints."""
+    members = [os.path.relpath(folder, folders[0]) for folder in folders]
+
+    def unusable(record: Record) -> str | None:
+        if record.get("runs") != members:
+            return "is of other runs"
+        for folder, lengths in zip(folders, record["files"], strict=True):
+            for name, length in lengths.items():
+                if not (folder / name).exists() or (folder / name).stat().st_size < length:
+                    return f"tells of more than is left of {name}"
+        return None
+
+    return checkpoint.read(folders[0] / CHECKPOINT, unusable)
 
 
 class Folders:
-    """The folders of a stack's runs, from their beginning to their summaries; an Observer that writes their rows.
+    """The folders of a stack's runs, from their beginning to their summaries: an Observer that writes their rows, and
+    the Keeper of their checkpoints.
 
-    Raises ConfigError if a folder holds a run already, or cannot be written.
+    Args:
+        begun: where the runs go on, from `continuing`.
+        problems: what users should know of their checkpoints.
+
+    Raises ConfigError if a folder holds a run already, or cannot be written, or the checkpoint is of other configs.
     """
 
-    def __init__(self, nodes: Sequence[Node], folders: Sequence[Path], stack: Stack) -> None:
-        self.nodes, self.stack = nodes, stack
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        folders: Sequence[Path],
+        stack: Stack,
+        begun: Checkpoint | None = None,
+        problems: Sequence[str] = (),
+    ) -> None:
+        self.nodes, self.stack, self.begun = nodes, stack, begun
+        self.place = folders[0] / CHECKPOINT
+        self.interval = Interval(nodes[0]["checkpoint_every"], stack.steps_per_epoch)
+        self.due = self.interval.due
         header = columns([metric.name for metric in stack.metrics], list(stack.averaging))
         self.records: list[Run] = []
         self.steps: list[list[Row]] = [[] for _ in nodes]  #: single ones, where the schedule watches them
-        self.notes = [list(_notes(node, stack, i)) for i, node in enumerate(nodes)]  #: what users should know of a run
+        resolved = [_resolved(node, stack, i) for i, node in enumerate(nodes)]
+        self.members: Record = {
+            "runs": [os.path.relpath(folder, folders[0]) for folder in folders],
+            "configs": [fingerprint(node) for node in resolved],
+            "versions": environment()["versions"],
+        }
+        if begun:
+            problems = [*problems, *self._go_on(begun, folders, header)]
+        else:
+            for i, folder in enumerate(folders):
+                text = HEADER.format(folder=folder) + yaml_text(resolved[i])
+                self.records.append(Run.create(folder, header, text))
+                append_rows(folder / PRETRAINING, stack.initializers[i].history)
+        #: what users should know of a run
+        self.notes = [[*problems, *([] if begun else _notes(node, stack, i))] for i, node in enumerate(nodes)]
+        for record, notes in zip(self.records, self.notes, strict=True):
+            record.durable = stack.runs == 1
+            for note in notes:
+                record.note(note)
+
+    def _go_on(self, begun: Checkpoint, folders: Sequence[Path], header: list[str]) -> list[str]:
+        """Put everything where it was at the checkpoint; returns what users should know of that."""
+        then = begun.record
+        if then["configs"] != self.members["configs"]:
+            raise ConfigError(f"the checkpoint in {self.place} is of another config; delete it to begin again")
         for i, folder in enumerate(folders):
-            text = HEADER.format(folder=folder) + yaml_text(_resolved(nodes[i], stack, i))
-            self.records.append(Run.create(folder, header, text))
-            append_rows(folder / PRETRAINING, stack.initializers[i].history)
-            for note in self.notes[i]:
-                self.records[i].note(note)
+            self.records.append(Run.reopen(folder, header, then["files"][i]))
+            self.stack.initializers[i].report = then["initialized"][i]
+            if (folder / RANGE).exists():
+                self.steps[i] = read_metrics(folder, RANGE).to_dict("records")  # type: ignore[assignment]
+        versions = ((name, then["versions"].get(name), now) for name, now in self.members["versions"].items())
+        other = [f"{name} {before}, now {now}" for name, before, now in versions if before != now]
+        other = [f"the checkpoint was written with {', '.join(other)}: the last digits may differ"] if other else []
+        return [f"continuing after step {then['step']}", *other]
+
+    def keep(self, tensors: Tensors, record: Record) -> None:
+        """Write a checkpoint."""
+        files = [each.lengths() for each in self.records]
+        initialized = [each.report for each in self.stack.initializers]
+        checkpoint.write(self.place, tensors, {**record, **self.members, "files": files, "initialized": initialized})
+        self.interval.written()
 
     def __enter__(self) -> Folders:
         return self
@@ -82,14 +193,23 @@ class Folders:
     def train(self, observer: Any) -> list[dict[str, Any]]:
         """Train the stack and complete the folders; returns what their summaries say."""
         try:
-            outcome = fit(self.stack, observer)
+            outcome = fit(self.stack, observer, self)
         except Exception as problem:
             for i, record in enumerate(self.records):
                 record.note(traceback.format_exc())
                 status = {"status": "failed", **identity(self.nodes[i], self.stack), "error": repr(problem)}
                 record.finish({**status, **environment()})
             raise
-        return [self._finish(i, outcome) for i in range(self.stack.runs)]
+        for i in range(self.stack.runs):
+            self._save_weights(i, outcome)
+        if self.stack.runs > 1:
+            os.sync()  # once for all of them, in place of a wait for each file
+        summaries = [self._summarize(i, outcome) for i in range(self.stack.runs)]
+        if self.stack.runs > 1:
+            os.sync()
+        if "interrupted" not in outcome.status:
+            checkpoint.remove(self.place)
+        return summaries
 
     def row(self, run: int, row: Row) -> None:
         """Append an evaluation to the run's metrics.csv."""
@@ -100,11 +220,8 @@ class Folders:
         self.steps[run] += steps
         append_rows(self.records[run].folder / RANGE, steps)
 
-    def _finish(self, run: int, outcome: Outcome) -> dict[str, Any]:
-        stack, record, steps = self.stack, self.records[run], self.steps[run]
-        summary = summarize(self.nodes[run], stack, outcome, run)
-        if steps:
-            summary["suggested_lr"] = suggestion([row["lr"] for row in steps], [row["smoothed"] for row in steps])
+    def _save_weights(self, run: int, outcome: Outcome) -> None:
+        stack, record = self.stack, self.records[run]
         for name, snapshot in ((BEST, outcome.best), (LAST, outcome.last)):
             record.save_weights(name, weights(stack, snapshot, run), {"step": str(snapshot.rows[run]["step"])})
         for name, measured in zip(stack.averaging, outcome.measured[1:], strict=True):
@@ -112,7 +229,12 @@ class Folders:
             for i, tensors in enumerate(members):
                 file = f"{name}.safetensors" if len(members) == 1 else f"{name}_{i + 1}.safetensors"
                 record.save_weights(file, tensors, {"step": str(measured.last.rows[run]["step"])})
-        record.finish(summary)
+
+    def _summarize(self, run: int, outcome: Outcome) -> dict[str, Any]:
+        summary, steps = summarize(self.nodes[run], self.stack, outcome, run), self.steps[run]
+        if steps:
+            summary["suggested_lr"] = suggestion([row["lr"] for row in steps], [row["smoothed"] for row in steps])
+        self.records[run].finish(summary)
         return summary
 
 
@@ -169,6 +291,7 @@ def identity(node: Node, stack: Stack) -> dict[str, Any]:
         "device": str(stack.theta.device),
         "threads": stack.threads,
         "width": stack.runs,
+        "processes": stack.team.size,
     }
 
 

@@ -17,6 +17,7 @@ from dlrun.initializers.initializer import Initializer
 from dlrun.losses import Loss
 from dlrun.metrics import Metric
 from dlrun.optimizers.rule import Rule, State
+from dlrun.parallel import Alone
 from dlrun.regularizers.regularizer import Regularizer
 from dlrun.rows import call, over_rows
 from dlrun.schedules import Schedule
@@ -68,6 +69,7 @@ class Stack:
     threads: int
     initializers: list[Initializer]  #: each run's own, for what it reports of its work
     moments: dict[int, dict[str, Tensor]] = field(default_factory=dict)  #: see `plan.moments`
+    team: Alone = field(default_factory=Alone)  #: the processes that share every minibatch and evaluation
 
     def __post_init__(self) -> None:
         self.g = torch.zeros_like(self.theta)
@@ -93,14 +95,17 @@ class Stack:
         return len(self.variants) > 1
 
     def chunks(self, part: str, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs and targets of "train", "val" or "test", (chunk, ...), or (runs, chunk, ...) where runs' differ."""
-        for start in range(0, self.dataset.sizes[part], size):
+        """This process's share of the inputs and targets of "train", "val" or "test", (chunk, ...), or
+        (runs, chunk, ...) where runs' differ."""
+        share = self.team.share(self.dataset.sizes[part])
+        for start in range(share.start, share.stop, size):
+            chunk = slice(start, min(start + size, share.stop))
             if not self.separate:
                 x, y = self.dataset.part(part)
-                yield x[start : start + size], y[start : start + size]
+                yield x[chunk], y[chunk]
             else:
                 parts = [variant.part(part) for variant in self.variants]
-                pairs = [[tensor[start : start + size] for tensor in parts[v]] for v in self.variant]
+                pairs = [[tensor[chunk] for tensor in parts[v]] for v in self.variant]
                 x, y = (torch.stack(tensors) for tensors in zip(*pairs, strict=True))
                 yield x, y
 
@@ -138,9 +143,10 @@ class Stack:
         """Each row's objective, its mean loss on its minibatch plus penalties, (runs,), the objective's gradient at
         `point`, (runs, params), the mean loss alone, (runs,), and new running averages.
 
-        Without measure_train also what `sums` takes: losses, outputs and the data's own targets, (runs, batch, ...).
+        Without measure_train also what `sums` takes: losses, outputs and the data's own targets, (runs, batch, ...),
+        of this process's share of the minibatch.
         """
-        x, y, own_y = self.minibatch(batch)
+        x, y, own_y = self.minibatch(self.team.of_batch(batch))
         changed = y is not own_y
         parameters = {name: view.detach().requires_grad_() for name, view in self.layout.views(point).items()}
 
@@ -151,7 +157,7 @@ class Stack:
         self.model.train()
         outputs, averages = over_rows(outputs_of_row, self.runs)(parameters, self.buffers, x)
         by_sample = self.losses(outputs, y)
-        losses = by_sample.mean(1)
+        losses = by_sample.sum(1) / batch.shape[1]
         measured = []
         if not self.measure_train:
             own_losses = self.losses(outputs, own_y) if changed else by_sample
@@ -161,7 +167,8 @@ class Stack:
         g = self.g  # one piece of memory, whose views a recorded step has at hand
         for view, part in zip(self.layout.views(g).values(), gradients, strict=True):
             view.copy_(part)
-        loss = objective = losses.detach()
+        g, loss = self.team.total(g, losses.detach())
+        objective = loss
         leaf = point.detach().requires_grad_()
         penalty = self.penalty(leaf)
         if penalty is not None:
@@ -212,6 +219,11 @@ class Stack:
         statistics = [metric.statistics(predictions, targets) for metric in self.metrics]
         rows = torch.cat([losses.double().flatten()[:, None], *statistics], 1)
         return rows.unflatten(0, outputs.shape[:2]).sum(1)
+
+    @property
+    def statistics(self) -> int:
+        """How many numbers `sums` gives for a row."""
+        return 1 + sum(metric.width(self.dataset.outputs) for metric in self.metrics)
 
     def values(self, means: Tensor) -> dict[str, Tensor]:
         """{"loss": (runs,), metric: (runs,), ...} from means over samples, (runs, 1 + statistics)."""

@@ -138,7 +138,10 @@ class Recording(TorchDispatchMode):
             if func is aten.t.default:
                 untransposed[node] = inputs[0]
             if isinstance(out, Tensor):
-                nodes.setdefault(id(out), node)  # an operation in place returns its own first argument
+                if func._schema.is_mutable:  # an operation in place returns its own first argument
+                    nodes.setdefault(id(out), node)
+                else:  # as c10d's wait_tensor does, which is to be waited for
+                    nodes[id(out)] = node
             else:
                 for i, part in enumerate(out):
                     nodes[id(part)] = graph.call_function(operator.getitem, (node, i))

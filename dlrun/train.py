@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from math import isfinite
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from dlrun.evaluation import Evaluation, Measured, Row, Snapshot
+from dlrun.checkpoint import Checkpoint, Record
+from dlrun.evaluation import Measured, Row, Snapshot
 from dlrun.objective import Step, StepObjective
 from dlrun.plan import averaging, learning_rates, plan
-from dlrun.rows import call, over_rows
+from dlrun.rows import call
 from dlrun.schedules import Clock
 from dlrun.seeds import NOISE, seed_of
+from dlrun.signals import ENDING, Deferred
 from dlrun.stack import Stack
+from dlrun.state import State, Tensors
 from dlrun.trace import Recording
-
-Tensors = dict[str, Tensor]
 
 
 class Observer(Protocol):
@@ -42,47 +43,31 @@ class Observer(Protocol):
         """Progress between evaluations."""
 
 
-class State:
-    """What changes while a stack trains, beside its theta and buffers."""
+class Keeper(Protocol):
+    """Who keeps checkpoints of a training."""
 
-    def __init__(self, stack: Stack) -> None:
-        stack.rule.bind(stack.layout, stack.theta)
-        self.step = 0
-        self.memory = stack.rule.init(stack.theta)
-        self.schedule = stack.schedule.init(stack.runs)
-        self.regularizers = [regularizer.init(stack.network) for regularizer in stack.regularizers]
-        self.measured = [Measured("", stack.network, Evaluation(stack))]
-        for name, place in stack.averaging.items():
-            memory, regularizer = self.regularizers[place], averaging(stack, name)
-            members = {key: memory[key] for key in stack.network}
-            evaluation = Evaluation(stack, members, regularizer.weight(memory))
-            self.measured.append(Measured(f"{name}_", memory, evaluation))
-        self.status = ["running"] * stack.runs
-        self.stack = stack
+    begun: Checkpoint | None  #: where the training goes on; None: it begins
 
-    def tensors(self) -> Tensors:
-        """Everything that the rest of the training depends on, but for `step` and the snapshots' rows, by name."""
-        parts: dict[str, Tensors] = {
-            "network": {**self.stack.buffers, "theta": self.stack.theta},
-            "rule": self.memory,
-            "schedule": self.schedule,
-            **{f"regularizer.{i}": memory for i, memory in enumerate(self.regularizers)},
-        }
-        for i, measured in enumerate(self.measured):
-            parts |= {f"best.{i}": measured.best.kept, f"last.{i}": measured.last.kept}
-        named = {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
-        return {**named, "noise": torch.get_rng_state()}
+    def due(self, step: int) -> bool:
+        """Whether to keep one now; asked after every step."""
 
-    def load(self, tensors: Tensors) -> None:
-        """Put what `tensors` gave in a training like this one in the place of the present values."""
-        present = self.tensors()
-        for name, tensor in tensors.items():
-            if name == "noise":
-                torch.set_rng_state(tensor)
-            elif name in present:
-                present[name].copy_(tensor)
-            else:  # a rule of torch.optim makes its memory at its first step
-                self.memory[name.removeprefix("rule/")] = tensor.clone()
+    def keep(self, tensors: Tensors, record: Record) -> None:
+        """Keep what `State.tensors` and `State.record` gave."""
+
+
+class Nobody:
+    """Keeps nothing."""
+
+    begun: Checkpoint | None = None
+
+    def due(self, step: int) -> bool:
+        return False
+
+    def keep(self, tensors: Tensors, record: Record) -> None:
+        pass
+
+
+NOBODY = Nobody()
 
 
 @dataclass
@@ -107,47 +92,62 @@ class Outcome:
 
 
 @torch.no_grad()
-def fit(stack: Stack, observer: Observer) -> Outcome:
+def fit(stack: Stack, observer: Observer, keeper: Keeper = NOBODY) -> Outcome:
     """Train every run of the stack to its end, reporting each evaluation to the observer.
 
-    The stack is left with the parameters that each run ended with.
+    The stack is left with the parameters that each run ended with. From a checkpoint the training goes on as if it
+    had never ended, whatever the stack's own parameters are.
     """
-    torch.manual_seed(seed_of(stack.seeds[0], NOISE))
+    torch.manual_seed(seed_of(stack.seeds[0], NOISE, *stack.team.noise))
     state = State(stack)
+    if keeper.begun:
+        state.load(*stack.team.own(keeper.begun))
     batch, *moving = next(plan(stack, state.schedule, 0, 1))
     step, outputs, compile_seconds = prepare(stack, state, batch, moving, stack.compile)
     steps = {batch.shape: step}
+    state.compile_seconds += compile_seconds
+    state.started = state.started or datetime.now(timezone.utc).isoformat()
+    state.start = time.perf_counter() - (keeper.begun.record["seconds"] if keeper.begun else 0)
 
-    started, start = datetime.now(timezone.utc).isoformat(), time.perf_counter()
-    with deferred_interrupt() as interrupted, flushed_subnormals():
-        evaluate(stack, state, observer, [outputs], start)
-        while state.step < stack.steps and "running" in state.status:
-            stop = min(stack.steps, (state.step // stack.eval_every + 1) * stack.eval_every)
-            taken = []
+    with Deferred(signal.SIGINT, *ENDING) as signals, flushed_subnormals():
+        if keeper.begun is None:
+            evaluate(stack, state, observer, [outputs], state.start)
+        leaving = False
+        while (state.taken or state.step < stack.steps) and "running" in state.status:
+            evaluated = state.step - len(state.taken)  # a checkpoint may lie between two evaluations
+            stop = min(stack.steps, (evaluated // stack.eval_every + 1) * stack.eval_every)
             for batch, *moving in plan(stack, state.schedule, state.step, stop):
                 if batch.shape not in steps:  # an epoch's last, smaller batch: too rare to be worth compiling
                     steps[batch.shape], _, _ = prepare(stack, state, batch, moving, compiling=False)
                 outputs = steps[batch.shape](batch, *moving)
-                taken.append(outputs)
+                state.taken.append(outputs)
                 state.step += 1
                 if state.step in stack.moments:
                     collect(stack, state)
                 if observer.due():
                     observer.step(state.step, outputs[0].mean().item(), moving[0].mean().item())
-                if interrupted():
-                    break
-            evaluate(stack, state, observer, taken, start)
-            if interrupted() and state.step < stack.steps:
+                if stack.team.due(state.step, keeper.due, signals):
+                    keeper.keep(*stack.team.gathered(state.tensors(), state.record()))
+                    signals.pass_on()
+                    leaving = signals.interrupted and state.step < stack.steps
+                    if leaving:
+                        break
+            evaluate(stack, state, observer, state.taken, state.start)
+            state.taken = []
+            if leaving:
                 state.status = ["interrupted" if status == "running" else status for status in state.status]
-    seconds = time.perf_counter() - start
+        if stack.team.came(signals):  # during the last evaluation
+            keeper.keep(*stack.team.gathered(state.tensors(), state.record()))
+            signals.pass_on()
+    seconds = time.perf_counter() - state.start
     for measured in state.measured:
         measured.test()
     return Outcome(
         status=["finished" if status == "running" else status for status in state.status],
         measured=state.measured,
-        started=started,
+        started=state.started,
         seconds=seconds,
-        compile_seconds=compile_seconds,
+        compile_seconds=state.compile_seconds,
     )
 
 
@@ -246,7 +246,7 @@ def evaluate(stack: Stack, state: State, observer: Observer, taken: list[tuple[T
         train = state.measured[0].evaluation("train")
     else:
         losses, outputs, targets = (torch.cat(parts, 1) for parts in list(zip(*taken, strict=True))[2:])
-        train = stack.values(over_rows(stack.sums, stack.runs)(losses, outputs, targets).cpu() / losses.shape[1])
+        train = stack.values(stack.team.mean(stack.sums(losses, outputs, targets).cpu(), losses.shape[1]))
     norm = torch.stack([norms for _, norms, *_ in taken]).double().mean(0).cpu()
     lr = learning_rates(stack, state.schedule, max(state.step - 1, 0), 1)[0]
     epoch, seconds = state.step / stack.steps_per_epoch, time.perf_counter() - start
@@ -309,25 +309,3 @@ def flushed_subnormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C waits for the step to end: yields a function that says whether it came. A second one does not wait."""
-    came = False
-
-    def handler(signum: int, frame: Any) -> None:
-        nonlocal came
-        if came:
-            raise KeyboardInterrupt
-        came = True
-
-    try:
-        previous = signal.signal(signal.SIGINT, handler)
-    except ValueError:  # not the main thread, which alone receives signals
-        yield lambda: False
-        return
-    try:
-        yield lambda: came
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -94,7 +94,11 @@ def test_a_folder_that_holds_a_run_is_never_touched(dlrun: Callable[..., Ended],
     assert dlrun(*QUICK, f"hydra.run.dir={folder}").code == 0
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     ended = dlrun(*QUICK, "seed=1", f"hydra.run.dir={folder}")
-    assert ended.code == 2 and "already holds a run" in ended.err.replace("\n", " ")
+    assert ended.code == 2 and "already holds a run of another config" in ended.err.replace("\n", " ")
+    assert "seed: 0 there, 1 in this command" in ended.err and "lr:" not in ended.err
+    for again in ([*QUICK, f"hydra.run.dir={folder}"], ["resume", str(folder)]):
+        ended = dlrun(*again)
+        assert ended.code == 0 and "holds this run already: finished" in ended.out.replace("\n", " ")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -120,6 +124,27 @@ def test_ctrl_c_leaves_a_complete_folder(tmp_path: Path) -> None:
     assert summary(tmp_path / "run")["status"] == "interrupted"
     assert int(metrics(tmp_path / "run")[-1]["step"]) == summary(tmp_path / "run")["steps"] > 0
     assert (tmp_path / "run" / "curves.png").exists()
+
+
+def test_what_ctrl_c_interrupted_goes_on_by_resume_or_the_same_command(
+    dlrun: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, folder = [*QUICK, "regularizer=dropout", "batch_size=8"], tmp_path / "run"
+    assert dlrun(*command, f"hydra.run.dir={tmp_path / 'whole'}").code == 0
+    for step in (10, 25):
+        left = iter(range(step, 0, -1))
+        monkeypatch.setattr(
+            "dlrun.run.Progress.due", lambda self, left=left: next(left, 0) == 1 and os.kill(os.getpid(), signal.SIGINT)
+        )
+        assert dlrun(*command, f"hydra.run.dir={folder}").code == 130
+        assert summary(folder)["status"] == "interrupted" and (folder / "checkpoint").is_dir()
+    typed = (folder / ".hydra" / "overrides.yaml").read_bytes()
+    assert dlrun("resume", str(folder)).code == 0
+    assert metrics(folder) == metrics(tmp_path / "whole")
+    for name in ("model.safetensors", "last.safetensors"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert (folder / ".hydra" / "overrides.yaml").read_bytes() == typed and not (folder / "checkpoint").exists()
+    assert "no sweep's folder and no run's" in " ".join(dlrun("resume", str(tmp_path)).err.split())
 
 
 def environment() -> dict[str, str]:

@@ -9,9 +9,9 @@ import torch
 from conftest import Rows, config
 from fakes import EVERY, GROUPS, composed, files, typed  # noqa: F401
 from omegaconf import DictConfig
-from safetensors.torch import load, save
 from torch import Tensor
 
+from dlrun import checkpoint
 from dlrun.build import build
 from dlrun.plan import plan
 from dlrun.seeds import NOISE, seed_of
@@ -41,8 +41,8 @@ class Watch(Rows):
 class Training:
     """A training that is stepped by hand: `fit`'s inner loop with an evaluation after every step."""
 
-    def __init__(self, configs: list[DictConfig]) -> None:
-        self.stack = build(configs)
+    def __init__(self, configs: list[DictConfig], initialize: bool = True) -> None:
+        self.stack = build(configs, initialize=initialize)
         torch.manual_seed(seed_of(self.stack.seeds[0], NOISE))
         self.state = State(self.stack)
         self.steps: dict[torch.Size, Step] = {}
@@ -67,29 +67,28 @@ class Training:
             evaluate(stack, state, self.watch, [outputs], 0.0)
         return self
 
-    def saved(self) -> tuple[bytes, int, list[list[Row]]]:
-        """Everything that the rest of the training depends on: tensors, steps done, the rows of best and last."""
-        tensors = {name: tensor.contiguous() for name, tensor in self.state.tensors().items()}
-        return save(tensors), self.state.step, [list(snapshot.rows) for snapshot in self.snapshots()]
+    def save(self, folder: Path) -> None:
+        """Everything that the rest of the training depends on."""
+        checkpoint.write(folder, self.state.tensors(), self.state.record())
 
-    def load(self, tensors: bytes, step: int, rows: list[list[Row]]) -> Training:
+    def load(self, folder: Path) -> Training:
         """Go on from where another training was saved."""
-        self.state.load(load(tensors))
-        self.state.step = step
-        for snapshot, saved in zip(self.snapshots(), rows, strict=True):
-            snapshot.rows = saved
+        found, problems = checkpoint.read(folder)
+        assert found and not problems
+        self.state.load(found.tensors, found.record)
         return self
 
     def snapshots(self) -> list[Snapshot]:
         return [snapshot for measured in self.state.measured for snapshot in (measured.best, measured.last)]
 
 
-def trained(configs: list[DictConfig]) -> Training:
+def trained(configs: list[DictConfig], folder: Path) -> Training:
     """A finished training that `fit` repeats to the bit, and so does one that is interrupted after its first step."""
     training = Training(configs).run(1)
-    saved, steps = training.saved(), training.stack.steps
+    training.save(folder)
+    steps = training.stack.steps
     training.run(steps)
-    resumed = Training(configs).load(*saved).run(steps)
+    resumed = Training(configs, initialize=False).load(folder).run(steps)
     whole, watch = build(configs), Watch(len(configs))
     outcome = fit(whole, watch)
 
@@ -106,15 +105,15 @@ def trained(configs: list[DictConfig]) -> Training:
 
 
 @pytest.mark.parametrize("choice", EVERY)
-def test_a_choice_trains_repeats_itself_resumes_and_stacks(choice: str, files: Path) -> None:  # noqa: F811
+def test_a_choice_trains_repeats_itself_resumes_and_stacks(choice: str, files: Path, tmp_path: Path) -> None:  # noqa: F811
     words = typed(choice)
     runs = [composed([*words, f"seed={seed}"], files) for seed in SEEDS]
-    alone = [trained(runs[:1])]
+    alone = [trained(runs[:1], tmp_path / "alone")]
     stack = alone[0].stack
     if not stack.rule.stackable:
         assert type(stack.rule).stackable is False
         return
-    together = trained(runs)
+    together = trained(runs, tmp_path / "together")
     if any(regularizer.random for regularizer in stack.regularizers):
         if choice not in SILENT:
             return

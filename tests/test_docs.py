@@ -22,7 +22,8 @@ from doc_examples import typed, values  # noqa: E402
 
 import docs  # noqa: E402
 
-PAGES = {file.name: file.read_text(encoding="utf-8") for file in sorted((ROOT / "docs").glob("*.md"))}
+TEXTS = {file.name: file.read_text(encoding="utf-8") for file in sorted((ROOT / "docs").glob("*.md"))}
+PAGES = {name: text for name, text in TEXTS.items() if text.startswith(docs.NOTE)}  # not those written by hand
 PARSER = OverridesParser.create()
 CHOICES = [(group, name) for group in groups() for name in choices(group)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from matplotlib.image import imread
 from dlrun.errors import ConfigError
 from dlrun.plots import lr_range
 from dlrun.plots.curves import figure
+from dlrun.plots.page import png
 from dlrun.plots.pictures import draw
 from dlrun.records import RANGE, Run, append_rows, columns, read_metrics
 
@@ -179,3 +181,12 @@ def test_a_range_test_has_a_picture_too(tmp_path):
     np.testing.assert_array_equal(dots.get_xydata(), [(row["lr"], row["loss"]) for row in steps])
     np.testing.assert_array_equal(average.get_ydata(), [row["smoothed"] for row in steps])
     assert list(at.get_xdata()) == [0.03, 0.03] and axes.get_xscale() == "log"
+
+
+def test_a_picture_is_that_of_savefig(tmp_path):
+    folder, file = write(tmp_path, falling(5), summary=BEST), BytesIO()
+    figure(folder).savefig(file, format="png", dpi=100)
+    file.seek(0)
+    ours, theirs = imread(BytesIO(png(figure(folder)))), imread(file)
+    assert (theirs[..., 3] == 1).all()  # nothing shines through
+    np.testing.assert_array_equal(ours, theirs[..., :3])

@@ -110,14 +110,36 @@ def test_the_files_of_hydra_are_no_run(tmp_path):
     assert holds_run(tmp_path)
 
 
-def test_of_two_runs_that_start_together_one_gets_the_folder(tmp_path, monkeypatch):
-    answers = iter([False, True])  # both looked before either wrote
-    monkeypatch.setattr(records, "holds_run", lambda folder: next(answers))
-    (tmp_path / "metrics.csv").write_text("the first run's")
-    with pytest.raises(ConfigError, match="already holds a run"):
-        Run.create(tmp_path, columns([]), "")
-    assert os.listdir(tmp_path) == ["metrics.csv"]
-    assert (tmp_path / "metrics.csv").read_text() == "the first run's"
+def test_a_run_goes_on_from_where_its_tables_were(run):
+    run.append(row(epoch=0))
+    (run.folder / "pretraining.csv").write_text("layer\n1\n")
+    lengths = run.lengths()
+    assert lengths == {name: (run.folder / name).stat().st_size for name in ("metrics.csv", "pretraining.csv")}
+    run.append(row(epoch=1))
+    run.finish({"status": "interrupted"})
+    records.append_rows(run.folder / "lr_range.csv", [{"step": 1}])
+    run.close()
+    with Run.reopen(run.folder, columns(["accuracy"]), lengths) as again:
+        again.append(row(epoch=2))
+    assert read_metrics(run.folder)["epoch"].tolist() == [0, 2]
+    assert sorted(os.listdir(run.folder)) == ["config.yaml", "metrics.csv", "pretraining.csv"]
+
+
+def test_clearing_deletes_a_runs_own_files_alone(run):
+    own = ["lr_range.csv", "summary.json", "dlrun.log", "model.safetensors", ".metrics.csv.part", "checkpoint/3-ab.x"]
+    others = ["notes.csv", "mine.safetensors", "picture.png", ".hydra/config.yaml"]
+    for name in [*own, *others]:
+        (run.folder / name).parent.mkdir(exist_ok=True)
+        (run.folder / name).write_text("")
+    records.clear(run.folder)
+    assert sorted(str(p.relative_to(run.folder)) for p in run.folder.rglob("*") if p.is_file()) == sorted(others)
+
+
+def test_how_a_run_ended_is_read_from_whole_summaries_alone(run):
+    assert records.status_of(run.folder) is None
+    for text, status in {"": None, '{"status": "fin': None, "[]": None, '{"status": "failed"}': "failed"}.items():
+        (run.folder / "summary.json").write_text(text)
+        assert records.status_of(run.folder) == status
 
 
 def full_disk(*paths: object) -> None:

@@ -113,6 +113,7 @@ def test_every_job_is_checked_before_the_first_begins(sweep, tmp_path: Path) -> 
         ("optimizer=adam,adm",): "did you mean adam?",
         ("dataset=diabetes", "dataset.label_noise=0,0.5"): "only classes can be replaced",
         ("regularizer=augmentation", "regularizer.augmentation.shift=0,2"): "is for images",
+        ("initializer=he_normal,rbm_pretraining",): "this network's activation is ReLU",
     }.items():
         ended = sweep(*overrides)
         assert ended.returncode == 2 and message in ended.stderr, ended.stderr

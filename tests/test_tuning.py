@@ -6,13 +6,14 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from hydra.core.utils import JobReturn
 
 from dlrun.errors import ConfigError
-from dlrun.sweep.tuning import tuned
+from dlrun.sweep.tuning import common_target, tuned
 
 DEFAULT = {"a": 0.1, "b": 1e-3}
 
@@ -67,10 +68,53 @@ def test_the_experiment_of_the_registry(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dlrun", "experiment=compare_optimizers", *small, *grid]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert ended.returncode == 0, ended.stderr
-    with (tmp_path / "tuning" / "sweep.csv").open() as trials, (tmp_path / "final" / "sweep.csv").open() as final:
+    assert_complete(tmp_path)
+    page = (tmp_path / "final" / "report.html").read_text()
+    assert "<h2>Time to val_accuracy = " in page and "is the least demanding of the settings" in page
+
+
+def assert_complete(folder: Path) -> None:
+    """Two rates were tried for two optimizers, and the better one of each taken for two seeds."""
+    with (folder / "tuning" / "sweep.csv").open() as trials, (folder / "final" / "sweep.csv").open() as final:
         tried, chosen = list(csv.DictReader(trials)), list(csv.DictReader(final))
     assert len(tried) == 4 and len(chosen) == 4
+    assert {row["status"] for row in tried + chosen} == {"finished"}
     for name in ("sgd", "adam"):
         best = min((row for row in tried if row["optimizer"] == name), key=lambda row: float(row["best_val_loss"]))
         assert {row["lr"] for row in chosen if row["optimizer"] == name} == {best["lr"]}
-    assert (tmp_path / "final" / "report.html").exists()
+
+
+def test_a_tuned_sweep_that_was_killed_is_resumed(tmp_path: Path) -> None:
+    small = ["dataset=iris", "architecture.hidden=[4]", "epochs=200", "plots=none", "optimizer=sgd,adam", "seed=0,1"]
+    trials = ["hydra.sweeper.trials=2", "hydra.sweeper.trial_seeds=1", "hydra.launcher.workers=1"]
+    command = [sys.executable, "-m", "dlrun", "-m", *small, *trials, f"hydra.sweep.dir={tmp_path}/sweep"]
+    process, begun = subprocess.Popen(command, stdout=subprocess.DEVNULL), time.monotonic()
+    while len(ended := list(tmp_path.glob("sweep/tuning/*/summary.json"))) < 2:  # of the first of two stacks
+        assert time.monotonic() < begun + 100 and process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    time.sleep(1)  # for the worker to notice
+    before = {file: file.stat().st_mtime_ns for file in ended}
+    resume = [sys.executable, "-m", "dlrun", "resume"]
+    done = subprocess.run([*resume, "sweep"], capture_output=True, text=True, timeout=200, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert_complete(tmp_path / "sweep")
+    assert {file: file.stat().st_mtime_ns for file in ended} == before
+    part = subprocess.run([*resume, "sweep/tuning"], capture_output=True, text=True, timeout=200, cwd=tmp_path)
+    assert part.returncode == 2 and "is a part of a tuned sweep: dlrun resume sweep" in part.stderr
+
+
+def test_the_target_is_one_that_every_setting_reaches_in_half_of_its_runs(tmp_path: Path) -> None:
+    best = {"adam": [0.9, 0.95, 0.8], "sgd": [0.7, 0.6, None], "adadelta": [None, None, 0.99]}
+    runs = []
+    for name, values in best.items():
+        for seed, value in enumerate(values):
+            run = tmp_path / f"{name}{seed}"
+            (run / ".hydra").mkdir(parents=True)
+            (run / ".hydra" / "overrides.yaml").write_text(f"- optimizer={name}\n- seed={seed}\n")
+            ended = {"status": "diverged"} if value is None else {"status": "finished", "best_val_accuracy": value}
+            (run / "summary.json").write_text(json.dumps({**ended, "metrics": {"accuracy": "higher"}}))
+            runs.append(run)
+    assert common_target(runs) == ("val_accuracy", 0.6)  # adadelta, which mostly diverged, has no say
+    assert common_target(runs[6:8]) is None

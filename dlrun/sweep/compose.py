@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from omegaconf import DictConfig
@@ -31,12 +32,18 @@ def compose(config: DictConfig, loader: ConfigLoader, jobs: Sequence[Sequence[st
     config, loader: of the sweep, as a launcher's `setup` receives them.
     Raises what Hydra raises for an override that it does not understand or accept.
     """
-    composed = _composed.setdefault(loader, {})
+    composed, listed = _composed.setdefault(loader, {}), _listed.setdefault(loader, {})
+    name, typed = config.hydra.job.config_name, list(config.hydra.overrides.hydra)
 
-    @cache
+    def options(group: str, kind: ObjectType | None) -> list[str]:
+        asked = (name, *typed, group, kind)
+        if asked not in listed:
+            listed[asked] = loader.get_group_options(group, kind, name, typed)
+        return listed[asked]
+
     def is_group(key: str) -> bool:
-        name, typed = config.hydra.job.config_name, list(config.hydra.overrides.hydra)
-        return bool(loader.get_group_options(key, results_filter=None, config_name=name, overrides=typed))
+        above, _, own = key.rpartition("/")
+        return own in options(above, ObjectType.GROUP) and bool(options(key, None))
 
     def structure(overrides: list[Override]) -> Structure:
         plain = _plain(overrides, {each.key_or_group for each in overrides if is_group(each.key_or_group)})
@@ -131,6 +138,8 @@ class Job:
 
 #: by loader, then by what the jobs of a structure have in common: a sweeper that checks its jobs asks before a launcher
 _composed: WeakKeyDictionary[ConfigLoader, dict[Any, Structure]] = WeakKeyDictionary()
+#: by loader, what is in a group: Hydra takes 40 ms to tell, and the keys of a sweep are many
+_listed: WeakKeyDictionary[ConfigLoader, dict[Any, list[str]]] = WeakKeyDictionary()
 
 
 @cache

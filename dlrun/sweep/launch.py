@@ -8,10 +8,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
@@ -22,14 +22,33 @@ from omegaconf.errors import OmegaConfBaseException
 from dlrun.cli import statuses
 from dlrun.console import SweepProgress, say
 from dlrun.errors import ConfigError
+from dlrun.lock import locked
 from dlrun.records import SUMMARY, discard, read_summary, write_summary
-from dlrun.report.collect import append_run, write_tables
+from dlrun.report.collect import append_run, find, write_tables
+from dlrun.signals import ENDING, Deferred, obeyed
 from dlrun.sweep.compose import Job, check_jobs, compose, named
+from dlrun.sweep.ending import ended
+from dlrun.sweep.jobs import held
+from dlrun.sweep.objective import value_of
 from dlrun.sweep.plan import PLAN, Plan
+from dlrun.sweep.tuning import TARGET
+from dlrun.sweep.width import expected, width_for
 from dlrun.sweep.workers import Task, Worker, run
 
-ROWS = 2**20  #: parameters of all rows of a stack: beyond, a step gains nothing more from being shared
-WIDEST = 512  #: runs of a stack, each of which keeps a file open
+
+class Trainer(Protocol):
+    """Who trains a sweep's stacks: processes of this machine, or a cluster."""
+
+    remote: bool  #: Slurm's jobs, so that devices are not looked for here, and runs that wait there are followed
+
+    def places(self, device: str) -> int:
+        """How many stacks train at a time."""
+
+    def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str) -> bool:
+        """Train the stacks, and add the runs to sweep.csv as they end; false where they go on without this process.
+
+        Raises ConfigError, with nothing begun, where they are refused.
+        """
 
 
 def launch(
@@ -38,81 +57,149 @@ def launch(
     job_overrides: Sequence[Sequence[str]],
     first: int,
     *,
+    trainer: Trainer,
     width: int | None,
-    workers: int | None,
     retry_failed: bool,
 ) -> list[JobReturn]:
-    """Train the jobs that the sweep's folder does not hold yet, and complete its tables.
+    """Train the jobs that the sweep's folder does not hold yet; `ending` completes its tables.
 
     Raises ConfigError before anything is written, where a config is wrong or its choices do not fit.
     """
-    started, folder = time.perf_counter(), Path(config.hydra.sweep.dir).absolute()
+    folder = Path(config.hydra.sweep.dir).absolute()
 
     def numbered(job: Job, number: int) -> Job:
         return compose(config, loader, [job.overrides], number)[0]
 
-    with _refusals_leave_nothing(folder):
+    with _refusals_leave_nothing(folder), locked(folder):
         jobs = compose(config, loader, job_overrides, first)
         check_jobs(jobs)
         plan = Plan(folder, retry_failed)
         placed = [plan.place(job, numbered) for job in jobs]
-        tasks = [Task(job.number, job.config, job.folder, job.files()) for job, is_there in placed if not is_there]
-        stacks, device = stacked(tasks, width, workers) if tasks else ([], "cpu")  # without torch, which takes seconds
-    if len(tasks) < len(jobs):
-        say(f"{len(jobs) - len(tasks)} of {len(jobs)} runs are there already")
-    try:
-        if tasks:
-            plan.save(tasks, config)
-            _train(stacks, plan, min(len(stacks), workers or _places(device)), device)
-    except KeyboardInterrupt:
-        write_tables([folder], folder)
-        raise
+        submitted = held(folder)
+        here = [(job, there) for job, there in placed if str(job.folder.relative_to(folder)) not in submitted]
+        begun = plan.unfinished(here)
+        missing = [job for job, is_there in placed if not is_there or job.folder in plan.begun]
+        left = [job for job in missing if str(job.folder.relative_to(folder)) not in submitted]
+        if len(left) < len(missing):
+            _say_submitted(len(missing) - len(left), submitted, trainer)
+        tasks = [Task(job.number, job.config, job.folder, job.files(), job.overrides) for job in left]
+        whole = [[job.number for job in stack] for stack in begun]
+        # without torch, which takes seconds, where nothing is to be trained
+        stacks, device = stacked(tasks, width, trainer, whole) if tasks else ([], "cpu")
+        if len(missing) < len(jobs):
+            say(f"{len(jobs) - len(missing)} of {len(jobs)} runs are there already")
+        try:
+            if missing:
+                plan.save(tasks, config)
+                if not trainer.train(stacks, plan, device):
+                    return []
+        except KeyboardInterrupt:
+            with suppress(ConfigError):  # where none has begun
+                write_tables([folder], folder)
+            raise
+    ended.setdefault(folder, []).extend(job.folder for job, _ in placed)
+    return [_returned(job, _summary(job.folder)) for job, _ in placed]
+
+
+def complete(
+    folder: Path, runs: Sequence[Path], started: float, target: tuple[str, float] | None = None
+) -> list[dict[str, Any]]:
+    """Write the tables and the report of a sweep that has ended, whoever trained it, and say how its runs ended.
+
+    Args:
+        folder: the sweep's.
+        runs: the folders of the runs that the command asked for; its exit code tells of these.
+        started: `time.perf_counter()` at the command's beginning.
+        target: what `tuning.common_target` found of the runs, for a sweep that was tuned.
+
+    Returns the runs' summaries.
+    """
     write_tables([folder], folder)
-    summaries = [_summary(job.folder) for job, _ in placed]
+    summaries = [_summary(run) for run in runs]
     statuses.extend(summary["status"] for summary in summaries)
     counts = Counter(summary["status"].replace("_", " ") for summary in summaries)
     said = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    say(f"{len(jobs)} runs: {said}; {time.perf_counter() - started:.1f} s")
-    if len(plan.runs) > 1:
+    say(f"{len(runs)} runs: {said}; {time.perf_counter() - started:.1f} s")
+    if len(find([folder])) > 1:
         from dlrun.report.report import report
 
-        report([folder])
-    return [_returned(job, summary) for (job, _), summary in zip(placed, summaries, strict=True)]
+        report([folder], target=target, notes=[TARGET.format(f"{target[0]}={target[1]:.4g}")] if target else [])
+    return summaries
 
 
 @contextmanager
 def _refusals_leave_nothing(folder: Path) -> Iterator[None]:
+    is_new = not (folder / PLAN).exists()
     try:
         yield
     except (ConfigError, HydraException, OmegaConfBaseException):
-        if not (folder / PLAN).exists():
+        if is_new:
+            (folder / PLAN).unlink(missing_ok=True)
             discard(folder)
         raise
 
 
-def _train(stacks: Sequence[Sequence[Task]], plan: Plan, processes: int, device: str) -> None:
-    with SweepProgress(sum(map(len, stacks))) as progress:
-
-        def show(active: Sequence[Worker]) -> None:
-            progress.working([(len(worker.tasks), worker.steps) for worker in active])
-
-        def done(ended: Sequence[Task], problem: str | None) -> None:
-            for task in ended:
-                progress.done(_conclude(task, problem))
-                append_run(plan.folder, task.folder)
-
-        # A forked process has torch and the data from the start. CUDA does not work in one; only Linux forks safely.
-        forks = sys.platform == "linux" and device == "cpu"
-        run(stacks, processes, "fork" if forks else "spawn", show, done)
+def _say_submitted(runs: int, submitted: dict[str, str], trainer: Trainer) -> None:
+    ids = " ".join(dict.fromkeys(submitted.values()))
+    told = f"{runs} runs are queued or running in Slurm's job {ids}"
+    if not trainer.remote:
+        raise ConfigError(f"{told}: let it end, or end it with `scancel {ids}`")
+    say(f"{told} already")
 
 
-def stacked(tasks: Sequence[Task], width: int | None, workers: int | None) -> tuple[list[list[Task]], str]:
+class Here:
+    """This machine as the trainer of a sweep.
+
+    Args:
+        workers: processes at a time; None: one per GPU, or one per core, as small work gains nothing from threads.
+    """
+
+    remote = False
+
+    def __init__(self, workers: int | None) -> None:
+        self.workers = workers
+
+    def places(self, device: str) -> int:
+        """As many as processes."""
+        import torch
+
+        return self.workers or (torch.cuda.device_count() if device == "cuda" else len(os.sched_getaffinity(0)))
+
+    def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str) -> bool:
+        """Train the stacks in worker processes, to the end."""
+        with obeyed(), Deferred(*ENDING) as signals, SweepProgress(sum(map(len, stacks))) as progress:
+
+            def show(active: Sequence[Worker]) -> None:
+                signals.pass_on()
+                progress.working([(len(worker.tasks), worker.steps, worker.total) for worker in active])
+                if len(plan.runs) > 1 and progress.waiting == 0:
+                    import dlrun.report.report  # noqa: F401 - takes a second: while the last stacks train
+
+            def done(ended: Sequence[Task], problem: str | None) -> None:
+                for task in ended:
+                    progress.done(conclude(task, problem))
+                    append_run(plan.folder, task.folder)
+
+            run(stacks, min(len(stacks), self.places(device)), start_method(device), show, done)
+        return True
+
+
+def start_method(device: str) -> str:
+    """How worker processes start: a forked one has torch and the data from the start, but CUDA does not work in it,
+    and only Linux forks safely."""
+    return "fork" if sys.platform == "linux" and device == "cpu" else "spawn"
+
+
+def stacked(
+    tasks: Sequence[Task], width: int | None, trainer: Trainer, whole: Sequence[Sequence[int]] = ()
+) -> tuple[list[list[Task]], str]:
     """The runs as stacks, and the type of the device that they train on.
 
     Runs whose configs have the same `build.structure` share stacks; all settings of each, whatever their seeds and
     rates, are built, but not initialized, to refuse what does not fit before anything is trained.
 
-    width: runs of a stack at most; by default as many as have `ROWS` parameters together.
+    width: runs of a stack at most; by default as many as `width` finds best.
+    whole: the numbers of the runs of each stack that goes on from a checkpoint, and stays as it is.
     """
     import torch
 
@@ -122,20 +209,30 @@ def stacked(tasks: Sequence[Task], width: int | None, workers: int | None) -> tu
     groups: dict[str, list[Task]] = {}
     for task in tasks:
         groups.setdefault(repr(structure(task.node)), []).append(task)
-    problems, stacks, device = [], [], "cpu"
-    for group in groups.values():
+    numbered = {task.number: task for task in tasks}
+    problems, stacks, device = [], [[numbered[number] for number in stack] for stack in whole], "cpu"
+    going_on = {number for stack in whole for number in stack}
+    for key, group in groups.items():
         settings = {repr({**task.node, "seed": 0, "name": "", "lr": None}): task.node for task in group}
         try:
-            stack = build(list(settings.values()), initialize=False)
+            nodes = list(settings.values())
+            if trainer.remote:  # its devices and compilers are not this machine's
+                nodes = [{**node, "device": "cpu", "compile": False} for node in nodes]
+            stack = build(nodes, initialize=False)
         except ConfigError as mistake:
             problems.append(f"{named(task.number for task in group)}: {mistake}")
             continue
         device = stack.theta.device.type
-        widest = width or max(1, min(WIDEST, ROWS // stack.layout.params))
-        if not stack.rule.stackable:
-            widest = 1
-        share = math.ceil(len(group) / (workers or _places(device)))  # so that no worker is idle
-        stacks += _parts(group, math.ceil(len(group) / min(widest, share)))
+        fresh = [task for task in group if task.number not in going_on]
+        if fresh:
+            widest = width or expected(len(fresh), stack.layout.params, trainer.places(device))
+            if not stack.rule.stackable:
+                widest = 1
+            elif not width and not trainer.remote:
+                args = stack.steps, stack.layout.params, trainer.places(device), start_method(device)
+                widest = width_for([task.node for task in fresh], key, *args)
+            share = math.ceil(len(fresh) / trainer.places(device))  # so that no worker is idle
+            stacks += _parts(fresh, math.ceil(len(fresh) / min(widest, share)))
     if problems:
         raise ConfigError("\n".join(problems))
     if len(groups) > 1:
@@ -149,14 +246,7 @@ def _parts(tasks: Sequence[Task], count: int) -> list[list[Task]]:
     return [list(tasks[a:b]) for a, b in pairwise(cuts)]
 
 
-def _places(device: str) -> int:
-    """How many processes train at a time: one per GPU, or one per core, since small work gains nothing from threads."""
-    import torch
-
-    return torch.cuda.device_count() if device == "cuda" else len(os.sched_getaffinity(0))
-
-
-def _conclude(task: Task, problem: str | None) -> str:
+def conclude(task: Task, problem: str | None) -> str:
     """The status of a run whose process has ended; one that could not tell any more gets a summary now."""
     if not (task.folder / SUMMARY).exists():
         task.folder.mkdir(parents=True, exist_ok=True)
@@ -171,8 +261,7 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 
 def _returned(job: Job, summary: dict[str, Any]) -> JobReturn:
-    """What Hydra's sweepers want to know: the best validation loss, which some of them minimise."""
-    value = summary.get("best_val_loss")
+    """What Hydra's sweepers want to know of a run, some of which optimise it."""
     result = JobReturn(overrides=job.overrides, working_dir=str(job.folder), status=JobStatus.COMPLETED)
-    result.return_value = math.inf if value is None else value
+    result.return_value = value_of(summary, job.config.get("objective"))
     return result

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from dlrun import checkpoint
 from dlrun.errors import ConfigError
-from dlrun.records import SUMMARY, clear, holds_run, read_summary, replacing
+from dlrun.records import CHECKPOINT, clear, holds_run, replacing, status_of
+from dlrun.resume import COMPLETE, fingerprint
 from dlrun.sweep.compose import Job
+from dlrun.sweep.tuning import FINAL, TUNING
 from dlrun.sweep.workers import Task
 
 PLAN = "plan.json"  #: each run's number and fingerprint, by its folder; and the commands that asked for them
-OWN = ("hydra.sweep.dir=", "hydra.mode=", "hydra.launcher.retry_failed=")  #: not what a command asks for
-COMPLETE = ("finished", "stopped_early", "diverged")  #: statuses of runs for which nothing is left to do
+#: overrides that are not what a command asks for
+OWN = (
+    "hydra.sweep.dir=",
+    "hydra.mode=",
+    "hydra.launcher.retry_failed=",
+    "hydra.sweeper.retry_failed=",
+    "hydra.launcher.wait=",
+)
+NAMES = ("name", "checkpoint_every")  #: keys of which a run of a sweep may have any value
 
 
 class Plan:
@@ -33,6 +43,7 @@ class Plan:
     def __init__(self, folder: Path, retry_failed: bool) -> None:
         self.folder = folder
         self.complete = COMPLETE if retry_failed else (*COMPLETE, "failed")
+        self.begun: set[Path] = set()  #: folders of runs that go on from checkpoints
         content = _read(folder)
         self.runs: dict[str, dict[str, Any]] = content.get("runs", {})
         self.commands: list[list[str]] = content.get("commands", [])
@@ -50,7 +61,7 @@ class Plan:
         The folder is that of a run with the same config, or the job's own, or one with a number that is free.
         renumbered: the job with another number.
         """
-        config = fingerprint(job.config)
+        config = fingerprint(job.config, NAMES)
         if self.free.get(config):
             name = self.free[config].pop(0)
             if name != self._name(job):
@@ -66,6 +77,22 @@ class Plan:
         self.runs[self._name(job)] = {"number": job.number, "config": config}
         return job, False
 
+    def unfinished(self, placed: Sequence[tuple[Job, bool]]) -> list[list[Job]]:
+        """The jobs that go on from checkpoints, by stacks, each with the runs that it had: what is random in a training
+        is drawn for a whole stack, complete runs among them. `save` leaves their folders alone.
+
+        placed: jobs in their folders, and whether those hold complete runs. A stack that lacks one of its runs begins
+        anew.
+        """
+        jobs, stacks = {job.folder: (job, complete) for job, complete in placed}, []
+        for job, _ in placed:
+            names = checkpoint.newest(job.folder / CHECKPOINT).get("runs", [])
+            folders = [Path(os.path.normpath(job.folder / name)) for name in names]
+            if jobs.keys() >= set(folders) and not all(jobs[folder][1] for folder in folders):
+                stacks.append([jobs[folder][0] for folder in folders])
+                self.begun |= set(folders)
+        return stacks
+
     def save(self, tasks: Sequence[Task], config: DictConfig) -> None:
         """Write what the folder will hold, and clear what is left there of the runs that are to be trained."""
         typed = [*config.hydra.overrides.task, *config.hydra.overrides.hydra]
@@ -77,19 +104,21 @@ class Plan:
             text = json.dumps({"commands": self.commands, "runs": self.runs}, indent=1)
             part.write_text(text, encoding="utf-8")
         for task in tasks:
-            clear(task.folder)
+            if task.folder not in self.begun:
+                clear(task.folder)
 
     def _name(self, job: Job) -> str:
         return str(job.folder.relative_to(self.folder))
 
     def _is_complete(self, name: str) -> bool:
-        folder = self.folder / name
-        return (folder / SUMMARY).exists() and read_summary(folder)["status"] in self.complete
+        return status_of(self.folder / name) in self.complete
 
 
 def commands(folder: Path) -> list[list[str]]:
     """The overrides of each command that was given for a sweep's folder; ConfigError where there was none."""
     found: list[list[str]] = _read(folder).get("commands", [])
+    if folder.name in (TUNING, FINAL) and (folder.parent / PLAN).exists():
+        raise ConfigError(f"{folder} is a part of a tuned sweep: dlrun resume {folder.parent}")
     if not found:
         raise ConfigError(f"{folder} is no sweep's folder: it has no {PLAN}")
     return found
@@ -101,9 +130,3 @@ def _read(folder: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError as problem:
         raise ConfigError(f"{path} cannot be read ({problem})") from problem
-
-
-def fingerprint(config: dict[str, Any]) -> str:
-    """What a resolved config amounts to, whatever it is called."""
-    content = {key: value for key, value in config.items() if key != "name"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

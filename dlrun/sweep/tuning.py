@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median_high
 from typing import Any
 
+import yaml
 from hydra.core.utils import JobReturn
 
 from dlrun.errors import ConfigError
 from dlrun.records import read_summary
+
+TUNING, FINAL = "tuning", "final"  #: the folders of the trials and of the runs with the best rates, in the sweep's
+FINISHED = ("finished", "stopped_early")
+TARGET = "the target {} is the least demanding of the settings' medians, so that half of each setting's runs reach it"
 
 Jobs = list[list[str]]
 Launch = Callable[[str, Jobs], Sequence[JobReturn]]  #: the name of a folder in the sweep's, and the jobs to run there
@@ -53,16 +58,39 @@ def tuned(
         for lr in grid
         for seed in range(seeds)
     ]
-    ended = iter(launch("tuning", trial_jobs))
+    ended = iter(launch(TUNING, trial_jobs))
     best: dict[tuple[str, ...], float] = {}
     for setting, grid in zip(settings, grids, strict=True):
         found = {lr: _quality([read_summary(Path(next(ended).working_dir or "")) for _ in range(seeds)]) for lr in grid}
         best[tuple(setting)] = min(found, key=lambda lr: found[lr])
     final = [[*job, f"lr={best[tuple(o for o in job if not o.startswith('seed='))]}"] for job in jobs]
-    return [launch("final", final)]
+    return [launch(FINAL, final)]
 
 
 def _quality(summaries: Sequence[dict[str, Any]]) -> tuple[float, float]:
     """Less is better: the share of runs that did not come to an end, the mean best validation loss of the others."""
-    losses = [s["best_val_loss"] for s in summaries if s["status"] in ("finished", "stopped_early")]
+    losses = [s["best_val_loss"] for s in summaries if s["status"] in FINISHED]
     return 1 - len(losses) / len(summaries), mean(losses) if losses else inf
+
+
+def common_target(runs: Sequence[Path]) -> tuple[str, float] | None:
+    """A column of metrics.csv and a value that every setting reaches in half of its runs; None where nothing finished.
+
+    The main metric if the task has one, else the loss. Settings of which most runs failed set no target.
+    """
+    summaries = {run: read_summary(run) for run in runs}
+    finished = [summary for summary in summaries.values() if summary["status"] in FINISHED]
+    if not finished:
+        return None
+    metrics = finished[0]["metrics"]
+    name = next(iter(metrics), "loss")
+    sign = -1 if metrics.get(name) == "higher" else 1  # so that less is better
+    found: dict[tuple[str, ...], list[float]] = {}
+    for run, summary in summaries.items():
+        typed = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+        ended = summary["status"] in FINISHED
+        setting = tuple(override for override in typed if not override.startswith("seed="))
+        found.setdefault(setting, []).append(sign * summary[f"best_val_{name}"] if ended else inf)
+    medians = [median_high(values) for values in found.values()]
+    reached = [median for median in medians if isfinite(median)]
+    return (f"val_{name}", sign * max(reached)) if reached else None

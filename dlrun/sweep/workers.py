@@ -15,9 +15,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from dlrun.records import SUMMARY, clear, write_summary
+from dlrun import checkpoint
+from dlrun.lock import locked
+from dlrun.records import CHECKPOINT, SUMMARY, clear, write_summary
+from dlrun.signals import ENDING, obeyed
 
 INTERVAL = 0.2  # seconds between two reports of progress
+PATIENCE = 60  # seconds for a process that lost its parent to notice, and leave the folders
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Task:
     node: dict[str, Any]  #: its config, resolved
     folder: Path
     files: Mapping[str, str] = field(repr=False)  #: what Hydra writes into the folder, by path
+    overrides: Sequence[str] = ()  #: what a launcher is told of it
 
 
 class Worker:
@@ -40,7 +45,7 @@ class Worker:
 
     def __init__(self, context: BaseContext, tasks: Sequence[Task], place: int) -> None:
         self.tasks, self.place = tasks, place
-        self.steps = 0  #: done by the stack
+        self.steps, self.total = 0, 0  #: done by the stack, and in all, once it has told
         self.connection, theirs = context.Pipe(duplex=False)
         # the context's own class, which mypy knows by its base alone
         self.process: BaseProcess = context.Process(target=_work, args=(tasks, place, theirs))  # type: ignore[attr-defined]
@@ -51,6 +56,12 @@ class Worker:
         """Let the training end after its present step."""
         if self.process.pid is not None and self.process.is_alive():
             os.kill(self.process.pid, signal.SIGINT)
+
+    @property
+    def killed(self) -> tuple[int, ...]:
+        """If the process was killed: which runs it trained, and the step of the last checkpoint that they left."""
+        kept = checkpoint.latest(self.tasks[0].folder / CHECKPOINT)
+        return (*(task.number for task in self.tasks), kept) if (self.process.exitcode or 0) < 0 else ()
 
     @property
     def ended(self) -> str | None:
@@ -70,6 +81,8 @@ def run(
 ) -> None:
     """Train the stacks, up to `workers` at a time; a stack that fails is cut in two, down to the run that is at fault.
 
+    One that was killed is first tried again as it is, from its checkpoint; it may not have been its fault.
+
     done: told the runs of a stack that has ended, and why, if it failed as a single run.
     progress: called now and then with the workers at work.
 
@@ -77,6 +90,7 @@ def run(
     """
     context = multiprocessing.get_context(method)
     waiting, active, free = list(stacks), list[Worker](), list(range(workers))
+    tried = set[tuple[int, ...]]()  #: those that were killed, with how far they had come
     try:
         while waiting or active:
             while waiting and free:
@@ -88,7 +102,10 @@ def run(
                 active.remove(worker)
                 free.append(worker.place)
                 worker.connection.close()
-                if worker.ended and len(worker.tasks) > 1:
+                if worker.killed and worker.killed not in tried:
+                    tried.add(worker.killed)
+                    waiting.insert(0, worker.tasks)
+                elif worker.ended and len(worker.tasks) > 1:
                     middle = len(worker.tasks) // 2
                     for task in worker.tasks:  # none of them has failed yet, should Ctrl-C come before their turn
                         clear(task.folder)
@@ -100,7 +117,7 @@ def run(
             worker.interrupt()
         for worker in active:
             worker.process.join()
-            done(worker.tasks, worker.ended)
+            done(worker.tasks, None)  # one that had not begun to train ends as if it had failed
         raise
 
 
@@ -111,7 +128,7 @@ def _listen(workers: Sequence[Worker], timeout: float) -> None:
     for worker in workers:
         while worker.connection in ready and worker.connection.poll():
             try:
-                worker.steps = worker.connection.recv()
+                worker.steps, worker.total = worker.connection.recv()
             except (EOFError, OSError):
                 break
 
@@ -120,33 +137,56 @@ def _work(tasks: Sequence[Task], place: int, connection: Connection) -> None:
     """What the process does. Its exit code tells whether it got to its end; everything else is in the folders."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C is for the parent, which passes it on once
+    for signum in ENDING:
+        signal.signal(signum, signal.SIG_DFL)  # what the parent does at one is not for its children
+    parent = multiprocessing.parent_process()
+
+    def tell(told: tuple[int, int]) -> None:
+        try:
+            connection.send(told)
+            orphaned = parent is not None and os.getppid() != parent.pid  # a pipe may stay open: children share it
+        except OSError:
+            orphaned = True
+        if orphaned:
+            signal.raise_signal(signal.SIGTERM)  # leaves a checkpoint to what resumes the sweep
+
     import torch
 
     if torch.cuda.is_available():
         torch.cuda.set_device(place)
-    code = train(tasks, connection.send)
+    try:
+        code = train(tasks, tell)
+    except KeyboardInterrupt:  # before the training, which would have ended in order
+        code = 130
     if code:
         sys.exit(code)
 
 
-def train(tasks: Sequence[Task], tell: Callable[[int], None] = lambda steps: None) -> int:
+@obeyed()
+def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambda told: None) -> int:
     """Train runs as one stack and complete their folders; returns the exit code, 0, or 1 or 2 as of a single run.
 
-    tell: told the steps done, now and then.
+    The runs go on from the checkpoint that this stack left, if it did.
+
+    tell: told the steps done, and those in all, now and then.
     """
     import torch
 
     from dlrun.build import build
     from dlrun.errors import ConfigError
-    from dlrun.run import Folders
+    from dlrun.run import Folders, continuing
 
     torch.set_num_threads(1)
-    for task in tasks:
-        _write(task)
+    nodes, folders = [task.node for task in tasks], [task.folder for task in tasks]
     try:
-        stack = build([task.node for task in tasks])
-        with Folders([task.node for task in tasks], [task.folder for task in tasks], stack) as folders:
-            folders.train(Telling(folders, tell))
+        with locked(folders[0], PATIENCE):
+            begun, problems = continuing(folders)
+            if begun is None:
+                for task in tasks:
+                    _write(task)
+            stack = build(nodes, initialize=begun is None)
+            with Folders(nodes, folders, stack, begun, problems) as all_folders:
+                all_folders.train(Telling(all_folders, tell))
     except ConfigError as mistake:
         _fail(tasks, str(mistake))
         return 2
@@ -178,9 +218,9 @@ def _fail(tasks: Sequence[Task], reason: str) -> None:
 class Telling:
     """An observer that writes the runs' rows, and tells how many steps are done."""
 
-    def __init__(self, folders: Any, tell: Callable[[int], None]) -> None:
+    def __init__(self, folders: Any, tell: Callable[[tuple[int, int]], None]) -> None:
         self.row, self.trace = folders.row, folders.trace
-        self.tell = tell
+        self.tell, self.total = tell, folders.stack.steps
         self.next = time.monotonic() + INTERVAL
 
     def due(self) -> bool:
@@ -188,7 +228,4 @@ class Telling:
 
     def step(self, done: int, loss: float, lr: float) -> None:
         self.next = time.monotonic() + INTERVAL
-        try:
-            self.tell(done)
-        except OSError:  # the parent is gone, and what resumes the sweep will train this run again
-            os._exit(1)
+        self.tell((done, self.total))

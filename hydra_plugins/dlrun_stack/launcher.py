@@ -30,12 +30,14 @@ class StackLauncher(Launcher):
     """Trains a sweep's jobs as stacks, in worker processes."""
 
     def __init__(self, width: int | None, workers: int | None, retry_failed: bool) -> None:
-        self.options: dict[str, Any] = {"width": width, "workers": workers, "retry_failed": retry_failed}
+        self.workers = workers
+        self.options: dict[str, Any] = {"width": width, "retry_failed": retry_failed}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from dlrun.sweep.launch import launch
+        from dlrun.sweep.launch import Here, launch
 
-        return launch(self.config, self.context.config_loader, job_overrides, initial_job_idx, **self.options)
+        trainer, loader = Here(self.workers), self.context.config_loader
+        return launch(self.config, loader, job_overrides, initial_job_idx, trainer=trainer, **self.options)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import chain, product
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
@@ -15,10 +16,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from dlrun.check import did_you_mean
 from dlrun.errors import ConfigError
@@ -34,6 +35,7 @@ class SweeperConf(BasicSweeperConf):
     trials: int = 0  # rates that are tried for every setting before its jobs are run with the best; 0: none
     decades: float = 2  # from the optimizer's own default rate to the highest and to the lowest that is tried
     trial_seeds: int = 3  # of every trial; none of them is a job's
+    retry_failed: bool = False  # with a launcher that is not dlrun's: train failed runs again
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="dlrun", node=SweeperConf, provider="dlrun")
@@ -43,24 +45,39 @@ class Sweeper(BasicSweeper):
     """Hydra's basic sweeper with `zip`, the keys that are swept side by side, and `settings`, a file with a list."""
 
     def __init__(
-        self, max_batch_size: int | None, params: Any, trials: int = 0, decades: float = 2, trial_seeds: int = 3
+        self,
+        max_batch_size: int | None,
+        params: Any,
+        trials: int = 0,
+        decades: float = 2,
+        trial_seeds: int = 3,
+        retry_failed: bool = False,
     ) -> None:
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.trials, self.decades, self.trial_seeds = trials, decades, trial_seeds
+        self.retry_failed = retry_failed
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        from dlrun.sweep.others import recorded
+
+        assert self.launcher is not None
         self.task_function = task_function
+        self.launcher = recorded(self.launcher, hydra_context, config, self.retry_failed)
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs; with trials, those of the trials first."""
         if not self.trials:
             return super().sweep(arguments)
+        from dlrun.records import discard
         from dlrun.sweep.compose import compose
+        from dlrun.sweep.others import recorded
+        from dlrun.sweep.plan import PLAN, Plan
         from dlrun.sweep.tuning import tuned
 
         assert self.config is not None and self.hydra_context is not None
         context, config = self.hydra_context, self.config
+        plan = Plan(Path(config.hydra.sweep.dir).absolute(), retry_failed=False)
         overrides = OverridesParser.create(context.config_loader).parse_overrides([*self._parse_config(), *arguments])
         jobs = list(chain(*self.split_arguments(overrides, None)))
 
@@ -76,7 +93,14 @@ class Sweeper(BasicSweeper):
                     f"hydra.sweep.dir={typed(own.hydra.sweep.dir)}"
                 )  # for the jobs' configs
             launcher = Plugins.instance().instantiate_launcher(context, self.task_function, own)
-            return launcher.launch(jobs, initial_job_idx=0)
+            plan.save([], config)  # what resumes the sweep looks for its command there
+            try:
+                return recorded(launcher, context, own, self.retry_failed).launch(jobs, initial_job_idx=0)
+            except (ConfigError, HydraException):
+                if not (plan.folder / folder).exists():  # refused, and nothing begun
+                    (plan.folder / PLAN).unlink()
+                    discard(plan.folder)
+                raise
 
         return tuned(jobs, default_lr, self.trials, self.decades, self.trial_seeds, launch)
 
@@ -142,12 +166,16 @@ def _settings(path: Any, given: list[str]) -> Points:
     """The settings of a YAML file, keys as on the command line: `- {optimizer: sgd, optimizer.momentum: 0.9}`."""
     if not isinstance(path, str):
         raise ConfigError("settings: name one file, a YAML list of settings")
+    from dlrun.loader import readable, refuse_keys
+
     try:
-        content: Any = OmegaConf.to_container(OmegaConf.load(path))  # reads numbers as in configs: 1e-3 is one
-    except (OSError, YAMLError, OmegaConfBaseException) as problem:
+        with readable(Path(path)):
+            content: Any = OmegaConf.to_container(OmegaConf.load(path))  # reads numbers as in configs: 1e-3 is one
+    except (ConfigError, OmegaConfBaseException) as problem:
         raise ConfigError(f"settings={path}: {' '.join(str(problem).split())}") from problem
     if not content or not isinstance(content, list) or not all(isinstance(setting, dict) for setting in content):
         raise ConfigError(f"settings={path}: must hold a list of settings, lines such as - {{lr: 0.1, epochs: 5}}")
+    refuse_keys(f"settings={path}", chain(*content))
     for key in dict.fromkeys(chain(*content)):
         if key in given:
             raise ConfigError(f"settings={path}: {key} is in the file and in the command; leave it out of one of them")

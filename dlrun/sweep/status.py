@@ -1,0 +1,97 @@
+"""How a sweep stands, from its folder and what Slurm says of its jobs: `dlrun status DIR`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlrun.console import number, say
+from dlrun.records import METRICS, SUMMARY, read_summary
+from dlrun.report.collect import find
+from dlrun.sweep.jobs import OVER, ended, states, submissions
+from dlrun.sweep.plan import PLAN, Plan
+
+FRESH = 120  #: seconds since its last row in which a run that no job holds counts as running
+MOST = 20  #: lines of the table
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a run stands.
+
+    status: of its summary; without one, running, interrupted, or pending where it has not begun or waits in a queue.
+    task: of Slurm's that holds it, 12_3.
+    age: seconds since its last row.
+    """
+
+    name: str
+    status: str
+    task: str = ""
+    row: dict[str, str] | None = None
+    age: float | None = None
+    error: str = ""
+
+
+def standings(sweep: Path) -> list[Standing]:
+    """The runs of a sweep. Raises ConfigError for a folder that is none, or where Slurm does not answer."""
+    planned = (sweep / PLAN).exists()
+    folders = {name: sweep / name for name in Plan(sweep, retry_failed=False).runs} if planned else find([sweep])
+    tasks: dict[str, tuple[str, str]] = {}
+    made = submissions(sweep)
+    told = states(each.id for each in made)
+    for each in made:
+        for index, state in told.get(each.id, {}).items():
+            if state not in OVER:
+                tasks |= {name: (f"{each.id}_{index}", state) for name in each.parts[index]}
+    return [_standing(name, folder, *tasks.get(name, ("", ""))) for name, folder in folders.items()]
+
+
+def show(sweep: Path) -> None:
+    """Print how many runs are done, running, pending or failed, those that run or failed, and Slurm's jobs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    runs = standings(sweep)
+    counts = Counter(run.status for run in runs)
+    told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.most_common())
+    say(f"{len(runs)} runs: {told}")
+    shown = [run for run in runs if run.status not in ("finished", "stopped_early", "pending")]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("run", "status", "task", "epoch", "val loss", "last row", ""):
+        table.add_column(name)
+    for run in sorted(shown, key=lambda run: run.status != "failed")[:MOST]:
+        row = run.row or {}
+        loss = number(float(row["val_loss"])) if row else ""
+        ago = f"{run.age:.0f} s ago" if run.age is not None else ""
+        table.add_row(run.name, run.status, run.task, row.get("epoch", ""), loss, ago, run.error)
+    if shown:
+        Console().print(table, highlight=False, markup=False)
+    if len(shown) > MOST:
+        say(f"and {len(shown) - MOST} more")
+    for each in submissions(sweep):
+        say(f"{ended(each)}; logs in {each.folder}")
+
+
+def _standing(name: str, folder: Path, task: str, state: str) -> Standing:
+    summary = read_summary(folder) if (folder / SUMMARY).exists() else {}
+    status, error = summary.get("status"), summary.get("error") or ""
+    row, age = _last_row(folder / METRICS)
+    if status in (None, "interrupted"):
+        if task:
+            status = "running" if state == "RUNNING" and row and not status else "pending"
+        elif status is None:
+            status = "pending" if age is None else "running" if age < FRESH else "interrupted"
+    return Standing(name, status, task, row, age, error.splitlines()[0] if error else "")
+
+
+def _last_row(file: Path) -> tuple[dict[str, str] | None, float | None]:
+    """The last whole row of metrics.csv, and its age in seconds."""
+    try:
+        lines, age = file.read_text(encoding="utf-8").split("\n")[:-1], time.time() - file.stat().st_mtime
+    except OSError:
+        return None, None
+    if len(lines) < 2:
+        return None, age
+    return dict(zip(lines[0].split(","), lines[-1].split(","), strict=True)), age

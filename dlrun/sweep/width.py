@@ -1,0 +1,181 @@
+"""How many runs train best as one stack on this machine: measured, where a sweep is long enough to gain from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
+from dataclasses import astuple, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from dlrun.records import replacing
+
+ROWS = 2**20  #: parameters of all rows of a stack, beyond which a step is not expected to gain from more of them
+WIDEST = 512  #: runs of a stack, each of which keeps a file open
+NARROWEST = 8  #: runs that are stacked without looking
+WORTH = 30  #: seconds of a worker's training from which looking for a better width pays
+STEPS = 5  #: timed at each width
+GAIN = 0.95  #: of the seconds per run: what a stack of twice the width has to gain to be chosen
+SHARE = 0.5  #: of the free memory, for all workers together
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a stack of some width needs for each of its runs."""
+
+    seconds: float  #: of a step
+    memory: float  #: bytes
+    free: float  #: bytes that the device had to give
+
+
+def width_for(
+    nodes: Sequence[dict[str, Any]], structure: str, steps: int, params: int, places: int, method: str
+) -> int:
+    """The runs of a stack.
+
+    What was measured for a structure on this machine is kept in the user's cache folder.
+
+    Args:
+        nodes: configs of all runs of one structure.
+        structure: what they have in common.
+        steps, params: of one run.
+        places: how many stacks train at a time.
+        method: how processes start.
+    """
+    width, share = expected(len(nodes), params, places), -(-len(nodes) // places)
+    if width <= NARROWEST or sys.platform != "linux":  # other systems count memory otherwise
+        return width
+    widths = [NARROWEST << i for i in range(WIDEST) if NARROWEST << i <= min(WIDEST, share)]
+    cache = _cache()
+    key = hashlib.sha256(f"{_machine()} {structure}".encode()).hexdigest()[:32]
+    known = {int(each): Measured(*numbers) for each, numbers in _read(cache).get(key, {}).items()}
+    found = dict(known)
+    with closing(_measurements(nodes, [each for each in widths if each not in known], method)) as more:
+        for candidate in widths:
+            if candidate not in found:
+                measured = next(more, None)
+                if measured is None:  # the system did not let it live, for want of memory perhaps
+                    break
+                found[candidate] = measured
+            if not _worth_going_on(found, candidate, steps * share, places):
+                break
+    if found != known:
+        _write(cache, {**_read(cache), key: {each: astuple(needs) for each, needs in found.items()}})
+    if not found:
+        return 1
+    if len(found) > 1:
+        best = min(each.seconds for each in found.values())
+        width = min(share, *(each for each, needs in found.items() if needs.seconds * GAIN <= best))
+    affordable = min(SHARE * needs.free / places / max(1, needs.memory) for needs in found.values())
+    return max(1, min(width, int(affordable)))
+
+
+def expected(runs: int, params: int, places: int) -> int:
+    """The runs of a stack, as far as can be told without measuring: none more than keeps every place at work."""
+    return max(1, min(WIDEST, ROWS // params, -(-runs // places)))
+
+
+def _worth_going_on(found: dict[int, Measured], width: int, steps: int, places: int) -> bool:
+    """Whether stacks of twice the width are to be measured. steps: of all runs of a worker."""
+    here, before = found[width], found.get(width // 2)
+    fits = 2 * width * here.memory * places <= SHARE * here.free
+    gains = before is None or here.seconds < before.seconds
+    return fits and gains and here.seconds * steps >= WORTH
+
+
+def _measurements(
+    nodes: Sequence[dict[str, Any]], widths: Sequence[int], method: str
+) -> Generator[Measured, None, None]:
+    """One after the other, by a process of its own, whose memory can be told from this one's."""
+    if not widths:
+        return
+    context = multiprocessing.get_context(method)
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(nodes, widths, theirs), daemon=True)  # type: ignore[attr-defined]
+    process.start()
+    theirs.close()
+    try:
+        with suppress(EOFError):
+            while True:
+                yield Measured(*ours.recv())
+    finally:
+        process.kill()
+        process.join()
+
+
+def _measure(nodes: Sequence[dict[str, Any]], widths: Sequence[int], connection: Connection) -> None:
+    import torch
+
+    from dlrun.build import build
+    from dlrun.plan import plan
+    from dlrun.state import State
+    from dlrun.train import flushed_subnormals, prepare
+
+    torch.set_num_threads(1)
+    before = _peak()
+    for width in widths:
+        stack = build(nodes[:width], initialize=False)
+        stack.theta.normal_(std=0.05)
+        cuda = stack.theta.device if stack.theta.is_cuda else None
+        with torch.no_grad(), flushed_subnormals():
+            state = State(stack)
+            state.measured[0].evaluation("val")
+            batch, *moving = next(plan(stack, state.schedule, 0, 1))
+            step, _, _ = prepare(stack, state, batch, moving, compiling=False)
+            times = []
+            for _ in range(1 + STEPS):
+                begin = time.perf_counter()
+                step(batch, *moving)
+                if cuda:
+                    torch.cuda.synchronize(cuda)
+                times.append(time.perf_counter() - begin)
+        memory = torch.cuda.max_memory_allocated(cuda) if cuda else _peak() - before
+        free = torch.cuda.mem_get_info(cuda)[0] + memory if cuda else _free()
+        connection.send((min(times[1:]) / width, memory / width, free))
+
+
+def _peak() -> int:
+    """The most bytes that this process has had."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _free() -> int:
+    """Bytes of memory that processes can still get."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+
+
+def _machine() -> str:
+    import torch
+
+    return f"{platform.node()} {platform.machine()} {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+def _cache() -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("dlrun")) / "widths.json"
+
+
+def _read(cache: Path) -> dict[str, dict[str, list[float]]]:
+    try:
+        return dict(json.loads(cache.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _write(cache: Path, content: dict[str, Any]) -> None:
+    with suppress(OSError):  # it is measured again, then
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(cache) as part:
+            part.write_text(json.dumps(content), encoding="utf-8")

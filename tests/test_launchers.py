@@ -1,0 +1,165 @@
+"""Hydra's other launchers and sweepers leave what dlrun's own leave: the same folders, tables, report and exit code."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from numpy.testing import assert_allclose
+
+from dlrun.records import read_metrics
+from dlrun.sweep.others import _spans
+from dlrun.sweep.workers import Task
+
+COMMAND = [sys.executable, "-m", "dlrun"]
+SMALL = ["dataset=diabetes", "architecture.hidden=[4]", "optimizer=sgd", "epochs=2", "plots=none"]
+GRID = ["lr=0.01,1e30", "seed=0,1"]  # the great rate diverges
+LAUNCHERS = {
+    "basic": [],
+    "joblib": ["hydra.launcher.n_jobs=2"],
+    "ray": ["+hydra.launcher.ray.init.num_cpus=1", "+hydra.launcher.ray.init.include_dashboard=false"],
+}
+
+
+def skip_without(launcher: str) -> None:
+    if launcher != "basic" and not find_spec(launcher if launcher == "ray" else "hydra_plugins.hydra_joblib_launcher"):
+        pytest.skip(f"hydra/launcher={launcher} is not installed: pip install 'dlrun[{launcher}]'")
+
+
+def train(*overrides: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, "-m", *SMALL, "hydra.sweep.dir=sweep", *overrides]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "sweep.csv").open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")} - {"multirun.yaml", "sensitivity.png"}
+
+
+@pytest.fixture(scope="module")
+def by_stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stack")
+    assert train(*GRID, folder=folder).returncode == 1
+    return folder / "sweep"
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_sweep_leaves_the_same_folder(launcher: str, by_stack: Path, tmp_path: Path) -> None:
+    skip_without(launcher)
+    ended = train(*GRID, f"hydra/launcher={launcher}", *LAUNCHERS[launcher], folder=tmp_path)
+    there = tmp_path / "sweep"
+    assert ended.returncode == 1, ended.stderr
+    assert "4 runs: 2 finished, 2 diverged" in ended.stdout and "\x1b[2K" not in ended.stdout
+    assert {name for name in names(there) if not name.endswith(".log")} == names(by_stack)
+    for ours, expected in zip(rows(there), rows(by_stack), strict=True):
+        assert ours.keys() == expected.keys()
+        same = ("run", "lr", "seed", "status", "last_step", "error")
+        assert [ours[key] for key in same] == [expected[key] for key in same]
+        one, other = (read_metrics(sweep / ours["run"]).drop(columns="seconds") for sweep in (there, by_stack))
+        assert_allclose(one, other, rtol=1e-5)  # a row of a stack is the run alone, to rounding
+
+
+def test_resume_through_joblib_trains_only_what_is_missing(tmp_path: Path) -> None:
+    skip_without("joblib")
+    assert train("seed=range(3)", "hydra/launcher=joblib", folder=tmp_path).returncode == 0
+    sweep = tmp_path / "sweep"
+    before = rows(sweep)
+    subprocess.run(["rm", "-r", sweep / "0", sweep / "2"], check=True)
+    untouched = (sweep / "1" / "summary.json").stat().st_mtime_ns
+    ended = subprocess.run([*COMMAND, "resume", "sweep"], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "1 of 3 runs are there already" in ended.stdout
+    assert (sweep / "1" / "summary.json").stat().st_mtime_ns == untouched
+    for one, other in zip(rows(sweep), before, strict=True):
+        assert {k: v for k, v in one.items() if "second" not in k} == {
+            k: v for k, v in other.items() if "second" not in k
+        }
+
+
+DEADLY = """
+import os, signal
+from dlrun.optimizers.sgd import SGD
+
+class Deadly(SGD):
+    traceable = False
+
+    def update(self, theta, g, state, *, lr, kills):
+        if (kills == 1).any():
+            os.kill(os.getpid(), signal.SIGKILL)
+        if (kills == 2).any():
+            raise MemoryError("out of memory")
+        super().update(theta, g, state, lr=lr)
+"""
+
+
+def test_a_process_that_dies_is_told_and_failed_runs_can_be_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skip_without("joblib")
+    (tmp_path / "mine.py").write_text(DEADLY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    trust = "allow_targets=[mine]"
+    rule = ["optimizer._target_=mine.Deadly", "+optimizer.kills=2,1", trust]
+    ended = train(*rule, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", folder=tmp_path)
+    assert ended.returncode == 1, ended.stderr
+    table = rows(tmp_path / "sweep")
+    assert [row["status"] for row in table] == ["failed"] * 2
+    assert "TerminatedWorkerError" in table[1]["error"]
+    (tmp_path / "mine.py").write_text(DEADLY.replace("== 1", "== 9").replace("== 2", "== 9"))
+    again = [*COMMAND, "resume", "sweep", "--retry-failed", rule[0], trust]
+    ended = subprocess.run(again, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert [row["status"] for row in rows(tmp_path / "sweep")] == ["finished"] * 2
+
+
+def test_choices_that_do_not_fit_are_refused_before_the_first_run(tmp_path: Path) -> None:
+    ended = train("normalization=none,instance", "hydra/launcher=basic", folder=tmp_path)
+    assert ended.returncode == 2 and "run 1: normalization=instance averages over space" in " ".join(
+        ended.stderr.split()
+    )
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize("launcher", ["stack", "basic"])
+def test_hydras_sweeper_with_all_its_ways_to_say_values(launcher: str, tmp_path: Path) -> None:
+    grid = ["optimizer=glob(ada*,exclude=adam*)", "seed=range(2)", "lr=choice(0.1,0.01)"]
+    (tmp_path / "plan").mkdir()
+    params = "# @package _global_\nhydra: {sweeper: {params: {batch_size: '32,64'}}}\n"
+    (tmp_path / "plan" / "sizes.yaml").write_text(params)
+    plugins = ["hydra/sweeper=basic", f"hydra/launcher={launcher}"]
+    ended = train(*grid, "epochs=1", *plugins, "+plan=sizes", "--config-dir", str(tmp_path), folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    found = [tuple(row[key] for key in ("batch_size", "optimizer", "seed", "lr")) for row in rows(tmp_path / "sweep")]
+    assert found == [
+        (size, name, seed, lr)
+        for size in ("32", "64")
+        for name in ("adadelta", "adagrad")
+        for seed in ("0", "1")
+        for lr in ("0.1", "0.01")
+    ]
+    assert "16 runs: 16 finished" in ended.stdout, ended.stdout
+    assert (tmp_path / "sweep" / "report.html").exists()
+
+
+@pytest.mark.parametrize("launcher", ["stack", "basic"])
+def test_runs_of_different_choices_go_into_one_folder(launcher: str, tmp_path: Path) -> None:
+    grid = ["optimizer=sgd,adam", "epochs=1", f"hydra/launcher={launcher}"]  # the optimizer is in the folder's name
+    command = [*COMMAND, "-m", *SMALL, *grid]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    [sweep] = tmp_path.glob("outputs/multirun/*/*")
+    assert [row["optimizer"] for row in rows(sweep)] == ["sgd", "adam"]
+
+
+def test_jobs_are_launched_in_parts_with_consecutive_numbers() -> None:
+    tasks = [Task(number, {}, Path(str(number)), {}) for number in (0, 1, 4, 6, 7, 8)]
+    assert [[task.number for task in span] for span in _spans(tasks)] == [[0, 1], [4], [6, 7, 8]]
+    assert not list(_spans([]))

@@ -1,0 +1,139 @@
+"""Optuna's search: what it is told of each run, its batches in one folder, its study kept, shown and continued."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from importlib.util import find_spec
+from math import inf
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from dlrun.cli import main
+from dlrun.errors import ConfigError
+from dlrun.metrics import metrics_for
+from dlrun.sweep.objective import HIGHER, maximised, value_of
+
+needs_optuna = pytest.mark.skipif(
+    not find_spec("optuna") or not find_spec("hydra_plugins.hydra_optuna_sweeper"),
+    reason="hydra/sweeper=optuna is not installed: pip install 'dlrun[optuna]'",
+)
+COMMAND = [sys.executable, "-m", "dlrun", "-m", "hydra/sweeper=optuna", "architecture.hidden=[4]", "plots=none"]
+
+
+def search(*overrides: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *overrides, "hydra.sweep.dir=sweep"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "sweep" / "sweep.csv").open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def results(folder: Path) -> dict[str, object]:
+    return yaml.safe_load((folder / "sweep" / "optimization_results.yaml").read_text())
+
+
+def test_a_sweeper_is_told_the_objective_the_worst_or_nothing() -> None:
+    run = {"status": "finished", "best_val_loss": 0.5, "best_val_accuracy": 0.9, "seconds": 3, "error": None}
+    assert value_of(run, None) == 0.5 and value_of(run, "best_val_accuracy") == 0.9 and value_of(run, "seconds") == 3
+    diverged = run | {"status": "diverged"}  # what it reached before is no recommendation
+    assert value_of(diverged, None) == inf and value_of(diverged, "best_val_accuracy") == -inf
+    assert [value_of({"status": status}, None) for status in ("failed", "interrupted")] == [None, None]
+    with pytest.raises(ConfigError, match=r"no such number; did you mean best_val_accuracy\?; there are"):
+        value_of(run, "best_val_acuracy")
+
+
+def test_more_is_better_of_the_metrics_that_say_so() -> None:
+    part = torch.zeros(2), torch.zeros(2, 1)
+    datasets: list[Any] = [
+        SimpleNamespace(task=task, outputs=11, surface=None, part=lambda _: part)
+        for task in ("binary", "regression", "")
+    ]
+    said = {metric.name: metric.better for dataset in datasets for metric in metrics_for(dataset)}
+    assert {name for name, better in said.items() if better == "higher"} == set(HIGHER)
+    for name, better in said.items():
+        assert maximised(f"best_val_{name}") == (better == "higher"), name
+    assert not maximised(None) and not maximised("best_val_loss") and not maximised("steps_per_second")
+
+
+@needs_optuna
+def test_a_study_in_sqlite_goes_on_in_the_same_folder(tmp_path: Path) -> None:
+    import optuna
+
+    batches = ["hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2", "hydra.sweeper.storage=sqlite:///study.db"]
+    space = ["dataset=iris", "epochs=2", "lr=tag(log,interval(1e-3,1))", "optimizer=sgd,adam"]
+    for times in (1, 2):
+        ended = search(*space, *batches, folder=tmp_path)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.count("report.html") == 1  # at the end, not after each batch
+        table, study = rows(tmp_path), optuna.load_study("dlrun", f"sqlite:///{tmp_path}/study.db")
+        assert [row["run"] for row in table] == [str(i) for i in range(4 * times)]
+        told = sorted((trial.params["lr"], trial.value) for trial in study.trials)
+        assert told == sorted((float(row["lr"]), float(row["best_val_loss"])) for row in table)
+        found = results(tmp_path)
+        assert found["best_value"] == min(value for _, value in told) and found["trials"] == {"complete": 4 * times}
+        page = (tmp_path / "sweep" / "report.html").read_text()
+        assert "<h2>Search</h2>" in page and f"{4 * times} complete" in page
+
+
+FAILING = """
+from dlrun.optimizers.sgd import SGD
+
+class Failing(SGD):
+    traceable = False
+
+    def update(self, theta, g, state, *, lr, fails):
+        if (fails == 1).any():
+            raise MemoryError("out of memory")
+        super().update(theta, g, state, lr=lr)
+"""
+
+
+@needs_optuna
+def test_runs_that_fail_or_diverge_are_counted_and_more_accuracy_is_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(FAILING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    own = ["optimizer=sgd", "optimizer._target_=mine.Failing", "allow_targets=[mine]"]
+    space = ["dataset=diabetes", "epochs=1", "+optimizer.fails=0,1", "lr=0.001,0.01,1e30"]
+    grid = ["hydra/sweeper/sampler=grid", "hydra.sweeper.n_jobs=6", "objective=best_val_r2"]
+    ended = search(*own, *space, *grid, folder=tmp_path)
+    assert ended.returncode == 1 and "3 failed" in ended.stdout and "1 diverged" in ended.stdout, ended.stderr
+    found = results(tmp_path)
+    assert found["trials"] == {"fail": 3, "complete": 2, "diverged": 1} and found["direction"] == "maximize"
+    assert found["best_value"] == max(
+        float(row["best_val_r2"]) for row in rows(tmp_path) if row["status"] == "finished"
+    )
+    assert "3 failed" in (tmp_path / "sweep" / "report.html").read_text()
+
+
+@needs_optuna
+def test_the_same_search_is_not_trained_again(tmp_path: Path) -> None:
+    space = ["dataset=iris", "epochs=1", "lr=interval(0.01,0.1)", "hydra.sweeper.n_trials=2"]
+    assert search(*space, folder=tmp_path).returncode == 0
+    again = [sys.executable, "-m", "dlrun", "resume", "sweep"]
+    ended = subprocess.run(again, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert ended.returncode == 0 and "2 of 2 runs are there already" in ended.stdout, ended.stderr
+
+
+@needs_optuna
+@pytest.mark.parametrize("key", ["zip=[lr]", "settings=list.yaml"])
+def test_what_combines_values_by_itself_is_refused(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["dlrun", "-m", "hydra/sweeper=optuna", "lr=interval(0.01,0.1)", key])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and not list(tmp_path.iterdir())
+    told = " ".join(capfd.readouterr().err.split())
+    assert told.startswith(f"dlrun: {key.partition('=')[0]}: hydra/sweeper=optuna chooses the values itself")
