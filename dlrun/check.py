@@ -17,6 +17,7 @@ from dlrun.catalogue import Constraint, KeyPath, conf_dir, constraints, groups, 
 from dlrun.console import error, say
 from dlrun.errors import ConfigError
 from dlrun.records import CURVES
+from dlrun.torchrun import processes
 
 MISSING = "???"
 

@@ -52,6 +52,15 @@ class Evaluation:
             total = total + self.programs[x.shape](x, y)[0]
         return self.stack.values(self.stack.team.mean(total.cpu(), samples))
 
+    @torch.no_grad()
+    def of_steps(self, losses: Tensor, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """The same of what training steps returned, (runs, samples, ...)."""
+        shapes = (*losses.shape, *outputs.shape)
+        if shapes not in self.programs:
+            self.programs[shapes] = Recording(lambda *args: (self.stack.sums(*args),), [losses, outputs, y]).program()
+        sums = self.programs[shapes](losses, outputs, y)[0]
+        return self.stack.values(self.stack.team.mean(sums.cpu(), losses.shape[1]))
+
     def _sums(self, x: Tensor, y: Tensor) -> tuple[Tensor]:
         def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
             return functional_call(self.stack.model, {**parameters, **buffers}, (x,))

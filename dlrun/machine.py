@@ -39,12 +39,19 @@ def usable_device(name: str) -> torch.device:
 
 
 def compiles(wish: bool | str, steps: int, params: int, device: torch.device) -> bool:
-    """Whether to compile a training of so many steps, with so many parameters in all rows together."""
-    saved = steps * (SAVED + SAVED_PER_PARAMETER * params)
+    """Whether to compile a training of so many steps, with so many parameters in all rows together.
+
+    Raises ConfigError where it is wished, and there is no compiler.
+    """
     compiler = device.type != "cpu" or any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++")))
     if wish is True and not compiler:
         raise ConfigError("compile=true needs a C++ compiler (g++ or clang++), and none is found; leave compile=auto")
-    return wish is True or (wish == "auto" and saved > COMPILING and compiler)
+    return wish is True or (wish == "auto" and pays(steps, params) and compiler)
+
+
+def pays(steps: int, params: int) -> bool:
+    """Whether compiling such a training is expected to save more time than it takes."""
+    return steps * (SAVED + SAVED_PER_PARAMETER * params) > COMPILING
 
 
 def threads_for(wish: int | str, model: nn.Module, dataset: Dataset, batch_size: int) -> int:

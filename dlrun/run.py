@@ -19,6 +19,7 @@ from dlrun.console import Progress, Working, closing_table, say
 from dlrun.errors import ConfigError
 from dlrun.evaluation import Measured, Row, Snapshot
 from dlrun.lock import locked
+from dlrun.machine import pays
 from dlrun.parallel import lead
 from dlrun.records import (
     BEST,
@@ -260,6 +261,8 @@ def _notes(node: Node, stack: Stack, run: int) -> Iterator[str]:
     size = node["batch_size"]
     if size != "full" and size > stack.train_size and not stack.dataset.surface:
         yield f"batch_size={size} exceeds the {stack.train_size} training samples: full batches"
+    if node["compile"] == "auto" and not stack.compile and pays(stack.steps, stack.theta.numel()):
+        yield "compile=auto: not compiled, since no C++ compiler (g++ or clang++) is found"
 
 
 def weights(stack: Stack, snapshot: Snapshot, run: int = 0) -> dict[str, torch.Tensor]:

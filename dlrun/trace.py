@@ -8,7 +8,7 @@ does the same but imports some 800 modules at its first call, longer than a smal
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -104,6 +104,8 @@ class Recording(TorchDispatchMode):
         memory: dict[int, Tensor] = {}
         viewed: dict[int, Tensor] = {}  # what each result, if it is a view, is a view of
         untransposed: dict[fx.Node, fx.Node] = {}
+        written = {storage for func, args, kwargs, _ in self.operations for storage in _written(func, args, kwargs)}
+        done: dict[Any, fx.Node] = {}  # by operation and inputs, for what gives the same again
 
         def node_of(value: Any) -> Any:
             if isinstance(value, Tensor):
@@ -118,7 +120,7 @@ class Recording(TorchDispatchMode):
             return value
 
         for func, args, kwargs, out in self.operations:
-            tensors = [a for a in args if isinstance(a, Tensor)]
+            tensors = [t for a in args for t in (a if isinstance(a, list | tuple) else [a]) if isinstance(t, Tensor)]
             if hoist and func.is_view and all(id(t) in memory or id(t) not in nodes for t in tensors):
                 continue
             if tensors and isinstance(out, Tensor) and not func._schema.is_mutable:
@@ -133,8 +135,15 @@ class Recording(TorchDispatchMode):
             if func is aten.t.default and inputs[0] in untransposed:
                 nodes[id(out)] = untransposed[inputs[0]]
                 continue
-            node = graph.call_function(func, inputs, {k: node_of(v) for k, v in kwargs.items()})
+            options = {k: node_of(v) for k, v in kwargs.items()}
+            same = _hashable((func, inputs, options)) if _repeats(func, [*tensors, out], written) else None
+            if same in done:
+                nodes[id(out)] = done[same]
+                continue
+            node = graph.call_function(func, inputs, options)
             node.meta[RECORDED] = out
+            if same is not None:
+                done[same] = node
             if func is aten.t.default:
                 untransposed[node] = inputs[0]
             if isinstance(out, Tensor):
@@ -149,6 +158,33 @@ class Recording(TorchDispatchMode):
         graph.output(tuple(node_of(out) for out in self.outputs))
         graph.eliminate_dead_code()
         return graph, list(memory.values())
+
+
+def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[int]:
+    """The storages that an operation writes to."""
+    for i, argument in enumerate(func._schema.arguments if func._schema.is_mutable else ()):
+        value = args[i] if i < len(args) else kwargs.get(argument.name)
+        if argument.alias_info is not None and argument.alias_info.is_write and isinstance(value, Tensor):
+            yield value.untyped_storage()._cdata
+
+
+def _repeats(func: Any, tensors: Sequence[Any], written: set[int]) -> bool:
+    """Whether an operation on these tensors, its result among them, would give the same if it were done again."""
+    return (
+        func.namespace == "aten"
+        and not func._schema.is_mutable
+        and torch.Tag.nondeterministic_seeded not in func.tags
+        and "empty" not in func._schema.name
+        and all(isinstance(t, Tensor) and t.untyped_storage()._cdata not in written for t in tensors)
+    )
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple((key, _hashable(each)) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(map(_hashable, value))
+    return (type(value), value)  # for 1, 1.0 and True are not the same
 
 
 def _origin(view: Tensor, viewed: dict[int, Tensor]) -> Tensor | None:

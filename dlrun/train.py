@@ -246,7 +246,7 @@ def evaluate(stack: Stack, state: State, observer: Observer, taken: list[tuple[T
         train = state.measured[0].evaluation("train")
     else:
         losses, outputs, targets = (torch.cat(parts, 1) for parts in list(zip(*taken, strict=True))[2:])
-        train = stack.values(stack.team.mean(stack.sums(losses, outputs, targets).cpu(), losses.shape[1]))
+        train = state.measured[0].evaluation.of_steps(losses, outputs, targets)
     norm = torch.stack([norms for _, norms, *_ in taken]).double().mean(0).cpu()
     lr = learning_rates(stack, state.schedule, max(state.step - 1, 0), 1)[0]
     epoch, seconds = state.step / stack.steps_per_epoch, time.perf_counter() - start

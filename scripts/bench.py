@@ -1,10 +1,11 @@
-"""How fast, how soon, how large: python scripts/bench.py speed|sweep|runs|start|memory [--rounds N] [--output FILE].
+"""How fast, how soon, how large: python scripts/bench.py WHAT [--rounds N] [--output FILE].
 
 speed   steps per second of one job (scripts/bench_loops.py says which), by hand, with Lightning and with dlrun
 sweep   wall time of a sweep, folders and tables included, beside a plain Hydra app around the bare loop
 runs    what a sweep costs beside its training: time of one more run and of the tables, peak memory of a worker
 start   wall time of `dlrun --cfg job`, and from the command to the first training step
 memory  peak resident memory of `dlrun dataset=mnist epochs=1` (set DLRUN_DATA to where MNIST lies or may be put)
+checkpoint  seconds that one takes, and its share of the training at the default interval
 
 Every contestant runs in a process of its own, and the contestants take turns within a round, so that a machine which
 slows down or is shared slows all of them; ratios are taken within a round. For Linux, after
@@ -218,6 +219,26 @@ def memory(rounds: int, folder: Path) -> str:
     return table("peak GiB", peaks, ".2f")
 
 
+def checkpoint(rounds: int, folder: Path) -> str:
+    """The difference between trainings with a checkpoint after every epoch and without any."""
+    sizes = {"26,122 parameters": ("[128,128]", 200), "9.2 million parameters": ("[3000,3000]", 5)}
+    times: Rounds = []
+    for turn in range(rounds):
+        times.append({})
+        for name, (hidden, epochs) in sizes.items():
+            job = [f"architecture.hidden={hidden}", f"epochs={epochs}", "compile=false", "plots=none"]
+            some, none = (
+                dlrun(folder / f"{turn}-{epochs}-{every}", *job, f"checkpoint_every={every}")["seconds"]
+                for every in ("1", "null")
+            )
+            times[-1][name] = (some - none) / epochs
+    shares = [{name: 100 * seconds / 300 for name, seconds in turn.items()} for turn in times]
+    return "\n\n".join([table("seconds", times, ".3f"), table("% of 5 min", shares, ".2f")])
+
+
+MEASUREMENTS = {each.__name__: each for each in (speed, sweep, runs, start, memory, checkpoint)}
+
+
 def loop(name: str, *arguments: int) -> dict[str, Any]:
     """What one of bench_loops' loops prints."""
     command = [sys.executable, str(LOOPS), name, *map(str, arguments or [EPOCHS])]
@@ -271,16 +292,14 @@ def version(package: str) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "sweep", "runs", "start", "memory"])
+    parser.add_argument("what", choices=MEASUREMENTS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, help="a markdown file to write the tables to as well")
     args = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users' machines keep byte code
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as temporary:
-        tables = {"speed": speed, "sweep": sweep, "runs": runs, "start": start, "memory": memory}[args.what](
-            args.rounds, Path(temporary)
-        )
+        tables = MEASUREMENTS[args.what](args.rounds, Path(temporary))
     report = f"## {args.what}\n\n{tables}\n\n{machine(load)}\n"
     print(report)
     if args.output:

@@ -78,3 +78,25 @@ def test_views_of_memory_alone_are_taken_once() -> None:
     graph, inputs = recording._graph(hoist=True)
     assert [node.op for node in graph.nodes].count("call_function") == 1  # the product
     assert inputs[0].data_ptr() == memory.data_ptr()
+
+
+def test_the_same_is_computed_once_and_noise_and_what_changes_twice() -> None:
+    memory = torch.randn(3)
+
+    def fn(x: Tensor) -> tuple[Tensor, ...]:
+        once = x.exp() + x.exp() + x.sum(0, True) + x.sum(0, False)
+        noise = torch.rand_like(x) - torch.rand_like(x)
+        before = torch.cat([memory * 2, memory])
+        memory.add_(1)
+        return once, noise, torch.cat([memory * 2, memory]) - before
+
+    recording = Recording(fn, [torch.randn(3)])
+    graph, _ = recording._graph(hoist=True)
+    targets = [str(node.target) for node in graph.nodes]
+    counts = [sum(name in each for each in targets) for name in ("exp", "sum", "rand_like", "mul", "cat")]
+    assert counts == [1, 2, 2, 2, 2]
+    x = torch.randn(3)
+    once, noise, change = recording.program()(x)
+    torch.testing.assert_close(once, 2 * x.exp() + 2 * x.sum())
+    assert noise.abs().min() > 0
+    torch.testing.assert_close(change, torch.tensor([2.0, 2.0, 2.0, 1.0, 1.0, 1.0]))

@@ -23,7 +23,7 @@ LOOK = 0.1  # seconds between two looks at the signals that came
 
 
 def write_part(folder: Path, index: int, part: Sequence[Sequence[Task]]) -> None:
-    """Write what the task with this index trains; the configs as YAML, since JSON would turn numbers into texts."""
+    """Write what the task with this index trains; the configs as YAML, since JSON has no keys that are numbers."""
     content = [
         [
             {"number": task.number, "node": yaml_text(task.node), "folder": str(task.folder), "files": dict(task.files)}

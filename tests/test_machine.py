@@ -1,0 +1,40 @@
+"""What a training takes of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from conftest import config
+
+from dlrun.build import plain
+from dlrun.errors import ConfigError
+from dlrun.machine import compiles
+from dlrun.run import _notes
+from dlrun.stack import Stack
+
+CPU = torch.device("cpu")
+
+
+def test_only_long_trainings_compile_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    assert compiles("auto", 10**6, 1000, CPU) and not compiles("auto", 1000, 1000, CPU)
+    assert compiles("auto", 10**4, 10**7, CPU) and not compiles("auto", 10**4, 1000, CPU)
+    assert compiles(True, 1, 1, CPU) and not compiles(False, 10**9, 10**9, CPU)
+
+
+def test_without_a_compiler_a_long_training_says_so_and_goes_on(
+    stack_of: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ConfigError, match=r"compile=true needs a C\+\+ compiler"):
+        compiles(True, 1, 1, CPU)
+    for steps, notes in (
+        (10**6, ["compile=auto: not compiled, since no C++ compiler (g++ or clang++) is found"]),
+        (9, []),
+    ):
+        overrides = "dataset=iris", "architecture.hidden=[4]", f"steps={steps}", "batch_size=full"
+        stack = stack_of(*overrides)
+        assert not stack.compile
+        assert list(_notes(plain(config(*overrides)), stack, 0)) == notes
