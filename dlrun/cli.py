@@ -40,8 +40,9 @@ def main() -> None:
     if processes() > 1:
         from dlrun.parallel import together
 
-        sys.exit(together(_command))
-    code = _command()
+        code = together(_command)
+    else:
+        code = _command()
     gc.freeze()  # at its end Python would search all of torch for garbage, for half a second
     sys.exit(code)
 

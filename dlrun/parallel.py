@@ -24,7 +24,7 @@ from dlrun.checkpoint import Checkpoint, Record
 from dlrun.console import error
 from dlrun.errors import ConfigError
 from dlrun.regularizers.regularizer import Regularizer
-from dlrun.signals import Deferred
+from dlrun.signals import Deferred, obeyed
 
 if TYPE_CHECKING:
     from dlrun.stack import Stack
@@ -108,7 +108,11 @@ class Team(Alone):
         import torch.distributed._functional_collectives
 
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, timeout=PATIENCE)
+        store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+        # After a restart, torchrun's store still holds the addresses of the processes that are gone.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = dist.PrefixStore(f"dlrun.{attempt}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.group: str = dist.group.WORLD.group_name  # type: ignore[union-attr]
         self.wanted = False  #: a checkpoint, since they last asked each other
@@ -212,8 +216,14 @@ _told_others = False  #: in process 0, what there is to do
 
 def together(command: Callable[[], int]) -> int:
     """The command in one of torchrun's processes: number 0 runs it, the others help; returns the exit code."""
-    if torchrun.rank():
-        return follow()
+    try:
+        return follow() if torchrun.rank() else _as_first(command)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()  # whose threads must end before Python does
+
+
+def _as_first(command: Callable[[], int]) -> int:
     try:
         return command()
     finally:
@@ -237,6 +247,7 @@ def lead(node: dict[str, Any], stack: Stack, begun: Checkpoint | None) -> None:
     team.ready(None, stack)
 
 
+@obeyed()
 def follow() -> int:
     """Train what process 0 says, and leave no trace; returns the exit code."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # in a wait for the others, Python would not see it
