@@ -13,7 +13,7 @@ from dlrun.datasets.data import Dataset
 from dlrun.errors import ConfigError
 
 COMPILING = 20  #: seconds that compiling takes, roughly; what it saves of each step has to be more in all:
-SAVED, SAVED_PER_PARAMETER = 3.5e-4, 4e-9  #: many calls become one, and so do passes over all rows' parameters
+SAVED, SAVED_PER_PARAMETER = 2.5e-4, 2.5e-9  #: many calls become one, and so do passes over all rows' parameters
 THREADED = 10**9  #: operations per step from which `threads: auto` uses every core; below, threads wait for each other
 
 

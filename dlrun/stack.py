@@ -164,9 +164,12 @@ class Stack:
             measured = [own_losses.detach(), outputs.detach(), own_y]
         # a sum, since autograd imports all of SymPy to look at the gradients that it is given for several outputs
         gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
-        g = self.g  # one piece of memory, whose views a recorded step has at hand
-        for view, part in zip(self.layout.views(g).values(), gradients, strict=True):
-            view.copy_(part)
+        if self.compile:  # whose compiler fuses this with the update, and masks every part of a write to parts
+            g = torch.cat([part.flatten(1) for part in gradients], 1)
+        else:
+            g = self.g  # one piece of memory, whose views a recorded step has at hand
+            for view, part in zip(self.layout.views(g).values(), gradients, strict=True):
+                view.copy_(part)
         g, loss = self.team.total(g, losses.detach())
         objective = loss
         leaf = point.detach().requires_grad_()

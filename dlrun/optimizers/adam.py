@@ -25,18 +25,19 @@ class Adam(Rule):
         self.eps_inside_sqrt = eps_inside_sqrt
 
     def init(self, theta: Tensor) -> State:
-        return {"s": torch.zeros_like(theta), "r": torch.zeros_like(theta), "t": torch.zeros_like(theta[:, :1])}
+        powers = {name: torch.ones_like(theta[:, :1]) for name in ("beta1_t", "beta2_t")}
+        return {"s": torch.zeros_like(theta), "r": torch.zeros_like(theta), **powers}
 
     def update(
         self, theta: Tensor, g: Tensor, state: State, *, lr: Tensor, beta1: Tensor, beta2: Tensor, eps: Tensor
     ) -> None:
-        t = state["t"].add_(1)
         s = state["s"].lerp_(g, 1 - beta1)
         r = state["r"].lerp_(g * g, 1 - beta2)
-        # Corrections and lr are one number per row: joined, they cost fewer passes over all parameters.
-        unbias = (1 - beta2**t).sqrt()
+        # Products, since a compiled step would take a power anew for every parameter. Corrections and lr are one number
+        # per row: joined, they cost fewer passes over all parameters.
+        unbias = (1 - state["beta2_t"].mul_(beta2)).sqrt()
         root = (r + eps * unbias**2).sqrt_() if self.eps_inside_sqrt else r.sqrt().add_(eps * unbias)
-        theta.addcdiv_(s, root.mul_((1 - beta1**t) / (lr * unbias)), value=-1)
+        theta.addcdiv_(s, root.mul_((1 - state["beta1_t"].mul_(beta1)) / (lr * unbias)), value=-1)
 
 
 class AdamW(Rule):
