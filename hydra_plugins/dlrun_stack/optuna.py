@@ -58,8 +58,10 @@ class Optuna(Sweeper):
 
         try:
             self.sweeper.sweep(arguments)
-        except ValueError as problem:
-            if "No trials are completed" not in str(problem):  # all runs failed, of which the exit code tells
+        except (ValueError, RuntimeError) as problem:
+            # All runs failed, of which the exit code tells; or the last of a grid did, where the plugin does not expect
+            # that its sampler asks to stop.
+            if not any(each in str(problem) for each in ("No trials are completed", "`Study.stop`")):
                 raise
         study = optuna.load_study(study_name=self.name, storage=self.storage)
         counts = Counter(map(_ending, study.get_trials(deepcopy=False)))
