@@ -36,7 +36,7 @@ class Evaluation:
         rows = {name: tensor.flatten(0, 1) for name, tensor in {**rows, **(members or {})}.items()}
         self.stack, self.members, self.weight = stack, count, weight
         self.theta, self.buffers = rows.pop("theta"), rows
-        self.programs: dict[tuple[int, ...], Program] = {}
+        self.programs: dict[tuple[Any, ...], Program] = {}
 
     @torch.no_grad()
     def __call__(self, part: str) -> dict[str, Tensor]:
@@ -55,7 +55,7 @@ class Evaluation:
     @torch.no_grad()
     def of_steps(self, losses: Tensor, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
         """The same of what training steps returned, (runs, samples, ...)."""
-        shapes = (*losses.shape, *outputs.shape)
+        shapes = (losses.shape, outputs.shape)
         if shapes not in self.programs:
             self.programs[shapes] = Recording(lambda *args: (self.stack.sums(*args),), [losses, outputs, y]).program()
         sums = self.programs[shapes](losses, outputs, y)[0]

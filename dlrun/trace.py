@@ -103,7 +103,6 @@ class Recording(TorchDispatchMode):
         first = next(iter(graph.nodes), None)
         memory: dict[int, Tensor] = {}
         viewed: dict[int, Tensor] = {}  # what each result, if it is a view, is a view of
-        untransposed: dict[fx.Node, fx.Node] = {}
         written = {storage for func, args, kwargs, _ in self.operations for storage in _written(func, args, kwargs)}
         done: dict[Any, fx.Node] = {}  # by operation and inputs, for what gives the same again
 
@@ -120,7 +119,8 @@ class Recording(TorchDispatchMode):
             return value
 
         for func, args, kwargs, out in self.operations:
-            tensors = [t for a in args for t in (a if isinstance(a, list | tuple) else [a]) if isinstance(t, Tensor)]
+            given = [each for a in (*args, *kwargs.values()) for each in (a if isinstance(a, list | tuple) else [a])]
+            tensors = [each for each in given if isinstance(each, Tensor)]
             if hoist and func.is_view and all(id(t) in memory or id(t) not in nodes for t in tensors):
                 continue
             if tensors and isinstance(out, Tensor) and not func._schema.is_mutable:
@@ -132,9 +132,6 @@ class Recording(TorchDispatchMode):
             inputs = node_of(args)
             if func is aten.view.default and inputs[0].target is aten.unsqueeze.default:
                 inputs = (inputs[0].args[0], inputs[1])
-            if func is aten.t.default and inputs[0] in untransposed:
-                nodes[id(out)] = untransposed[inputs[0]]
-                continue
             options = {k: node_of(v) for k, v in kwargs.items()}
             same = _hashable((func, inputs, options)) if _repeats(func, [*tensors, out], written) else None
             if same in done:
@@ -144,8 +141,6 @@ class Recording(TorchDispatchMode):
             node.meta[RECORDED] = out
             if same is not None:
                 done[same] = node
-            if func is aten.t.default:
-                untransposed[node] = inputs[0]
             if isinstance(out, Tensor):
                 if func._schema.is_mutable:  # an operation in place returns its own first argument
                     nodes.setdefault(id(out), node)

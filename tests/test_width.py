@@ -14,7 +14,7 @@ from conftest import config
 
 from dlrun.build import plain
 from dlrun.sweep import width
-from dlrun.sweep.width import GAIN, ROWS, SHARE, WORTH, Measured, width_for
+from dlrun.sweep.width import GAIN, ROWS, SHARE, WORTH, Needs, width_for
 
 GIB = 2**30
 LONG = 10**9  #: steps that no worker does in WORTH seconds
@@ -25,12 +25,12 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """A pretended one: by width, seconds of a run's step; bytes of a run; bytes free; the widths that were measured."""
     pretended: dict[str, Any] = {"seconds": {}, "memory": 1.0, "free": GIB, "asked": []}
 
-    def measurements(nodes: Sequence[Any], widths: Sequence[int], method: str) -> Iterator[Measured]:
+    def measurements(nodes: Sequence[Any], widths: Sequence[int], method: str) -> Iterator[Needs]:
         for each in widths:
             if each not in pretended["seconds"]:
                 return
             pretended["asked"].append(each)
-            yield Measured(pretended["seconds"][each], pretended["memory"], pretended["free"])
+            yield Needs(pretended["seconds"][each], pretended["memory"], pretended["free"])
 
     monkeypatch.setattr(width, "_measurements", measurements)
     monkeypatch.setattr(width, "_cache", lambda: tmp_path / "cache" / "widths.json")

@@ -225,13 +225,17 @@ def stacked(
         device = stack.theta.device.type
         fresh = [task for task in group if task.number not in going_on]
         if fresh:
-            widest = width or expected(len(fresh), stack.layout.params, trainer.places(device))
+            places, params = trainer.places(device), stack.layout.params
             if not stack.rule.stackable:
                 widest = 1
-            elif not width and not trainer.remote:
-                args = stack.steps, stack.layout.params, trainer.places(device), start_method(device)
-                widest = width_for([task.node for task in fresh], key, *args)
-            share = math.ceil(len(fresh) / trainer.places(device))  # so that no worker is idle
+            elif width:
+                widest = width
+            elif trainer.remote:
+                widest = expected(len(fresh), params, places)
+            else:
+                runs = [task.node for task in fresh]
+                widest = width_for(runs, key, stack.steps, params, places, start_method(device))
+            share = math.ceil(len(fresh) / places)  # so that no worker is idle
             stacks += _parts(fresh, math.ceil(len(fresh) / min(widest, share)))
     if problems:
         raise ConfigError("\n".join(problems))

@@ -28,7 +28,7 @@ SHARE = 0.5  #: of the free memory, for all workers together
 
 
 @dataclass(frozen=True)
-class Measured:
+class Needs:
     """What a stack of some width needs for each of its runs."""
 
     seconds: float  #: of a step
@@ -53,10 +53,10 @@ def width_for(
     width, share = expected(len(nodes), params, places), -(-len(nodes) // places)
     if width <= NARROWEST or sys.platform != "linux":  # other systems count memory otherwise
         return width
-    widths = [NARROWEST << i for i in range(WIDEST) if NARROWEST << i <= min(WIDEST, share)]
+    widths = [NARROWEST << i for i in range((min(WIDEST, share) // NARROWEST).bit_length())]
     cache = _cache()
     key = hashlib.sha256(f"{_machine()} {structure}".encode()).hexdigest()[:32]
-    known = {int(each): Measured(*numbers) for each, numbers in _read(cache).get(key, {}).items()}
+    known = {int(each): Needs(*numbers) for each, numbers in _read(cache).get(key, {}).items()}
     found = dict(known)
     with closing(_measurements(nodes, [each for each in widths if each not in known], method)) as more:
         for candidate in widths:
@@ -83,7 +83,7 @@ def expected(runs: int, params: int, places: int) -> int:
     return max(1, min(WIDEST, ROWS // params, -(-runs // places)))
 
 
-def _worth_going_on(found: dict[int, Measured], width: int, steps: int, places: int) -> bool:
+def _worth_going_on(found: dict[int, Needs], width: int, steps: int, places: int) -> bool:
     """Whether stacks of twice the width are to be measured. steps: of all runs of a worker."""
     here, before = found[width], found.get(width // 2)
     fits = 2 * width * here.memory * places <= SHARE * here.free
@@ -91,9 +91,7 @@ def _worth_going_on(found: dict[int, Measured], width: int, steps: int, places: 
     return fits and gains and here.seconds * steps >= WORTH
 
 
-def _measurements(
-    nodes: Sequence[dict[str, Any]], widths: Sequence[int], method: str
-) -> Generator[Measured, None, None]:
+def _measurements(nodes: Sequence[dict[str, Any]], widths: Sequence[int], method: str) -> Generator[Needs, None, None]:
     """One after the other, by a process of its own, whose memory can be told from this one's."""
     if not widths:
         return
@@ -105,7 +103,7 @@ def _measurements(
     try:
         with suppress(EOFError):
             while True:
-                yield Measured(*ours.recv())
+                yield Needs(*ours.recv())
     finally:
         process.kill()
         process.join()
