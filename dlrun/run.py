@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import nan
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +11,18 @@ from omegaconf import DictConfig
 
 from dlrun import checkpoint
 from dlrun.build import Node, build, plain
-from dlrun.checkpoint import Checkpoint, Interval, Record
 from dlrun.console import Progress, Working, closing_table, say
-from dlrun.errors import ConfigError
-from dlrun.evaluation import Measured, Row, Snapshot
+from dlrun.evaluation import Row
+from dlrun.folders import Folders, continuing
 from dlrun.lock import locked
-from dlrun.machine import pays
 from dlrun.parallel import lead
 from dlrun.records import (
-    BEST,
     CHECKPOINT,
     CURVES,
-    LAST,
-    PRETRAINING,
-    RANGE,
-    Run,
-    append_rows,
     clear,
-    columns,
-    environment,
-    read_metrics,
-    yaml_text,
 )
-from dlrun.resume import COMPLETE, fingerprint, standing
-from dlrun.rows import keywords
-from dlrun.schedules.lr_range import suggestion
+from dlrun.resume import COMPLETE, standing
 from dlrun.signals import obeyed
-from dlrun.stack import Stack
-from dlrun.state import Tensors
-from dlrun.train import Outcome, fit
-
-DIVERGED = "the loss or the gradient is no longer finite; a smaller lr may help"
-HEADER = """# Repeats this run: dlrun --config-dir {folder} --config-name config
-defaults: [setup, _self_, override hydra/launcher: stack, override hydra/sweeper: dlrun]
-
-"""
 
 
 @obeyed()
@@ -100,145 +74,6 @@ def _train(node: Node, folder: Path, resuming: bool) -> dict[str, Any]:
     return summary
 
 
-def continuing(folders: Sequence[Path]) -> tuple[Checkpoint | None, list[str]]:
-    """Where the runs of a stack in these folders go on together, if they can; and what is wrong with checkpoints."""
-    members = [os.path.relpath(folder, folders[0]) for folder in folders]
-
-    def unusable(record: Record) -> str | None:
-        if record.get("runs") != members:
-            return "is of other runs"
-        for folder, lengths in zip(folders, record["files"], strict=True):
-            for name, length in lengths.items():
-                if not (folder / name).exists() or (folder / name).stat().st_size < length:
-                    return f"tells of more than is left of {name}"
-        return None
-
-    return checkpoint.read(folders[0] / CHECKPOINT, unusable)
-
-
-class Folders:
-    """The folders of a stack's runs, from their beginning to their summaries: an Observer that writes their rows, and
-    the Keeper of their checkpoints.
-
-    Args:
-        begun: where the runs go on, from `continuing`.
-        problems: what users should know of their checkpoints.
-
-    Raises ConfigError if a folder holds a run already, or cannot be written, or the checkpoint is of other configs.
-    """
-
-    def __init__(
-        self,
-        nodes: Sequence[Node],
-        folders: Sequence[Path],
-        stack: Stack,
-        begun: Checkpoint | None = None,
-        problems: Sequence[str] = (),
-    ) -> None:
-        self.nodes, self.stack, self.begun = nodes, stack, begun
-        self.place = folders[0] / CHECKPOINT
-        self.interval = Interval(nodes[0]["checkpoint_every"], stack.steps_per_epoch)
-        self.due = self.interval.due
-        header = columns([metric.name for metric in stack.metrics], list(stack.averaging))
-        self.records: list[Run] = []
-        self.steps: list[list[Row]] = [[] for _ in nodes]  #: single ones, where the schedule watches them
-        resolved = [_resolved(node, stack, i) for i, node in enumerate(nodes)]
-        self.members: Record = {
-            "runs": [os.path.relpath(folder, folders[0]) for folder in folders],
-            "configs": [fingerprint(node) for node in resolved],
-            "versions": environment()["versions"],
-        }
-        if begun:
-            problems = [*problems, *self._go_on(begun, folders, header)]
-        else:
-            for i, folder in enumerate(folders):
-                text = HEADER.format(folder=folder) + yaml_text(resolved[i])
-                self.records.append(Run.create(folder, header, text))
-                append_rows(folder / PRETRAINING, stack.initializers[i].history)
-        #: what users should know of a run
-        self.notes = [[*problems, *([] if begun else _notes(node, stack, i))] for i, node in enumerate(nodes)]
-        for record, notes in zip(self.records, self.notes, strict=True):
-            record.durable = stack.runs == 1
-            for note in notes:
-                record.note(note)
-
-    def _go_on(self, begun: Checkpoint, folders: Sequence[Path], header: list[str]) -> list[str]:
-        """Put everything where it was at the checkpoint; returns what users should know of that."""
-        then = begun.record
-        if then["configs"] != self.members["configs"]:
-            raise ConfigError(f"the checkpoint in {self.place} is of another config; delete it to begin again")
-        for i, folder in enumerate(folders):
-            self.records.append(Run.reopen(folder, header, then["files"][i]))
-            self.stack.initializers[i].report = then["initialized"][i]
-            if (folder / RANGE).exists():
-                self.steps[i] = read_metrics(folder, RANGE).to_dict("records")  # type: ignore[assignment]
-        versions = ((name, then["versions"].get(name), now) for name, now in self.members["versions"].items())
-        other = [f"{name} {before}, now {now}" for name, before, now in versions if before != now]
-        other = [f"the checkpoint was written with {', '.join(other)}: the last digits may differ"] if other else []
-        return [f"continuing after step {then['step']}", *other]
-
-    def keep(self, tensors: Tensors, record: Record) -> None:
-        """Write a checkpoint."""
-        files = [each.lengths() for each in self.records]
-        initialized = [each.report for each in self.stack.initializers]
-        checkpoint.write(self.place, tensors, {**record, **self.members, "files": files, "initialized": initialized})
-        self.interval.written()
-
-    def __enter__(self) -> Folders:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for record in self.records:
-            record.close()
-
-    def train(self, observer: Any) -> list[dict[str, Any]]:
-        """Train the stack and complete the folders; returns what their summaries say."""
-        try:
-            outcome = fit(self.stack, observer, self)
-        except Exception as problem:
-            for i, record in enumerate(self.records):
-                record.note(traceback.format_exc())
-                status = {"status": "failed", **identity(self.nodes[i], self.stack), "error": repr(problem)}
-                record.finish({**status, **environment()})
-            raise
-        for i in range(self.stack.runs):
-            self._save_weights(i, outcome)
-        if self.stack.runs > 1:
-            os.sync()  # once for all of them, in place of a wait for each file
-        summaries = [self._summarize(i, outcome) for i in range(self.stack.runs)]
-        if self.stack.runs > 1:
-            os.sync()
-        if "interrupted" not in outcome.status:
-            checkpoint.remove(self.place)
-        return summaries
-
-    def row(self, run: int, row: Row) -> None:
-        """Append an evaluation to the run's metrics.csv."""
-        self.records[run].append(row)
-
-    def trace(self, run: int, steps: list[Row]) -> None:
-        """Append single steps to the run's lr_range.csv."""
-        self.steps[run] += steps
-        append_rows(self.records[run].folder / RANGE, steps)
-
-    def _save_weights(self, run: int, outcome: Outcome) -> None:
-        stack, record = self.stack, self.records[run]
-        for name, snapshot in ((BEST, outcome.best), (LAST, outcome.last)):
-            record.save_weights(name, weights(stack, snapshot, run), {"step": str(snapshot.rows[run]["step"])})
-        for name, measured in zip(stack.averaging, outcome.measured[1:], strict=True):
-            members = list(members_of(stack, measured.last, run))
-            for i, tensors in enumerate(members):
-                file = f"{name}.safetensors" if len(members) == 1 else f"{name}_{i + 1}.safetensors"
-                record.save_weights(file, tensors, {"step": str(measured.last.rows[run]["step"])})
-
-    def _summarize(self, run: int, outcome: Outcome) -> dict[str, Any]:
-        summary, steps = summarize(self.nodes[run], self.stack, outcome, run), self.steps[run]
-        if steps:
-            summary["suggested_lr"] = suggestion([row["lr"] for row in steps], [row["smoothed"] for row in steps])
-        self.records[run].finish(summary)
-        return summary
-
-
 class Watch:
     """Passes what the trainer reports to the run's folder and to the terminal."""
 
@@ -253,101 +88,3 @@ class Watch:
         """To both."""
         self.folders.row(run, row)
         self.progress.row(row)
-
-
-def _notes(node: Node, stack: Stack, run: int) -> Iterator[str]:
-    for what, names in stack.initializers[run].report.items():
-        yield f"initializer: {what} {', '.join(names) or 'nothing'}"
-    size = node["batch_size"]
-    if size != "full" and size > stack.train_size and not stack.dataset.surface:
-        yield f"batch_size={size} exceeds the {stack.train_size} training samples: full batches"
-    if node["compile"] == "auto" and not stack.compile and pays(stack.steps, stack.theta.numel()):
-        yield "compile=auto: not compiled, since no C++ compiler (g++ or clang++) is found"
-
-
-def weights(stack: Stack, snapshot: Snapshot, run: int = 0) -> dict[str, torch.Tensor]:
-    """A run's parameters and buffers by their names in the model."""
-    kept = {name: snapshot.kept[name][run] for name in stack.network}
-    return _named(stack, kept)
-
-
-def members_of(stack: Stack, snapshot: Snapshot, run: int = 0) -> Iterator[dict[str, torch.Tensor]]:
-    """`weights` of each network that a regularizer keeps beside the trained one, and that counts."""
-    kept = {name: snapshot.kept[name][run] for name in stack.network}
-    counts = snapshot.kept["weight"][run] > 0 if "weight" in snapshot.kept else torch.ones(1)
-    for i in counts.nonzero()[:, 0].tolist():
-        yield _named(stack, {name: tensor[i] for name, tensor in kept.items()})
-
-
-def _named(stack: Stack, network: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    views = stack.layout.views(network["theta"][None])
-    buffers = {name: tensor for name, tensor in network.items() if name != "theta"}
-    return {**{name: view[0] for name, view in views.items()}, **buffers}
-
-
-def identity(node: Node, stack: Stack) -> dict[str, Any]:
-    """What summary.json says of any run, also one that failed."""
-    return {
-        "name": node["name"],
-        "seed": node["seed"],
-        "parameters": stack.layout.params,
-        "device": str(stack.theta.device),
-        "threads": stack.threads,
-        "width": stack.runs,
-        "processes": stack.team.size,
-    }
-
-
-def summarize(node: Node, stack: Stack, outcome: Outcome, run: int) -> dict[str, Any]:
-    """The contents of a run's summary.json."""
-    best, last = outcome.best.rows[run], outcome.last.rows[run]
-    steps, status = int(last["step"]), outcome.status[run]
-    report = stack.initializers[run].report
-    return {
-        "status": status,
-        **identity(node, stack),
-        **({"initialized": report} if report else {}),
-        "epochs": last["epoch"],
-        "steps": steps,
-        "best_epoch": best["epoch"],
-        "best_step": int(best["step"]),
-        **{key: value for measured in outcome.measured for key, value in results(stack, measured, run).items()},
-        "metrics": {metric.name: metric.better for metric in stack.metrics},
-        **_robbins_monro(node, stack),
-        "train_metrics": "measured" if stack.measure_train else "running",
-        "started": outcome.started,
-        "seconds": last["seconds"],
-        "steps_per_second": steps / last["seconds"] if steps else nan,
-        "compile_seconds": outcome.compile_seconds,
-        "error": DIVERGED if status == "diverged" else None,
-        **environment(),
-    }
-
-
-def results(stack: Stack, measured: Measured, run: int) -> dict[str, float]:
-    """What summary.json says of the trained network, or of one that a regularizer keeps beside it."""
-    best, last, label = measured.best.rows[run], measured.last.rows[run], measured.label
-    names = ["loss", *(metric.name for metric in stack.metrics)]
-    measures = [f"{part}_{label}{name}" for name in names for part in ("train", "val")]
-    return {
-        **({f"best_{label}epoch": best["epoch"]} if label else {}),
-        **{f"best_{column}": best[column] for column in measures if column in best},
-        **{f"last_{column}": last[column] for column in measures if column in last},
-        **{f"test_{label}{name}": value[run].item() for name, value in measured.best_test.items()},
-        **{f"last_test_{label}{name}": value[run].item() for name, value in measured.last_test.items()},
-    }
-
-
-def _robbins_monro(node: Node, stack: Stack) -> dict[str, bool]:
-    """Whether the schedule, continued for ever, fulfils the two conditions of `Schedule.robbins_monro`."""
-    method = stack.schedule.robbins_monro
-    infinite, finite = method(**{name: node["schedule"][name] for name in keywords(method)})
-    return {"lr_sum_infinite": infinite, "lr_squared_sum_finite": finite}
-
-
-def _resolved(node: Node, stack: Stack, run: int) -> Node:
-    """The config with every `auto` and default that this run decided written out."""
-    return node | {
-        "lr": stack.rates["lr"][0, run].item(),
-        "train_metrics": "measured" if stack.measure_train else "running",
-    }

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.optim.swa_utils import update_bn
 
 from dlrun.errors import ConfigError
-from dlrun.run import members_of
+from dlrun.folders import members_of
 from dlrun.stack import Stack
 from dlrun.train import Outcome, fit
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from deadly import DEADLY
 from numpy.testing import assert_allclose
 
 from dlrun.records import read_metrics
@@ -82,22 +83,6 @@ def test_resume_through_joblib_trains_only_what_is_missing(tmp_path: Path) -> No
         assert {k: v for k, v in one.items() if "second" not in k} == {
             k: v for k, v in other.items() if "second" not in k
         }
-
-
-DEADLY = """
-import os, signal
-from dlrun.optimizers.sgd import SGD
-
-class Deadly(SGD):
-    traceable = False
-
-    def update(self, theta, g, state, *, lr, kills):
-        if (kills == 1).any():
-            os.kill(os.getpid(), signal.SIGKILL)
-        if (kills == 2).any():
-            raise MemoryError("out of memory")
-        super().update(theta, g, state, lr=lr)
-"""
 
 
 def test_a_process_that_dies_is_told_and_failed_runs_can_be_trained_again(

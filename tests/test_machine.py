@@ -10,8 +10,8 @@ from conftest import config
 
 from dlrun.build import plain
 from dlrun.errors import ConfigError
+from dlrun.folders import _notes
 from dlrun.machine import compiles
-from dlrun.run import _notes
 from dlrun.stack import Stack
 
 CPU = torch.device("cpu")

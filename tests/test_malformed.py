@@ -38,10 +38,10 @@ from dlrun.datasets import california, cifar, idx, image_folder
 from dlrun.datasets.prepare import prepare
 from dlrun.datasets.table import table
 from dlrun.errors import ConfigError
+from dlrun.folders import HEADER
 from dlrun.initializers import checkpoint
 from dlrun.loader import Loader, guarded
 from dlrun.records import yaml_text
-from dlrun.run import HEADER
 
 TOLD = (ConfigError, HydraException, OmegaConfBaseException)  #: what the command line tells in one message
 

@@ -73,14 +73,14 @@ def test_the_shares_gradients_add_up(stack_of: Callable[..., Stack]) -> None:
 
 DRIVER = """
 import os, torch
-import dlrun.run, dlrun.train
+import dlrun.folders, dlrun.train
 from dlrun.cli import main
 fit = dlrun.train.fit
 def kept(stack, *rest):
     outcome = fit(stack, *rest)
     torch.save(stack.theta, f"theta{os.environ['RANK']}.pt")
     return outcome
-dlrun.run.fit = dlrun.train.fit = kept
+dlrun.folders.fit = dlrun.train.fit = kept
 main()
 """
 

@@ -26,8 +26,8 @@ from test_report import write_run
 from dlrun.build import build, plain
 from dlrun.datasets import california, cifar, image_folder
 from dlrun.errors import ConfigError
+from dlrun.folders import HEADER
 from dlrun.report.report import report
-from dlrun.run import HEADER
 
 DEFAULTS = yaml.safe_load(HEADER)["defaults"]
 MAKE = {"_target_": "os.mkdir", "path": "MARKER"}  # what Hydra would call; MARKER becomes the folder that shows it

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from deadly import DEADLY
 from safetensors.torch import load_file
 from torch import equal
 
@@ -125,22 +126,6 @@ def test_a_run_that_diverges_is_told_and_the_others_finish(sweep, tmp_path: Path
     assert ended.returncode == 1
     status = [row["status"] for row in rows(tmp_path / "sweep" / "sweep.csv")]
     assert status == ["finished", "diverged"] and "1 finished, 1 diverged" in ended.stdout
-
-
-DEADLY = """
-import os, signal, time
-from dlrun.optimizers.sgd import SGD
-
-class Deadly(SGD):
-    traceable = False
-
-    def update(self, theta, g, state, *, lr, kills):
-        if (kills == 1).any():
-            os.kill(os.getpid(), signal.SIGKILL)
-        if (kills == 2).any():
-            raise MemoryError("out of memory")
-        super().update(theta, g, state, lr=lr)
-"""
 
 
 def test_a_worker_that_dies_takes_its_own_run_alone(sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,7 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
 
     from dlrun.build import build
     from dlrun.errors import ConfigError
-    from dlrun.run import Folders, continuing
+    from dlrun.folders import Folders, continuing
 
     torch.set_num_threads(1)
     nodes, folders = [task.node for task in tasks], [task.folder for task in tasks]
