@@ -7,7 +7,7 @@ that changes from result to result is never in the core's cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from weakref import ref
 
@@ -67,9 +67,10 @@ class Places:
 
     Args:
         memory: makes a tensor that outlives the program an input of the graph.
+        scratch: tensors that the program writes before it reads them, and that nobody needs after it.
     """
 
-    def __init__(self, graph: fx.Graph, memory: Callable[[Tensor], fx.Node]) -> None:
+    def __init__(self, graph: fx.Graph, memory: Callable[[Tensor], fx.Node], scratch: Sequence[Tensor] = ()) -> None:
         self.graph, self.memory = graph, memory
         self.nodes = list(graph.nodes)
         self.users: dict[int, list[int]] = {}  #: by storage, the nodes that make, read or write it, in order
@@ -78,7 +79,8 @@ class Places:
                 self.users.setdefault(storage, []).append(i)
         buffers = [buffer for buffer in (each() for each in _made) if buffer is not None]
         self.free = sorted(buffers, key=_bytes)
-        self.held: dict[int, Tensor] = {}  #: by storage, the buffer in its place
+        #: by storage, the buffer in its place
+        self.held = {_storage(each): each.flatten().view(torch.uint8) for each in scratch if _storage(each) in self.users}
         self.used: list[Tensor] = []
 
     def assign(self) -> list[Tensor]:

@@ -16,63 +16,79 @@ BINS = 15  #: of the expected calibration error, as in Guo et al. 2017
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that follows from the mean of some statistics of each sample.
+    """A number that follows from the means over samples of some statistics of each.
 
-    statistics: outputs (batch, outputs), targets -> (batch, statistics), in double precision.
+    sums: outputs (runs, batch, outputs), targets (runs, batch, ...) -> (runs, statistics), the statistics' sums over
+        each run's samples, in double precision.
     value: mean statistics (..., statistics) -> (...).
     width: outputs -> how many statistics.
     better: "higher" or "lower".
     """
 
     name: str
-    statistics: Callable[[Tensor, Tensor], Tensor]
+    sums: Callable[[Tensor, Tensor], Tensor]
     value: Callable[[Tensor], Tensor]
     width: Callable[[int], int] = lambda outputs: 1
     better: str = "lower"
 
 
+def _is_right(outputs: Tensor, targets: Tensor) -> Tensor:
+    return outputs.argmax(2) == targets
+
+
+def _sign_is_right(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs.squeeze(2) > 0) == (targets > 0.5)
+
+
 def _correct(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs.argmax(1) == targets).double()[:, None]
+    return _sum(_is_right(outputs, targets))
 
 
 def _correct_sign(outputs: Tensor, targets: Tensor) -> Tensor:
-    return ((outputs.squeeze(1) > 0) == (targets > 0.5)).double()[:, None]
+    return _sum(_sign_is_right(outputs, targets))
 
 
 def _among_five(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs.topk(5).indices == targets[:, None]).any(1, keepdim=True).double()
+    return _sum((outputs.topk(5).indices == targets[:, :, None]).any(2))
 
 
 def _calibration(outputs: Tensor, targets: Tensor) -> Tensor:
-    confidence = outputs.double().softmax(1).amax(1, keepdim=True)
-    return _by_bin(confidence, _correct(outputs, targets))
+    logits = outputs.double()
+    # softmax's largest; softmax itself takes several times longer for a handful of classes
+    confidence = (logits - logits.amax(2, keepdim=True)).exp().sum(2).reciprocal()
+    return _by_bin(confidence, _is_right(outputs, targets))
 
 
 def _calibration_of_sign(outputs: Tensor, targets: Tensor) -> Tensor:
-    return _by_bin(outputs.double().abs().sigmoid(), _correct_sign(outputs, targets))
+    return _by_bin(outputs.squeeze(2).double().abs().sigmoid(), _sign_is_right(outputs, targets))
 
 
-def _by_bin(confidence: Tensor, correct: Tensor) -> Tensor:
-    """(batch, bins): confidence - correct in the column of the sample's bin, 0 elsewhere."""
-    bins = torch.arange(1, BINS + 1, device=confidence.device)
-    return ((confidence * BINS).ceil() == bins) * (confidence - correct)  # what is not a number stays so
+def _by_bin(confidence: Tensor, right: Tensor) -> Tensor:
+    """(runs, bins): the sums of confidence - right over the samples of each bin."""
+    bins = (confidence * BINS).ceil().nan_to_num(1).long() - 1  # what is not a number stays so, in the first bin
+    sums = torch.zeros(len(confidence), BINS, dtype=confidence.dtype, device=confidence.device)
+    return sums.scatter_add(1, bins, confidence - right.double())
 
 
 def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs.double() - targets).square().mean(1, keepdim=True)
+    return _sum((outputs.double() - targets).square().mean(2))
 
 
 def _absolute_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs.double() - targets).abs().mean(1, keepdim=True)
+    return _sum((outputs.double() - targets).abs().mean(2))
 
 
 def _moments(outputs: Tensor, targets: Tensor, center: Tensor) -> Tensor:
     y = targets.double()
-    return torch.cat([(outputs - y).square(), y - center, (y - center).square()], 1)
+    return torch.cat([(outputs - y).square(), y - center, (y - center).square()], 2).sum(1)
 
 
 def _from_nearest(outputs: Tensor, targets: Tensor, minima: Tensor) -> Tensor:
-    return torch.cdist(outputs.double(), minima.to(outputs.device)).amin(1, keepdim=True)
+    return _sum(torch.cdist(outputs.double(), minima.to(outputs.device)).amin(2))
+
+
+def _sum(values: Tensor) -> Tensor:
+    return values.sum(1, keepdim=True, dtype=torch.float64)
 
 
 def _only(mean: Tensor) -> Tensor:

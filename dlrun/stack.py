@@ -218,10 +218,9 @@ class Stack:
 
     def sums(self, losses: Tensor, outputs: Tensor, y: Tensor) -> Tensor:
         """Sums over each row's samples of the loss and of every metric's statistics, (runs, 1 + statistics) doubles."""
-        predictions, targets = self.loss.prediction(outputs.flatten(0, 1)), y.flatten(0, 1)
-        statistics = [metric.statistics(predictions, targets) for metric in self.metrics]
-        rows = torch.cat([losses.double().flatten()[:, None], *statistics], 1)
-        return rows.unflatten(0, outputs.shape[:2]).sum(1)
+        predictions = self.loss.prediction(outputs.flatten(0, 1)).unflatten(0, outputs.shape[:2])
+        sums = [metric.sums(predictions, y) for metric in self.metrics]
+        return torch.cat([losses.sum(1, keepdim=True, dtype=torch.float64), *sums], 1)
 
     @property
     def statistics(self) -> int:

@@ -39,10 +39,14 @@ class Recording(TorchDispatchMode):
     Args:
         fn: takes the tensors `moving`, which change from call to call, and returns a tuple of tensors. It runs once.
         moving: example arguments; every replay needs the same shapes.
+        scratch: memory that the function writes before it reads it, and that nobody needs after it.
     """
 
-    def __init__(self, fn: Callable[..., tuple[Tensor, ...]], moving: Sequence[Tensor]) -> None:
+    def __init__(
+        self, fn: Callable[..., tuple[Tensor, ...]], moving: Sequence[Tensor], scratch: Sequence[Tensor] = ()
+    ) -> None:
         super().__init__()
+        self.scratch = scratch
         self.operations: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
         self.moving = list(moving)
         with self:
@@ -72,7 +76,7 @@ class Recording(TorchDispatchMode):
             node.meta[RECORDED] = tensor
             return node
 
-        buffers = Places(graph, input_of).assign()
+        buffers = Places(graph, input_of, self.scratch).assign()
         for node in graph.nodes:
             name = _binding(node.target)
             if name is not None:

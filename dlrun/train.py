@@ -217,7 +217,7 @@ def prepare(
     changed = [stack.theta, *stack.buffers.values(), *(tensor for memory in memories for tensor in memory.values())]
     saved = [tensor.clone() for tensor in changed]
     with torch.random.fork_rng(devices=[stack.theta.device] if stack.theta.is_cuda else []):
-        recording = Recording(first_part, [batch, *moving])
+        recording = Recording(first_part, [batch, *moving], scratch=[stack.g])
         start = time.perf_counter()
         program = recording.compiled() if compiling else recording.program()
         if compiling:

@@ -109,3 +109,27 @@ def test_no_large_memory_is_asked_for_at_a_replay() -> None:
     with torch.profiler.profile(profile_memory=True) as profile:
         program(x)
     assert max(event.cpu_memory_usage for event in profile.events()) < LARGE
+
+
+def test_scratch_memory_is_written_over_and_spares_a_buffer() -> None:
+    memory, twin = (torch.ones(SIDE, SIDE) for _ in range(2))
+
+    def function(memory: Tensor, scratch: Tensor) -> Function:
+        def fn(x: Tensor) -> tuple[Tensor, ...]:
+            scratch.copy_(x @ x)
+            squares = scratch * scratch
+            memory.add_(scratch).mul_(squares + 1)
+            memory.sub_(memory.sqrt())
+            return (squares.sum(1),)
+
+        return fn
+
+    gc.collect()
+    before, scratch, x = sum(each() is not None for each in _made), torch.empty(SIDE, SIDE), torch.rand(SIDE, SIDE)
+    program = Recording(function(memory, scratch), [x], scratch=[scratch]).program()
+    function(twin, torch.empty_like(scratch))(x)
+    for i in range(3):
+        x = torch.rand(SIDE, SIDE, generator=torch.Generator().manual_seed(i))
+        torch.testing.assert_close(program(x), function(twin, torch.empty_like(scratch))(x))
+        torch.testing.assert_close(memory, twin)
+    assert sum(each() is not None for each in _made) == before + 1  # for the squares, while scratch is read once more

@@ -165,7 +165,7 @@ def test_a_test_functions_loss_is_its_value():
     with pytest.raises(ConfigError, match="loss=mse compares outputs with targets, and a test function has none"):
         MSE().for_dataset(dataset)
     [distance] = metrics_for(dataset)
-    assert distance.name == "distance" and distance.statistics(points, torch.zeros(2))[:, 0].tolist() == [5, 2**0.5]
+    assert distance.name == "distance" and distance.sums(points[:, None], torch.zeros(2, 1))[:, 0].tolist() == [5, 2**0.5]
     assert metrics_for(of_task("none", Surface(lambda theta: theta.prod(-1)))) == []
 
 
@@ -261,7 +261,7 @@ def test_which_metrics():
 def by_chunks(metric, outputs, targets, size):
     """The metric from its statistics' sums over chunks, as the trainer takes it."""
     chunks = zip(outputs.split(size), targets.split(size), strict=True)
-    sums = torch.stack([metric.statistics(f, y).sum(0) for f, y in chunks]).sum(0)
+    [sums] = torch.stack([metric.sums(f[None], y[None]) for f, y in chunks]).sum(0)
     assert sums.shape == (metric.width(outputs.shape[1]),) and sums.dtype == torch.float64
     return metric.value(sums / len(outputs))
 
@@ -281,12 +281,12 @@ def test_metric(task, name, n, outputs, size):
 
 @pytest.mark.parametrize(("task", "name"), METRICS)
 def test_metric_of_rows(task, name):
-    """Several runs, side by side under vmap: means (runs, statistics) give one value per run, that of the run alone."""
+    """Several runs: means (runs, statistics) give one value per run, that of the run alone."""
     f, y = EXAMPLES[task]
     metric = metrics_of(task, y, f.shape[1])[name]
     runs = torch.stack([f, f * 0.5, -f])
-    rows = torch.vmap(lambda outputs: metric.statistics(outputs, y).mean(0))(runs)
-    assert metric.value(rows).tolist() == pytest.approx([by_chunks(metric, run, y, 57).item() for run in runs])
+    means = metric.sums(runs, y.expand(3, *y.shape)) / len(y)
+    assert metric.value(means).tolist() == pytest.approx([by_chunks(metric, run, y, 57).item() for run in runs])
 
 
 def test_rmse_of_one_output():
@@ -323,11 +323,11 @@ def test_r2_far_from_zero(mean, size):
 def test_accuracy_at_a_tie():
     """The first class, as argmax and a probability of exactly one half have it."""
     multiclass, binary = metrics_of("multiclass", CLASSES, 3), metrics_of("binary", LABELS, 1)
-    assert multiclass["accuracy"].statistics(torch.zeros(2, 3), torch.tensor([0, 1])).tolist() == [[1], [0]]
-    assert binary["accuracy"].statistics(torch.zeros(2, 1), torch.tensor([0.0, 1.0])).tolist() == [[1], [0]]
+    assert multiclass["accuracy"].sums(torch.zeros(2, 1, 3), torch.tensor([[0], [1]])).tolist() == [[1], [0]]
+    assert binary["accuracy"].sums(torch.zeros(2, 1, 1), torch.tensor([[0.0], [1.0]])).tolist() == [[1], [0]]
     # an untrained network that answers nothing has no five favourites that hold every class
     top5 = metrics_of("multiclass", CLASSES, 12)["top5"]
-    assert top5.statistics(torch.zeros(12, 12), torch.arange(12)).sum().item() == 5
+    assert top5.sums(torch.zeros(1, 12, 12), torch.arange(12)[None]).item() == 5
 
 
 def test_calibration_by_hand():
