@@ -79,8 +79,10 @@ class Places:
                 self.users.setdefault(storage, []).append(i)
         buffers = [buffer for buffer in (each() for each in _made) if buffer is not None]
         self.free = sorted(buffers, key=_bytes)
-        #: by storage, the buffer in its place
-        self.held = {_storage(each): each.flatten().view(torch.uint8) for each in scratch if _storage(each) in self.users}
+        self.held: dict[int, Tensor] = {}  #: by storage, the buffer in its place
+        for each in scratch:
+            if _storage(each) in self.users:
+                self.held[_storage(each)] = each.flatten().view(torch.uint8)
         self.used: list[Tensor] = []
 
     def assign(self) -> list[Tensor]:
