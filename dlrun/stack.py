@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -78,6 +78,29 @@ class Stack:
     def runs(self) -> int:
         """Rows of theta."""
         return self.theta.shape[0]
+
+    def select(self, runs: Sequence[int]) -> Stack:
+        """The stack of some of the runs alone, with theta and buffers of its own."""
+        index = torch.tensor(runs)
+        here = index.to(self.theta.device)
+
+        def rows(numbers: Rows) -> dict[str, Tensor]:
+            return {name: tensor[here] for name, tensor in numbers.items()}
+
+        return replace(
+            self,
+            variant=[self.variant[run] for run in runs],
+            theta=self.theta[here],
+            buffers=rows(self.buffers),
+            hyper=rows(self.hyper),
+            rates={name: row[:, index] for name, row in self.rates.items()},
+            penalties=[rows(numbers) for numbers in self.penalties],
+            seeds=[self.seeds[run] for run in runs],
+            clip_norm=None if self.clip_norm is None else self.clip_norm[here],
+            clip_value=None if self.clip_value is None else self.clip_value[here],
+            initializers=[self.initializers[run] for run in runs],
+            moments={step: rows(due) for step, due in self.moments.items()},
+        )
 
     @property
     def train_size(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +17,11 @@ Tensors = dict[str, Tensor]
 
 
 class State:
-    """What changes while a stack trains, beside its theta and buffers."""
+    """What changes while a stack trains, beside its theta and buffers.
+
+    The state of a whole stack hands over to that of the runs which still train (`select`), and takes in again what
+    became of them (`merge`).
+    """
 
     def __init__(self, stack: Stack) -> None:
         stack.rule.bind(stack.layout, stack.theta)
@@ -35,6 +40,33 @@ class State:
         self.started, self.start = "", time.perf_counter()
         self.compile_seconds = 0.0
         self.stack = stack
+        self.runs = list(range(stack.runs))  #: of the whole stack, those that still take steps
+
+    def select(self, runs: Sequence[int]) -> State:
+        """The state of some of this whole stack's runs, on a stack of their own."""
+        if len(runs) == self.stack.runs:
+            return self
+        part, record = State(self.stack.select(runs)), self.record()
+        record |= {"runs_left": list(runs), "status": [self.status[run] for run in runs]}
+        record["rows"] = [[rows[run] for run in runs] for rows in record["rows"]]
+        own = {name: t for name, t in self.tensors().items() if not name.startswith(("taken", "noise"))}
+        part.load({name: t.index_select(_axis(name), _index(runs, t)) for name, t in own.items()}, record)
+        part.taken, part.start = self.taken, self.start
+        return part
+
+    def merge(self, part: State) -> None:
+        """Take in the state of some of the runs, which `select` gave."""
+        if part is self:
+            return
+        theirs = part.tensors()
+        for name, tensor in self.tensors().items():
+            if not name.startswith(("taken", "noise")):
+                tensor.index_copy_(_axis(name), _index(part.runs, tensor), theirs[name])
+        for place, run in enumerate(part.runs):
+            self.status[run] = part.status[place]
+            for mine, own in zip(self._snapshots(), part._snapshots(), strict=True):
+                mine.rows[run] = own.rows[place]
+        self.runs, self.step, self.taken = part.runs, part.step, part.taken
 
     def tensors(self) -> Tensors:
         """The tensors that the rest of the training depends on, by name; `record` has the rest."""
@@ -65,6 +97,7 @@ class State:
             "started": self.started,
             "seconds": time.perf_counter() - self.start,
             "compile_seconds": self.compile_seconds,
+            "runs_left": self.runs,
             "on_cpu": [name for name, tensor in self.memory.items() if tensor.device.type == "cpu"],
         }
 
@@ -88,8 +121,17 @@ class State:
             self.taken = list(zip(here["losses"], here["norms"], *running, strict=True))
         for snapshot, rows in zip(self._snapshots(), record["rows"], strict=True):
             snapshot.rows = rows
-        self.step, self.status = record["step"], record["status"]
+        self.step, self.status, self.runs = record["step"], record["status"], record["runs_left"]
         self.started, self.compile_seconds = record["started"], record["compile_seconds"]
 
     def _snapshots(self) -> list[Snapshot]:
         return [snapshot for measured in self.measured for snapshot in (measured.best, measured.last)]
+
+
+def _axis(name: str) -> int:
+    """Which axis of a tensor of `State.tensors` is the runs'."""
+    return 1 if name.startswith("schedule/") else 0
+
+
+def _index(runs: Sequence[int], tensor: Tensor) -> Tensor:
+    return torch.tensor(runs, device=tensor.device)

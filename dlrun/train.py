@@ -96,18 +96,20 @@ def fit(stack: Stack, observer: Observer, keeper: Keeper = NOBODY) -> Outcome:
     """Train every run of the stack to its end, reporting each evaluation to the observer.
 
     The stack is left with the parameters that each run ended with. From a checkpoint the training goes on as if it
-    had never ended, whatever the stack's own parameters are.
+    had never ended, whatever the stack's own parameters are. When half of the runs have ended, the others go on alone.
     """
     torch.manual_seed(seed_of(stack.seeds[0], NOISE, *stack.team.noise))
-    state = State(stack)
+    whole = State(stack)
     if keeper.begun:
-        state.load(*stack.team.own(keeper.begun))
+        whole.load(*stack.team.own(keeper.begun))
+    state = whole.select(whole.runs)
+    stack = state.stack
     batch, *moving = next(plan(stack, state.schedule, 0, 1))
     step, outputs, compile_seconds = prepare(stack, state, batch, moving, stack.compile)
     steps = {batch.shape: step}
     state.compile_seconds += compile_seconds
     state.started = state.started or datetime.now(timezone.utc).isoformat()
-    state.start = time.perf_counter() - (keeper.begun.record["seconds"] if keeper.begun else 0)
+    state.start = whole.start = time.perf_counter() - (keeper.begun.record["seconds"] if keeper.begun else 0)
 
     with Deferred(signal.SIGINT, *ENDING) as signals, flushed_subnormals():
         if keeper.begun is None:
@@ -127,7 +129,7 @@ def fit(stack: Stack, observer: Observer, keeper: Keeper = NOBODY) -> Outcome:
                 if observer.due():
                     observer.step(state.step, outputs[0].mean().item(), moving[0].mean().item())
                 if stack.team.due(state.step, keeper.due, signals):
-                    keeper.keep(*stack.team.gathered(state.tensors(), state.record()))
+                    keep(keeper, whole, state)
                     signals.pass_on()
                     leaving = signals.interrupted and state.step < stack.steps
                     if leaving:
@@ -136,19 +138,31 @@ def fit(stack: Stack, observer: Observer, keeper: Keeper = NOBODY) -> Outcome:
             state.taken = []
             if leaving:
                 state.status = ["interrupted" if status == "running" else status for status in state.status]
+            left = [run for run, status in zip(state.runs, state.status, strict=True) if status == "running"]
+            if 0 < 2 * len(left) <= stack.runs and not stack.compile:  # which takes longer than it would save
+                whole.merge(state)
+                state = whole.select(left)
+                stack, steps = state.stack, {}
         if stack.team.came(signals):  # during the last evaluation
-            keeper.keep(*stack.team.gathered(state.tensors(), state.record()))
+            keep(keeper, whole, state)
             signals.pass_on()
     seconds = time.perf_counter() - state.start
-    for measured in state.measured:
+    whole.merge(state)
+    for measured in whole.measured:
         measured.test()
     return Outcome(
-        status=["finished" if status == "running" else status for status in state.status],
-        measured=state.measured,
-        started=state.started,
+        status=["finished" if status == "running" else status for status in whole.status],
+        measured=whole.measured,
+        started=whole.started,
         seconds=seconds,
-        compile_seconds=state.compile_seconds,
+        compile_seconds=whole.compile_seconds,
     )
+
+
+def keep(keeper: Keeper, whole: State, state: State) -> None:
+    """Keep a checkpoint of the whole stack, of which `state` has the runs that still take steps."""
+    whole.merge(state)
+    keeper.keep(*whole.stack.team.gathered(whole.tensors(), whole.record()))
 
 
 def collect(stack: Stack, state: State) -> None:
@@ -267,7 +281,7 @@ def evaluate(stack: Stack, state: State, observer: Observer, taken: list[tuple[T
             row |= {f"train_{name}": train_numbers[name][run]} if name in train else {}
             row |= {f"val_{name}": numbers[name][run]}
         reports[run] = row | {"grad_norm": length, "seconds": seconds}
-        observer.row(run, reports[run])
+        observer.row(state.runs[run], reports[run])
     for measured in state.measured:
         measured.take(reports)
     for run, row in reports.items():
@@ -291,7 +305,7 @@ def watch(stack: Stack, state: State, observer: Observer, losses: Tensor) -> Ten
         rows = zip(lr[:end, run].tolist(), losses[:end, run].tolist(), smoothed[:end, run].tolist(), strict=True)
         if status == "running":
             observer.trace(
-                run,
+                state.runs[run],
                 [
                     {"step": first + i + 1, "lr": rate, "loss": loss, "smoothed": s}
                     for i, (rate, loss, s) in enumerate(rows)

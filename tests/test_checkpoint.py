@@ -212,6 +212,30 @@ def test_a_stack_goes_on_together_or_begins_again(tmp_path: Path, crashing: Call
     assert found("other") == found("whole")
 
 
+def test_what_is_left_of_a_stack_goes_on_where_it_was(tmp_path: Path, crashing: Callable[[int | None], None]) -> None:
+    """Runs that have ended leave the stack: 4 are 2 after step 7, and 1 after step 28."""
+    overrides = ["regularizer=[dropout,ema,early_stopping]", "regularizer.early_stopping.min_delta=10", "epochs=9"]
+    overrides += ["checkpoint_every=0.43", "optimizer=adam", "train_metrics=running"]
+
+    def tasks(where: str) -> list[Task]:
+        each = [f"regularizer.early_stopping.patience={p}" for p in (1, 99, 1, 4)]
+        nodes = [plain(config(*SMALL, *overrides, f"seed={i}", own)) for i, own in enumerate(each)]
+        return [Task(i, node, tmp_path / where / str(i), {}) for i, node in enumerate(nodes)]
+
+    def found(where: str) -> list[dict[str, bytes]]:
+        return [results(tmp_path / where / str(i)) for i in range(4)]
+
+    assert workers.train(tasks("whole")) == 0
+    steps = [records.read_summary(tmp_path / "whole" / str(i))["steps"] for i in range(4)]
+    assert steps == [7, 63, 7, 28]
+    for crash in (5, 8, 12, 20, 9):  # after step 5, 11, 21, 38 and 45
+        crashing(crash)
+        assert workers.train(tasks("crashed")) == 1
+    crashing(None)
+    assert workers.train(tasks("crashed")) == 0
+    assert found("crashed") == found("whole")
+
+
 class Kept(Rows):
     """Rows of one run, a signal after some step, and the steps at which there was a checkpoint."""
 

@@ -78,6 +78,12 @@ class Training:
         self.state.load(found.tensors, found.record)
         return self
 
+    def select(self, runs: list[int]) -> Training:
+        """Go on with some of the runs alone."""
+        self.state, self.steps = self.state.select(runs), {}
+        self.stack = self.state.stack
+        return self
+
     def snapshots(self) -> list[Snapshot]:
         return [snapshot for measured in self.state.measured for snapshot in (measured.best, measured.last)]
 
@@ -122,6 +128,8 @@ def test_a_choice_trains_repeats_itself_resumes_and_stacks(choice: str, files: P
     alone += [Training([run]).run(stack.steps) for run in runs[1:]]
 
     tensors = memories(together)
+    for name, tensor in memories(Training(runs).run(1).select([0, 2]).run(stack.steps)).items():
+        torch.testing.assert_close(tensor, tensors[name][[0, 2]], rtol=1e-9, atol=1e-12, msg=name)
     for i, run in enumerate(alone):
         for name, tensor in memories(run).items():
             torch.testing.assert_close(tensors[name][i], tensor[0], rtol=1e-9, atol=1e-12, msg=name)

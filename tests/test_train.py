@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlrun import train as trainer
 from dlrun.seeds import ORDER, generator
 from dlrun.stack import Stack
 
@@ -166,6 +168,53 @@ def test_rows_may_differ_in_every_number_of_a_technique(stack_of, train) -> None
         alone = stack_of(*overrides, *row)
         train(alone)
         torch.testing.assert_close(together.theta[i], alone.theta[0], rtol=0, atol=1e-9)
+
+
+STOPPING = "regularizer.early_stopping.min_delta=10"  # nothing is that much better: a run stops when patience ends
+PATIENCE = ("regularizer.early_stopping.patience", [2, 1, 100, 3, 1])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "own"),
+    [
+        (["regularizer=[ema,early_stopping]", STOPPING, "normalization=batch", "optimizer=momentum"], PATIENCE),
+        (["regularizer=[swa,l2,early_stopping]", STOPPING, "train_metrics=running", "schedule=plateau"], PATIENCE),
+        (["schedule=lr_range", "optimizer=sgd", "clip_norm=1"], ("dataset.split_seed", [0, 1, 0, 1, 0])),
+    ],
+)
+def test_when_half_of_the_runs_have_ended_the_others_go_on_alone(
+    overrides: list[str], own: tuple[str, list[int]], stack_of, train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = [3e-3, 10, 3e-2, 1e-2, 1]
+    rows = [[f"seed={i}", f"lr={rates[i]}", f"{own[0]}={own[1][i]}"] for i in range(5)]
+    overrides = [*SMALL, "epochs=12", *overrides]
+    widths: list[int] = []
+    prepare = trainer.prepare
+
+    def spy(*args: Any, **options: Any) -> Any:
+        widths.append(args[0].runs)
+        return prepare(*args, **options)
+
+    monkeypatch.setattr(trainer, "prepare", spy)
+    together = stack_of(*overrides, rows=rows)
+    outcome, tables = train(together)
+    assert widths[0] == 5 and widths[-1] < 3 and widths == sorted(widths, reverse=True)
+    for i, row in enumerate(rows):
+        alone = stack_of(*overrides, *row)
+        solo, [table] = train(alone)
+        assert solo.status == [outcome.status[i]]
+        torch.testing.assert_close(together.theta[i], alone.theta[0], rtol=1e-9, atol=1e-9, equal_nan=True)
+        for mine, whole in zip(solo.measured, outcome.measured, strict=True):
+            for snapshot, part in ((mine.best, whole.best), (mine.last, whole.last)):
+                assert snapshot.rows[0]["step"] == part.rows[i]["step"]
+                for name, kept in snapshot.kept.items():
+                    torch.testing.assert_close(part.kept[name][i], kept[0], rtol=1e-9, atol=1e-9, equal_nan=True)
+            for name, value in mine.best_test.items():
+                torch.testing.assert_close(whole.best_test[name][i], value[0], rtol=1e-9, atol=1e-9, equal_nan=True)
+        assert len(tables[i]) == len(table)
+        for got, wanted in zip(tables[i], table, strict=True):
+            values = {key: value for key, value in wanted.items() if key != "seconds"}
+            assert {k: got[k] for k in values} == pytest.approx(values, rel=1e-9, abs=1e-9, nan_ok=True)
 
 
 @pytest.mark.parametrize("compiling", ["false", "true"])
