@@ -17,6 +17,7 @@ from dlrun.trace import Program, Recording
 Row = dict[str, float]
 
 CHUNK = 2**18  #: numbers of the inputs that an evaluation takes at a time, for all rows: what a core keeps at hand
+LANES = 32  #: a chunk is a multiple of this, so that each sample has the same place in a vector of any row's
 
 
 class Evaluation:
@@ -43,7 +44,7 @@ class Evaluation:
         """{"loss": (runs,), metric: (runs,), ...} in double precision, on the CPU."""
         inputs = self.stack.dataset.inputs
         total = torch.zeros(self.stack.runs, self.stack.statistics, dtype=torch.float64, device=inputs.device)
-        size = max(32, CHUNK // (len(self.theta) * inputs[0].numel()))
+        size = max(1, CHUNK // (len(self.theta) * inputs[0].numel() * LANES)) * LANES
         samples = 0
         for x, y in self.stack.chunks(part, size):
             samples += y.shape[int(self.stack.separate)]
@@ -69,11 +70,11 @@ class Evaluation:
         own = 0 if self.stack.separate else None
         x = x.repeat_interleave(self.members, 0) if self.stack.separate else x
         parameters = self.stack.layout.views(self.theta)
-        outputs = over_rows(outputs_of_row, len(self.theta), (0, 0, own))(parameters, self.buffers, x)
+        outputs = over_rows(outputs_of_row, (0, 0, own))(parameters, self.buffers, x)
         if self.weight is not None:
             outputs = self.stack.loss.combine(outputs.unflatten(0, (self.stack.runs, -1)), self.weight)
         y = y if self.stack.separate else y.expand(self.stack.runs, *y.shape)
-        return (self.stack.sums(self.stack.losses(outputs, y), outputs, y),)
+        return (self.stack.sums(self.stack.loss(outputs, y), outputs, y),)
 
 
 class Snapshot:

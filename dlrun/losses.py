@@ -13,10 +13,10 @@ from dlrun.errors import ConfigError
 
 
 class Loss:
-    """A function of outputs (batch, outputs) and targets that returns one number per sample, (batch,).
+    """A function of outputs (..., batch, outputs) and targets that returns one number per sample, (..., batch).
 
-    Targets are classes (batch,), or their probabilities (batch, classes); 0/1 (batch,), or the probability of 1;
-    numbers (batch, outputs).
+    Targets are classes (..., batch), or their probabilities (..., batch, classes); 0/1 (..., batch), or the probability
+    of 1; numbers (..., batch, outputs). The axes before are runs', if there are any.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Loss:
         return (share[:, :, None, None] * outputs).sum(1)
 
     def prediction(self, outputs: Tensor) -> Tensor:
-        """What the metrics compare with the targets, (batch, n)."""
+        """What the metrics compare with the targets, (..., batch, n)."""
         return outputs
 
 
@@ -71,10 +71,10 @@ class CrossEntropy(Loss):
         return _log_mean_exp(outputs.log_softmax(3), weight)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        # Classes before samples, as for an image of them: PyTorch's softmax over the last of a few numbers is no vector
-        # operation, and takes ten times longer.
-        targets = targets if targets.ndim == 1 else targets.t()
-        return F.cross_entropy(outputs.t()[None], targets[None], reduction="none")[0]
+        # Classes before samples: PyTorch's softmax over the last of a few numbers is no vector operation, and takes ten
+        # times longer.
+        targets = targets.movedim(-1, 1) if targets.ndim == outputs.ndim else targets
+        return F.cross_entropy(outputs.movedim(-1, 1), targets, reduction="none")
 
 
 class BinaryCrossEntropy(Loss):
@@ -91,7 +91,7 @@ class BinaryCrossEntropy(Loss):
         return _log_mean_exp(F.logsigmoid(outputs), weight) - _log_mean_exp(F.logsigmoid(-outputs), weight)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(outputs.squeeze(1), targets, reduction="none")
+        return F.binary_cross_entropy_with_logits(outputs.squeeze(-1), targets, reduction="none")
 
 
 class MSE(Loss):
@@ -111,12 +111,12 @@ class MSE(Loss):
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.task == "binary":
-            return (outputs.squeeze(1).sigmoid() - targets).square()
+            return (outputs.squeeze(-1).sigmoid() - targets).square()
         if self.task == "multiclass":
-            outputs = outputs.softmax(1)
-            if targets.ndim == 1:
-                targets = (targets[:, None] == torch.arange(outputs.shape[1], device=targets.device)).to(outputs)
-        return (outputs - targets).square().mean(1)
+            outputs = outputs.softmax(-1)
+            if targets.ndim < outputs.ndim:
+                targets = (targets[..., None] == torch.arange(outputs.shape[-1], device=targets.device)).to(outputs)
+        return (outputs - targets).square().mean(-1)
 
     def for_dataset(self, dataset: Dataset) -> Loss:
         super().for_dataset(dataset)
@@ -146,7 +146,7 @@ class Huber(Loss):
         self.delta = delta
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.huber_loss(outputs, targets, reduction="none", delta=self.delta).mean(1)
+        return F.huber_loss(outputs, targets, reduction="none", delta=self.delta).mean(-1)
 
 
 class GaussianNLL(Loss):
@@ -161,8 +161,8 @@ class GaussianNLL(Loss):
     tasks = ("regression",)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        mean, log_variance = outputs.chunk(2, dim=1)
-        return (log_variance + (mean - targets).square() * (-log_variance).exp() + log(2 * pi)).mean(1) / 2
+        mean, log_variance = outputs.chunk(2, dim=-1)
+        return (log_variance + (mean - targets).square() * (-log_variance).exp() + log(2 * pi)).mean(-1) / 2
 
     def combine(self, outputs: Tensor, weight: Tensor) -> Tensor:
         """Mean and log-variance of the mixture (Lakshminarayanan et al. 2017, arXiv:1612.01474)."""
@@ -175,7 +175,7 @@ class GaussianNLL(Loss):
         return 2 * n
 
     def prediction(self, outputs: Tensor) -> Tensor:
-        return outputs.chunk(2, dim=1)[0]
+        return outputs.chunk(2, dim=-1)[0]
 
 
 class Margin(Loss):
@@ -185,10 +185,10 @@ class Margin(Loss):
     probabilistic = False
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self.of_margin((2 * targets - 1) * outputs.squeeze(1))
+        return self.of_margin((2 * targets - 1) * outputs.squeeze(-1))
 
     def of_margin(self, margin: Tensor) -> Tensor:
-        """(batch,) to (batch,)."""
+        """(..., batch) to (..., batch)."""
         raise NotImplementedError
 
 

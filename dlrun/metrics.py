@@ -12,6 +12,7 @@ from torch import Tensor
 from dlrun.datasets.data import Dataset
 
 BINS = 15  #: of the expected calibration error, as in Guo et al. 2017
+UNIT = 2.0**-32  #: of a confidence: sums of a million are then exact, whatever their order
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _by_bin(confidence: Tensor, right: Tensor) -> Tensor:
     """(runs, bins): the sums of confidence - right over the samples of each bin."""
     bins = (confidence * BINS).ceil().nan_to_num(1).long() - 1  # what is not a number stays so, in the first bin
     sums = torch.zeros(len(confidence), BINS, dtype=confidence.dtype, device=confidence.device)
-    return sums.scatter_add(1, bins, confidence - right.double())
+    return sums.scatter_add(1, bins, (confidence / UNIT).round() * UNIT - right.double())
 
 
 def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:

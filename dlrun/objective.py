@@ -53,8 +53,8 @@ def hessian(stack: Stack, theta: Tensor, batch: Tensor) -> Tensor:
         return functional_call(stack.model, {**parameters, **buffers, **averages}, (x,))
 
     stack.model.train()
-    outputs = over_rows(outputs_of_row, stack.runs)(stack.layout.views(leaf), stack.buffers, x)
-    objective = stack.losses(outputs, y).mean(1)
+    outputs = over_rows(outputs_of_row)(stack.layout.views(leaf), stack.buffers, x)
+    objective = stack.loss(outputs, y).mean(1)
     penalty = stack.penalty(leaf)
     if penalty is not None:
         objective = objective + penalty
@@ -73,14 +73,13 @@ def gauss_newton(stack: Stack, theta: Tensor, batch: Tensor) -> Tensor:
     total = torch.zeros(runs, stack.layout.params, stack.layout.params, dtype=theta.dtype, device=theta.device)
     stack.model.train()
     for part in torch.arange(samples, device=theta.device).split(max(1, BLOCK // (runs * stack.layout.params))):
-        rows = runs * len(part)
         leaf = theta.detach().repeat_interleave(len(part), 0).requires_grad_()
         buffers = {name: buffer.repeat_interleave(len(part), 0) for name, buffer in stack.buffers.items()}
 
         def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
             return functional_call(stack.model, {**parameters, **buffers}, (x[None],))[0]
 
-        outputs = over_rows(outputs_of_row, rows)(stack.layout.views(leaf), buffers, x[:, part].flatten(0, 1))
+        outputs = over_rows(outputs_of_row)(stack.layout.views(leaf), buffers, x[:, part].flatten(0, 1))
         jacobian = torch.stack(
             [torch.autograd.grad(output.sum(), leaf, retain_graph=True)[0] for output in outputs.unbind(1)], 1
         )

@@ -14,7 +14,6 @@ from typing import Any
 
 from torch import Tensor
 from torch.func import vmap
-from torch.utils._pytree import tree_map
 
 
 def keywords(method: Callable[..., Any]) -> set[str]:
@@ -33,19 +32,11 @@ def call(method: Callable[..., Any], *args: Any, rows: Mapping[str, Tensor]) -> 
     return method(*args, **{name: rows[name] for name in keywords(method)})
 
 
-def over_rows(fn: Callable[..., Any], runs: int, dims: tuple[int | None, ...] | None = None) -> Callable[..., Any]:
+def over_rows(fn: Callable[..., Any], dims: tuple[int | None, ...] | None = None) -> Callable[..., Any]:
     """fn of one row's tensors as a function of all rows' tensors, whose first axis is the runs'.
+
+    A single row goes the same way, so that it gives the same bits as in a stack.
 
     dims: 0 for each such argument, None for one that all rows share; by default none is shared.
     """
-    if runs > 1:
-        return vmap(fn, dims or 0, randomness="different")
-
-    def alone(*rows: Any) -> Any:
-        own = [
-            row if dim is None else tree_map(lambda t: t.squeeze(0), row)
-            for row, dim in zip(rows, dims or [0] * len(rows), strict=True)
-        ]
-        return tree_map(lambda t: t.unsqueeze(0), fn(*own))
-
-    return alone
+    return vmap(fn, dims or 0, randomness="different")

@@ -178,12 +178,12 @@ class Stack:
             return functional_call(self.model, {**parameters, **buffers, **averages}, (x,)), averages
 
         self.model.train()
-        outputs, averages = over_rows(outputs_of_row, self.runs)(parameters, self.buffers, x)
-        by_sample = self.losses(outputs, y)
+        outputs, averages = over_rows(outputs_of_row)(parameters, self.buffers, x)
+        by_sample = self.loss(outputs, y)
         losses = by_sample.sum(1) / batch.shape[1]
         measured = []
         if not self.measure_train:
-            own_losses = self.losses(outputs, own_y) if changed else by_sample
+            own_losses = self.loss(outputs, own_y) if changed else by_sample
             measured = [own_losses.detach(), outputs.detach(), own_y]
         # a sum, since autograd imports all of SymPy to look at the gradients that it is given for several outputs
         gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
@@ -227,7 +227,7 @@ class Stack:
             if x.shape[-self.dataset.inputs.ndim] == 1:  # a single sample has no variance
                 continue
             own = 0 if self.separate else None
-            averages = over_rows(averages_of_row, self.runs, (0, 0, own))(self.layout.views(theta), self.buffers, x)
+            averages = over_rows(averages_of_row, (0, 0, own))(self.layout.views(theta), self.buffers, x)
             for name, total in sums.items():
                 total += averages[name]
             batches += 1
@@ -235,13 +235,9 @@ class Stack:
             layer.momentum = momentum
         return {name: total / batches for name, total in sums.items()}
 
-    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Each sample's loss, (runs, batch), from outputs and targets (runs, batch, ...)."""
-        return self.loss(outputs.flatten(0, 1), y.flatten(0, 1)).unflatten(0, outputs.shape[:2])
-
     def sums(self, losses: Tensor, outputs: Tensor, y: Tensor) -> Tensor:
         """Sums over each row's samples of the loss and of every metric's statistics, (runs, 1 + statistics) doubles."""
-        predictions = self.loss.prediction(outputs.flatten(0, 1)).unflatten(0, outputs.shape[:2])
+        predictions = self.loss.prediction(outputs)
         sums = [metric.sums(predictions, y) for metric in self.metrics]
         return torch.cat([losses.sum(1, keepdim=True, dtype=torch.float64), *sums], 1)
 

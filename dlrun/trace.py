@@ -8,15 +8,16 @@ does the same but imports some 800 modules at its first call, longer than a smal
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dlrun.buffers import RECORDED, Places
+from dlrun.buffers import LARGE, RECORDED, Places
 
 Program = Callable[..., tuple[Tensor, ...]]
 aten = torch.ops.aten
@@ -107,7 +108,11 @@ class Recording(TorchDispatchMode):
         first = next(iter(graph.nodes), None)
         memory: dict[int, Tensor] = {}
         viewed: dict[int, Tensor] = {}  # what each result, if it is a view, is a view of
-        written = {storage for func, args, kwargs, _ in self.operations for storage in _written(func, args, kwargs)}
+        writes: dict[int, list[int]] = {}  # by storage, the places of the operations that write to it
+        for i, (func, args, kwargs, _) in enumerate(self.operations):
+            for storage in _written(func, args, kwargs):
+                writes.setdefault(storage, []).append(i)
+        ends = self._ends()
         done: dict[Any, fx.Node] = {}  # by operation and inputs, for what gives the same again
 
         def node_of(value: Any) -> Any:
@@ -122,9 +127,8 @@ class Recording(TorchDispatchMode):
                 return type(value)(map(node_of, value))
             return value
 
-        for func, args, kwargs, out in self.operations:
-            given = [each for a in (*args, *kwargs.values()) for each in (a if isinstance(a, list | tuple) else [a])]
-            tensors = [each for each in given if isinstance(each, Tensor)]
+        for i, (func, args, kwargs, out) in enumerate(self.operations):
+            tensors = _tensors(args, kwargs)
             if hoist and func.is_view and all(id(t) in memory or id(t) not in nodes for t in tensors):
                 continue
             if tensors and isinstance(out, Tensor) and not func._schema.is_mutable:
@@ -133,11 +137,14 @@ class Recording(TorchDispatchMode):
                 if origin is not None and id(out) not in nodes:
                     nodes[id(out)] = node_of(origin)
                     continue
+            if self._is_itself(func, args, out, writes, ends.get(id(out), i), i):
+                nodes[id(out)] = node_of(args[0])
+                continue
             inputs = node_of(args)
             if func is aten.view.default and inputs[0].target is aten.unsqueeze.default:
                 inputs = (inputs[0].args[0], inputs[1])
             options = {k: node_of(v) for k, v in kwargs.items()}
-            same = _hashable((func, inputs, options)) if _repeats(func, [*tensors, out], written) else None
+            same = _hashable((func, inputs, options)) if _repeats(func, [*tensors, out], writes) else None
             if same in done:
                 nodes[id(out)] = done[same]
                 continue
@@ -158,23 +165,46 @@ class Recording(TorchDispatchMode):
         graph.eliminate_dead_code()
         return graph, list(memory.values())
 
+    def _is_itself(self, func: Any, args: Any, out: Any, writes: dict[int, list[int]], end: float, i: int) -> bool:
+        """Whether a result is its argument times 1, as vmap has a layer's bias, and the argument will do in its place:
+        neither changes before the result's end, and no buffer takes the place of something as small."""
+        if func not in (aten.mul.Scalar, aten.mul.Tensor) or isinstance(args[1], Tensor) or args[1] != 1:
+            return False
+        changed = _storage(out) in writes or any(i < k <= end for k in writes.get(_storage(args[0]), []))
+        return not changed and end < inf and out.dtype == args[0].dtype and out.nbytes < LARGE
+
+    def _ends(self) -> dict[int, float]:
+        """By a tensor's id, the place of the last operation that reads it, or a view of it."""
+        ends: dict[int, float] = {id(out): inf for out in self.outputs}
+        for i, (func, args, kwargs, out) in reversed(list(enumerate(self.operations))):
+            for tensor in _tensors(args, kwargs):
+                seen = ends.get(id(out), i) if func.is_view else i
+                ends[id(tensor)] = max(ends.get(id(tensor), i), seen)
+        return ends
+
+
+def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """An operation's arguments that are tensors, those in lists among them."""
+    given = [each for a in (*args, *kwargs.values()) for each in (a if isinstance(a, list | tuple) else [a])]
+    return [each for each in given if isinstance(each, Tensor)]
+
 
 def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[int]:
     """The storages that an operation writes to."""
     for i, argument in enumerate(func._schema.arguments if func._schema.is_mutable else ()):
         value = args[i] if i < len(args) else kwargs.get(argument.name)
         if argument.alias_info is not None and argument.alias_info.is_write and isinstance(value, Tensor):
-            yield value.untyped_storage()._cdata
+            yield _storage(value)
 
 
-def _repeats(func: Any, tensors: Sequence[Any], written: set[int]) -> bool:
+def _repeats(func: Any, tensors: Sequence[Any], written: Collection[int]) -> bool:
     """Whether an operation on these tensors, its result among them, would give the same if it were done again."""
     return (
         func.namespace == "aten"
         and not func._schema.is_mutable
         and torch.Tag.nondeterministic_seeded not in func.tags
         and "empty" not in func._schema.name
-        and all(isinstance(t, Tensor) and t.untyped_storage()._cdata not in written for t in tensors)
+        and all(isinstance(t, Tensor) and _storage(t) not in written for t in tensors)
     )
 
 
@@ -191,15 +221,19 @@ def _origin(view: Tensor, viewed: dict[int, Tensor]) -> Tensor | None:
     tensor = view
     while id(tensor) in viewed:
         tensor = viewed[id(tensor)]
-        if tensor.untyped_storage()._cdata != view.untyped_storage()._cdata:
+        if _storage(tensor) != _storage(view):
             return None
         if _appearance(tensor) == _appearance(view):
             return tensor
     return None
 
 
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
 def _appearance(t: Tensor) -> tuple[Any, ...]:
-    return t.untyped_storage()._cdata, t.storage_offset(), t.shape, t.stride(), t.dtype, t.is_conj(), t.is_neg()
+    return _storage(t), t.storage_offset(), t.shape, t.stride(), t.dtype, t.is_conj(), t.is_neg()
 
 
 def _binding(target: Any) -> str | None:

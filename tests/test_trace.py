@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -100,3 +101,27 @@ def test_the_same_is_computed_once_and_noise_and_what_changes_twice() -> None:
     torch.testing.assert_close(once, 2 * x.exp() + 2 * x.sum())
     assert noise.abs().min() > 0
     torch.testing.assert_close(change, torch.tensor([2.0, 2.0, 2.0, 1.0, 1.0, 1.0]))
+
+
+def test_a_product_with_one_is_left_out_unless_something_changes() -> None:
+    memory, x = torch.randn(3), torch.randn(3)
+    twin = memory.clone()
+
+    def function(memory: Tensor) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        def fn(x: Tensor) -> tuple[Tensor, ...]:
+            early, late, own = memory * 1, memory * 1, x * 1  # late is read when memory has changed
+            total = early.view(1, 3) + (x.exp() * 1).view(1, 3)
+            memory.add_(1)
+            own.add_(5)
+            return total, late + own, memory.view(1, 3) * 1
+
+        return fn
+
+    recording = Recording(function(memory), [x])
+    function(twin)(x)
+    graph, _ = recording._graph(hoist=True)
+    assert sum("mul" in str(node.target) for node in graph.nodes) == 3  # late, own and what is returned
+    program = recording.program()
+    for _ in range(2):
+        returned, expected = program(x), function(twin)(x)
+        torch.testing.assert_close(returned, expected)
