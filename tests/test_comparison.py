@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from dlrun.plots import comparison, sensitivity
+
+LONG = "architecture.hidden=[256,128,64] regularizer=[l2,dropout] regularizer.dropout.p_hidden=0.3 initializer=lsuv"
 
 
 def curves(runs: dict[str, list[float]], metric: str = "val_accuracy", step: int = 10) -> pd.DataFrame:
@@ -110,7 +116,7 @@ def test_a_pair_of_values_has_a_cell() -> None:
     page = sensitivity.heatmap(found(), ("optimizer", "lr"), "last val_accuracy", "sweep", larger_is_better=True)
     axes, bar = page.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("lr", "optimizer")
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.01", "0.1", "10.0"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.01", "0.1", "10"]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["adam", "sgd"]
     cells = axes.images[0].get_array().filled(np.nan)
     np.testing.assert_array_equal(cells, [[0.9, 0.5, np.nan], [0.6, 0.8, np.nan]])
@@ -118,6 +124,74 @@ def test_a_pair_of_values_has_a_cell() -> None:
     assert texts[0, 0] == "0.9" and texts[1, 1] == "0.8\n1 of 3\ndiverged" and texts[2, 1] == "3 of 3\ndiverged"
     assert (2, 0) not in texts  # adam was not tried there
     assert bar.get_ylabel() == "last val_accuracy, mean over seeds"
+
+
+def labels_of(axes: Axes) -> list[Text]:
+    """The labels of both axes that are seen."""
+    ends = {axes.xaxis: sorted(axes.get_xlim()), axes.yaxis: sorted(axes.get_ylim())}
+    ticks = [(tick, low, high) for axis, (low, high) in ends.items() for tick in axis.get_major_ticks()]
+    return [tick.label1 for tick, low, high in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
+
+
+def collisions(texts: list[Text]) -> list[tuple[str, str]]:
+    """Pairs of texts that lie on one another once the page is laid out."""
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
+    return [(a, b) for (a, one), (b, other) in combinations(boxes, 2) if one.overlaps(other)]
+
+
+@pytest.mark.parametrize("names", [["sgd"], ["a=1 b=2"] * 24, [f"{LONG} optimizer=o{i} lr={i}" for i in range(24)]])
+def test_names_of_any_length_leave_half_of_the_page_to_the_curves(names: list[str]) -> None:
+    runs = {str(i): [0.1, 0.5, 0.9] for i in range(len(names))}
+    settings = {f"{name} seed{i}": [str(i)] for i, name in enumerate(names)}
+    page = comparison.figure(curves(runs), settings, "val_accuracy", "sweep")
+    page.canvas.draw()
+    [legend], [axes] = page.legends, page.axes
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= page.bbox.width
+    assert axes.get_window_extent().height >= 0.4 * page.bbox.height
+    assert [text.replace("\n", " ") for text in words(page)] == [f"{name} (n = 1)" for name in list(settings)[:8]]
+
+
+def test_no_two_lines_look_alike_on_a_projector() -> None:
+    runs = {str(i): [0.1, 0.5, 0.9] for i in range(8)}
+    page = comparison.figure(curves(runs), {run: [run] for run in runs}, "val_accuracy", "sweep")
+    shades = [(np.dot(to_rgb(line.get_color()), (0.3, 0.59, 0.11)), line) for line in page.axes[0].lines]
+    dark = [line for shade, line in shades if shade < 0.36 and np.ptp(to_rgb(line.get_color())) < 0.1]
+    assert len(dark) == 2 and len({line.get_linestyle() for line in dark}) == 2  # black and grey
+
+
+@pytest.mark.parametrize(
+    "rates", [[0.02, 0.05], [0.03, 0.04], [0.1], np.geomspace(1e-5, 1, 7), np.geomspace(1e-4, 1, 40)]
+)
+def test_swept_rates_are_on_the_axis(rates: list[float]) -> None:
+    rows = {"lr": rates, "mean": 0.5, "least": 0.4, "greatest": 0.6, "diverged": 0, "line": ""}
+    page = sensitivity.figure(pd.DataFrame(rows), [""], "last val_accuracy", "sweep")
+    page.canvas.draw()
+    [axes] = page.axes
+    low, high = axes.get_xlim()
+    shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert shown == list(rates) if len(rates) < 9 else 5 <= len(shown) <= 10 and set(shown) <= set(rates)
+    assert not collisions(labels_of(axes))
+
+
+@pytest.mark.parametrize(
+    ("across", "up"),
+    [
+        (["sgd", "adam"], [0.1, 0.01]),
+        ([f"[l2,dropout,label_smoothing,early_stopping{i}]" for i in range(8)], [f"[512,256,{i}]" for i in range(7)]),
+        (list(np.geomspace(1e-5, 1, 20)), list(range(12))),
+        (list(np.geomspace(1e-5, 1, 12)), list(range(10))),
+    ],
+)
+def test_no_word_of_a_heat_map_lies_on_another(across: list[object], up: list[object]) -> None:
+    cells = [{"x": x, "y": y, "mean": 0.000123, "runs": 10, "diverged": 10} for x in across for y in up]
+    page = sensitivity.heatmap(pd.DataFrame(cells), ("x", "y"), "m", "heading " * 20, larger_is_better=True)
+    page.canvas.draw()
+    axes = page.axes[0]
+    assert len(labels_of(axes)) == len(across) + len(up)
+    assert not collisions([*labels_of(axes), *axes.texts])
+    heading = page.texts[0].get_window_extent()
+    assert heading.x0 >= 0 and heading.x1 <= page.bbox.width
 
 
 def test_the_brighter_the_better() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import subprocess
 import sys
@@ -98,6 +99,17 @@ def test_a_run_of_less_than_two_epochs_is_drawn_over_steps(tmp_path, last, unit)
 def test_loss_is_logarithmic_from_one_and_a_half_decades(tmp_path, lowest, scale):
     rows = [{"train_loss": 1.0, "val_loss": 1.0}, {"train_loss": lowest, "val_loss": 1.0}, {"val_loss": 1.0}]
     assert figure(write(tmp_path, rows)).axes[0].get_yscale() == scale
+
+
+@pytest.mark.parametrize("decades", [1.6, 2.9, 3, 5, 9])
+def test_the_rates_of_a_logarithmic_panel_stand_apart(tmp_path, decades):
+    rows = [{"lr": 0.3 * 10 ** (-decades * e / 19)} for e in range(20)]
+    axes = figure(write(tmp_path, rows)).axes[-1]
+    axes.figure.canvas.draw()
+    low, high = axes.get_ylim()
+    seen = [tick.label1.get_window_extent() for tick in axes.yaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+    assert axes.get_yscale() == "log" and seen
+    assert not any(a.overlaps(b) for a, b in itertools.pairwise(seen))
 
 
 def test_accuracy_is_never_logarithmic(tmp_path):

@@ -33,7 +33,9 @@ def figure(curves: pd.DataFrame, settings: Mapping[str, Sequence[str]], metric: 
         values = rows[rows["run"].isin(runs)].pivot(index=unit, columns="run", values="value").dropna()
         mean, low, high = (gaps(by(axis=1)) for by in (values.mean, values.min, values.max))
         few = "o" if len(values) <= FEW else None
-        axes.plot(values.index, mean, color=colour, linewidth=3, marker=few, label=f"{name} (n = {len(runs)})")
+        axes.plot(
+            values.index, mean, style(colour), color=colour, linewidth=3, marker=few, label=f"{name} (n = {len(runs)})"
+        )
         if len(runs) > 1:
             axes.fill_between(values.index.to_numpy(), low, high, color=colour, alpha=0.18, linewidth=0)
         shown.append(mean)
@@ -45,9 +47,14 @@ def figure(curves: pd.DataFrame, settings: Mapping[str, Sequence[str]], metric: 
     return page
 
 
+def style(colour: str) -> str:
+    """Grey is dashed: a projector shows it as black."""
+    return "--" if colour == GREY else "-"
+
+
 def scale(axes: Axes, metric: str, values: np.ndarray) -> None:
     """Name the vertical axis, and choose it so that the values fit."""
-    axes.set_ylabel(metric, fontsize=LARGE)
+    axes.set_ylabel(metric, fontsize=LARGE, labelpad=12)  # nearer, the underscore of val_accuracy is read as a 1
     if metric.endswith("loss"):
         log_if_wide(axes, values)
     elif np.nanmin(values, initial=0) < -1 < np.nanmax(values, initial=-1):
@@ -61,8 +68,14 @@ def finish(page: Figure, axes: Axes, heading: str) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
-    wrapped = [textwrap.fill(label, 50) for label in labels]
-    legend = page.legend(handles, wrapped, loc="outside lower center", ncols=2, fontsize=SMALL, frameon=False)
+    for size in range(SMALL, 4, -2):  # smaller where the names would leave the curves less than half of the page
+        wrapped = [textwrap.fill(label, 36 * SMALL // size) for label in labels]  # two columns fill the page's width
+        lines = max((text.count("\n") + 1 for text in wrapped), default=0) * -(-len(wrapped) // 2)
+        if lines * size <= 12 * SMALL:
+            break
+    legend = page.legend(
+        handles, wrapped, loc="outside lower center", ncols=2, fontsize=size, frameon=False, handlelength=2.5
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)
     page.suptitle(textwrap.fill(heading, 60), fontsize=LARGE, fontweight="bold", parse_math=False)

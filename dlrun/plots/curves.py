@@ -84,7 +84,7 @@ def _curves(axes: Axes, frame: pd.DataFrame, summary: dict[str, Any], unit: str,
 def _learning_rate(axes: Axes, frame: pd.DataFrame, unit: str) -> None:
     axes.plot(frame[unit], gaps(frame["lr"]), color=LR, linewidth=3)
     peak = np.nanmax(gaps(frame["lr"]), initial=0)
-    if not log_if_wide(axes, frame["lr"].to_numpy()) and peak > 0:
+    if not log_if_wide(axes, frame["lr"].to_numpy(), ticks=3) and peak > 0:
         axes.set_ylim(0, 1.15 * peak)
         axes.set_yticks([0, peak], ["0", f"{peak:.4g}"])
     axes.set_ylabel("lr", fontsize=LARGE)

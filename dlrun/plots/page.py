@@ -41,14 +41,14 @@ def png(page: Figure) -> bytes:
     return file.getvalue()
 
 
-def log_if_wide(axes: Axes, values: np.ndarray) -> bool:
-    """Use a logarithmic axis for positive values that span many decades."""
+def log_if_wide(axes: Axes, values: np.ndarray, ticks: int = 6) -> bool:
+    """Use a logarithmic axis, with so many ticks at most, for positive values that span many decades."""
     finite = values[np.isfinite(values)]
     decades = np.ptp(np.log10(finite)) if len(finite) and finite.min() > 0 else 0
     if decades <= LOG_FROM:
         return False
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,), numticks=6))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < ticks / 2 else (1,), numticks=ticks))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     return True

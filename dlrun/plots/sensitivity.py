@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from dlrun.console import number
-from dlrun.plots.comparison import COLOURS, DRAWN, finish, scale
+from dlrun.plots.comparison import COLOURS, DRAWN, finish, scale, style
 from dlrun.plots.page import LARGE, LOG_FROM, SMALL, gaps
 
 
@@ -29,8 +30,9 @@ def figure(found: pd.DataFrame, lines: Sequence[str], metric: str, heading: str)
         rows = found[found["line"] == line].sort_values("lr")
         lr = rows["lr"].to_numpy()
         axes.plot(
-            lr, gaps(rows["mean"]), "o-", color=colour, linewidth=3, markersize=9, label=line or "mean over seeds"
-        )
+            lr, gaps(rows["mean"]), f"o{style(colour)}", color=colour, linewidth=3, markersize=9,
+            label=line or "mean over seeds",
+        )  # fmt: skip
         axes.fill_between(lr, gaps(rows["least"]), gaps(rows["greatest"]), color=colour, alpha=0.18, linewidth=0)
         lost = lr[rows["diverged"] > 0]
         if len(lost):
@@ -39,7 +41,8 @@ def figure(found: pd.DataFrame, lines: Sequence[str], metric: str, heading: str)
                 transform=axes.get_xaxis_transform(),
             )  # fmt: skip
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # as typed
+    axes.set_xticks(_apart(found["lr"]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     scale(axes, metric, found["mean"].to_numpy())
     axes.set_xlabel("lr", fontsize=LARGE)
@@ -72,7 +75,15 @@ def heatmap(
         np.where(np.isfinite(means), means, np.nan), norm=norm, cmap="viridis" if larger_is_better else "viridis_r",
         aspect="auto", origin="lower",
     )  # fmt: skip
+    x_names, y_names = (
+        [textwrap.fill(f"{value:g}" if isinstance(value, float) else str(value), 24) for value in values]
+        for values in (columns, rows)
+    )
+    upright = _longest(x_names) * len(columns) > 50  # letters; more in a row would run into one another
     if len(found) <= 120:  # more would not be legible
+        width = (660 - 10 * _longest(y_names)) / len(columns)  # of a cell, in points
+        height = (520 - 10 * _longest(x_names) * upright) / len(rows)
+        size = min(SMALL - 2, width / 5, height / (4 if found["diverged"].any() else 2))
         for row in found.to_dict("records"):
             text = [number(row["mean"], ".3g")] if np.isfinite(row["mean"]) else []
             text += [f"{row['diverged']} of {row['runs']}", "diverged"] if row["diverged"] else []
@@ -80,17 +91,32 @@ def heatmap(
             shade = image.cmap(norm(row["mean"]))[:3] if np.isfinite(row["mean"]) else (1, 1, 1)
             dark = np.dot(shade, (0.3, 0.59, 0.11)) < 0.5
             axes.annotate(
-                "\n".join(text), at, ha="center", va="center", fontsize=SMALL - 2, color="white" if dark else "black"
+                "\n".join(text), at, ha="center", va="center", fontsize=size, color="white" if dark else "black"
             )
-    axes.set_xticks(range(len(columns)), [f"{value}" for value in columns], fontsize=SMALL)
-    axes.set_yticks(range(len(rows)), [f"{value}" for value in rows], fontsize=SMALL)
+    axes.set_xticks(range(len(columns)), x_names, fontsize=SMALL, rotation=90 if upright else 0, parse_math=False)
+    axes.set_yticks(range(len(rows)), y_names, fontsize=SMALL, parse_math=False)
     axes.set_xlabel(x, fontsize=LARGE, parse_math=False)
     axes.set_ylabel(y, fontsize=LARGE, parse_math=False)
     bar = page.colorbar(image, ax=axes)
     bar.set_label(f"{metric}, mean over seeds", fontsize=LARGE)
     bar.ax.tick_params(labelsize=SMALL)
-    page.suptitle(heading, fontsize=LARGE, fontweight="bold", parse_math=False)
+    page.suptitle(textwrap.fill(heading, 60), fontsize=LARGE, fontweight="bold", parse_math=False)
     return page
+
+
+def _apart(rates: pd.Series) -> list[float]:
+    """The rates that were swept, without those whose labels would run into one another on a logarithmic axis."""
+    least, greatest = np.log10(rates.min()), np.log10(rates.max())
+    kept: list[float] = []
+    for rate in sorted(rates.unique()):
+        if not kept or np.log10(rate / kept[-1]) > (greatest - least) / 8:
+            kept.append(rate)
+    return kept
+
+
+def _longest(names: Sequence[str]) -> int:
+    """Letters in the longest line of the names."""
+    return max(len(line) for name in names for line in name.splitlines())
 
 
 def _values(axis: pd.Series) -> list[object]:
