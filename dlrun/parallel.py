@@ -23,8 +23,10 @@ from dlrun import torchrun
 from dlrun.checkpoint import Checkpoint, Record
 from dlrun.console import error
 from dlrun.errors import ConfigError
+from dlrun.regularizers.averaging import SWA
 from dlrun.regularizers.regularizer import Regularizer
 from dlrun.signals import Deferred, obeyed
+from dlrun.synchronized import synchronize
 
 if TYPE_CHECKING:
     from dlrun.stack import Stack
@@ -120,11 +122,14 @@ class Team(Alone):
         self.next = 0  #: the step after which they ask again
 
     def total(self, g: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Alone`; by operations that can be recorded, replayed and compiled."""
-        own = torch.cat([g, loss[:, None]], 1)
-        sums = torch.ops._c10d_functional.all_reduce(own, "sum", self.group)
-        sums = torch.ops._c10d_functional.wait_tensor(sums)
+        """See `Alone`."""
+        sums = self.sum(torch.cat([g, loss[:, None]], 1))
         return sums[:, :-1], sums[:, -1].clone()  # to be kept until the next evaluation, without the gradient
+
+    def sum(self, own: Tensor) -> Tensor:
+        """The sum over all processes, by operations that can be recorded, replayed and compiled."""
+        sums = torch.ops._c10d_functional.all_reduce(own, "sum", self.group)
+        return torch.ops._c10d_functional.wait_tensor(sums)
 
     def mean(self, sums: Tensor, samples: int) -> Tensor:
         """See `Alone`."""
@@ -193,6 +198,7 @@ class Team(Alone):
         for tensor in (stack.theta, *stack.buffers.values()):
             dist.broadcast(tensor, 0)
         stack.team = self
+        synchronize(stack.model, self)
         return True
 
 
@@ -286,10 +292,10 @@ def refuse(stack: Stack, processes: int) -> None:
             f"{stack.train_size} training samples in batches of {stack.batch_size} leave a batch of {last}, which "
             f"{processes} processes cannot share: choose another batch_size, or fewer processes"
         )
-    if stack.averages:
+    if stack.averages and any(isinstance(regularizer, SWA) for regularizer in stack.regularizers):
         raise ConfigError(
-            "normalization=batch takes the mean over a minibatch, and with several processes none has all of it: "
-            "choose normalization=layer or group, or one process"
+            "regularizer=[swa] measures the averages of normalization=batch anew over the training set, which several "
+            "processes share: choose regularizer=[ema], normalization=layer or group, or one process"
         )
     if stack.rule.curvature:
         raise ConfigError(

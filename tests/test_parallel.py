@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,10 +86,17 @@ main()
 """
 
 
-def test_two_processes_train_as_one_does(tmp_path: Path, stack_of: Callable[..., Stack], train: Any) -> None:
+@pytest.mark.parametrize(
+    "network",
+    [["architecture.hidden=[200,90]"], ["architecture=cnn", "architecture.channels=[3]", "normalization=batch"]],
+    ids=["mlp", "batch normalization"],
+)
+def test_two_processes_train_as_one_does(
+    tmp_path: Path, stack_of: Callable[..., Stack], train: Any, network: list[str]
+) -> None:
     """With results of a step of more than 64 KiB, an odd minibatch, smaller ones, and running training columns."""
     (tmp_path / "driver.py").write_text(DRIVER)
-    overrides = ["precision=float64", "architecture.hidden=[200,90]", "batch_size=301", "epochs=3", "plots=none"]
+    overrides = [*network, "precision=float64", "batch_size=301", "epochs=3", "plots=none"]
     overrides += ["eval_every=0.7", "train_metrics=running", "clip_norm=1", "regularizer=[l2]", "compile=false"]
     process = start(tmp_path / "two", str(tmp_path / "driver.py"), *overrides)
     stack = stack_of(*overrides)
@@ -118,11 +126,18 @@ def test_a_signal_to_torchrun_leaves_a_run_that_goes_on_to_the_same_bytes(tmp_pa
     cut.send_signal(signal.SIGTERM)
     cut.communicate(timeout=60)
     assert cut.returncode and not (tmp_path / "cut" / "summary.json").exists()
+    shutil.copytree(tmp_path / "cut", tmp_path / "alone")
     assert "continuing after step" in done(start(tmp_path / "cut", "-m", "dlrun", *NOISY.split()))
     for name in ("model.safetensors", "last.safetensors"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     tables = [pd.read_csv(tmp_path / name / "metrics.csv").drop(columns="seconds") for name in ("whole", "cut")]
     pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
+    told = "the checkpoint was written with processes 2, now 1: the last digits differ, and so does noise"
+    assert "processes" not in (tmp_path / "cut" / "dlrun.log").read_text()
+    command = [sys.executable, "-m", "dlrun", "resume", str(tmp_path / "alone")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
+    assert told in (tmp_path / "alone" / "dlrun.log").read_text()
+    assert len(pd.read_csv(tmp_path / "alone" / "metrics.csv")) == len(tables[0])
 
 
 def test_a_recorded_sum_is_waited_for() -> None:
@@ -205,7 +220,8 @@ def test_the_processes_agree_when_to_keep_a_checkpoint(monkeypatch: pytest.Monke
     ("overrides", "message"),
     [
         (["batch_size=149", "dataset.val_fraction=0.01", "dataset.test_fraction=0.01"], None),
-        (["normalization=batch"], "normalization=batch takes the mean over a minibatch"),
+        (["normalization=batch", "regularizer=[ema]"], None),
+        (["normalization=batch", "regularizer=[swa]"], r"regularizer=\[swa\] measures the averages of norm"),
         (["optimizer=newton", "batch_size=full", "architecture.hidden=[3]"], "the optimizer Newton keeps a matrix"),
         (["regularizer=[gradient_noise]"], "the regularizer GradientNoise draws noise for the gradient"),
         (["dataset.train_size=65"], "65 training samples in batches of 64 leave a batch of 1, which 2 processes"),
