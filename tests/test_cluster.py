@@ -17,6 +17,7 @@ from torch import zeros
 
 from dlrun import checkpoint
 from dlrun.errors import ConfigError
+from dlrun.sweep import cluster
 from dlrun.sweep.cluster import Slurm, packed
 from dlrun.sweep.jobs import Submission, held, submissions
 from dlrun.sweep.part import noticed, read_part, unfinished, write_part
@@ -85,7 +86,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     os.utime(sweep / "3" / "metrics.csv", (0, 0))
     (sweep / ".slurm" / "1").mkdir(parents=True)
     Submission(sweep / ".slurm" / "1", "12", [["4"], ["5"], ["0"]]).save()
-    (tmp_path / "squeue").write_text('#!/bin/sh\nprintf "0 RUNNING\\n1 PENDING\\n2 COMPLETED\\n"\n')
+    (tmp_path / "squeue").write_text('#!/bin/sh\nprintf "0 RUNNING None\\n1 PENDING Resources\\n2 COMPLETED None\\n"\n')
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     return sweep
@@ -97,10 +98,10 @@ def test_status_tells_how_every_run_stands(sweep: Path, capsys: pytest.CaptureFi
     assert [run.status for run in found] == words and [run.task for run in found] == ["", "", "", "", "12_0", "12_1"]
     assert found[2].row == {"epoch": "1", "step": "9", "val_loss": "1.25", "seconds": "0.2"}
     show(sweep)
-    told = capsys.readouterr().out
-    assert told.startswith("6 runs: 2 running, 1 finished, 1 failed, 1 interrupted, 1 pending\n")
+    told = capsys.readouterr().out.replace("\n", " ")
+    assert told.startswith("6 runs: 2 running, 1 finished, 1 failed, 1 interrupted, 1 pending ")
     assert "no such device" in told and "1.250" in told
-    assert f"Slurm's job 12: 1 RUNNING, 1 PENDING, 1 COMPLETED; logs in {sweep}/.slurm/1" in told.replace("\n", " ")
+    assert f"Slurm's job 12: 1 RUNNING, 1 PENDING (Resources), 1 COMPLETED; logs in {sweep}/.slurm/1" in told
 
 
 def test_what_slurm_holds_is_neither_submitted_nor_trained_again(sweep: Path, tmp_path: Path) -> None:
@@ -110,6 +111,24 @@ def test_what_slurm_holds_is_neither_submitted_nor_trained_again(sweep: Path, tm
     (tmp_path / "squeue").write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2; exit 1\n")
     with pytest.raises(ConfigError, match="Slurm does not answer: Unable to contact"):
         held(sweep)
+
+
+def test_what_follows_a_sweep_tells_why_its_tasks_wait(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Run 5 waits, begins, and is requeued; each is told once, whatever Slurm does not answer between."""
+    waits, begins = "1 PENDING Priority", "1 RUNNING None"
+    answers = [waits, "", waits, begins, "1 PENDING BeginTime", "1 COMPLETED None"]
+    (tmp_path / "answers").write_text("".join(f"{answer}\n" for answer in answers))
+    (tmp_path / "squeue").write_text(
+        f'#!/bin/sh\ncd {tmp_path}\nsed -n 1p answers\n[ -n "$(sed -n 1p answers)" ]; code=$?\n'
+        "[ $(wc -l < answers) = 1 ] || sed -i 1d answers\nexit $code\n"
+    )
+    monkeypatch.setattr(cluster, "ASK", 0)
+    monkeypatch.setattr(cluster, "POLL", 0)
+    cluster.follow(sweep, {"5"})
+    told = [line for line in capsys.readouterr().out.splitlines() if "PENDING" in line]
+    assert told == ["Slurm's job 12: PENDING (Priority)", "Slurm's job 12: PENDING (BeginTime)"]
 
 
 def test_without_slurm_the_launcher_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,6 +195,22 @@ def _of_node(node: str) -> list[int]:
     return found
 
 
+def test_a_launcher_of_ones_own_as_the_documentation_shows_it(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
+    [text] = re.findall(r"```yaml\n(# @package hydra\.launcher\n.*?)```", page, re.DOTALL)
+    (tmp_path / "hydra" / "launcher").mkdir(parents=True)
+    (tmp_path / "hydra" / "launcher" / "ours.yaml").write_text(text)
+    sweep = tmp_path / "sweep"
+    runs = [*IRIS, "epochs=2", "seed=range(3)", "hydra/launcher=ours", f"hydra.sweep.dir={sweep}"]
+    dlrun("-m", "--config-dir", str(tmp_path), *runs, "hydra.launcher.wait=false")
+    [made] = submissions(sweep)
+    assert "CPUs/Task=2" in ask("scontrol", "show", "job", made.id)
+    told = dlrun("resume", str(sweep), code=2)
+    assert "hydra/launcher=ours: there is no such choice" in told and "--config-dir=FOLDER is where to look" in told
+    assert "3 runs: 3 finished" in dlrun("resume", str(sweep), f"--config-dir={tmp_path}")
+    assert len(submissions(sweep)) == 1
+
+
 def test_what_slurm_refuses_leaves_nothing(tmp_path: Path) -> None:
     command = ["-m", *IRIS, "seed=0,1", *SLURM, f"hydra.sweep.dir={tmp_path}/sweep"]
     told = dlrun(*command, "hydra.launcher.partition=hgih", code=2)

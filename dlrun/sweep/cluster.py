@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Sequence, Sized
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from dlrun.console import SweepProgress, say
 from dlrun.errors import ConfigError
 from dlrun.records import METRICS, status_of
 from dlrun.report.collect import append_run
-from dlrun.sweep.jobs import ASK, JOBS, Submission, ended, held, submissions
+from dlrun.sweep.jobs import ASK, JOBS, Submission, ended, held, holding, submissions
 from dlrun.sweep.part import Part, write_part
 from dlrun.sweep.plan import COMPLETE, Plan
 from dlrun.sweep.workers import Task
@@ -116,10 +117,18 @@ def follow(sweep: Path, names: set[str]) -> None:
     """
     going = dict.fromkeys(sorted(names))
     with SweepProgress(len(going)) as progress:
-        asked, over = -math.inf, False
+        asked, over, said = -math.inf, False, set[str]()
         while going and not over:
             if time.monotonic() > asked + ASK:
-                asked, over = time.monotonic(), not _holds_any(sweep, going)
+                asked = time.monotonic()
+                with suppress(ConfigError):  # where Slurm does not answer, it is taken to hold them still
+                    tasks = {name: each for name, each in holding(sweep).items() if name in going}
+                    over = not tasks
+                    pending = {task for task in tasks.values() if task[1].startswith("PENDING (")}
+                    waiting = {f"Slurm's job {task.partition('_')[0]}: {state}" for task, state in pending}
+                    for line in sorted(waiting - said):
+                        say(line)
+                    said = waiting
             time.sleep(POLL)  # after the question: a file system may tell late
             told = {name: status_of(sweep / name) for name in going}
             for name, word in told.items():
@@ -133,14 +142,6 @@ def follow(sweep: Path, names: set[str]) -> None:
     for each in submissions(sweep):
         if any(name in going for part in each.parts for name in part):
             say(f"{ended(each)}; logs in {each.folder}")
-
-
-def _holds_any(sweep: Path, names: Iterable[str]) -> bool:
-    """Whether Slurm still holds some of these runs; taken for granted where it does not answer."""
-    try:
-        return not held(sweep).keys().isdisjoint(names)
-    except ConfigError:
-        return True
 
 
 def _counted(things: Sized, name: str) -> str:

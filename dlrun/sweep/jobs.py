@@ -42,20 +42,26 @@ def submissions(sweep: Path) -> list[Submission]:
 
 
 def states(ids: Iterable[str]) -> dict[str, dict[int, str]]:
-    """What Slurm's queue says of each task of these jobs, by the task's index; a job that is long over is missing.
+    """What Slurm's queue says of each task of these jobs, by its index: RUNNING, PENDING (Priority).
+
+    A job that is long over is missing.
 
     Raises ConfigError where Slurm does not answer. On a machine without Slurm nothing is known of any job.
     """
     told: dict[str, dict[int, str]] = {}
     for each in ids if shutil.which("squeue") else ():
-        command = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={each}", "--format=%K %T"]
+        command = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={each}", "--format=%K %T %r"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode and "Invalid job id" not in done.stderr:
             raise ConfigError(f"Slurm does not answer: {done.stderr.strip()}")
-        lines = [line.split() for line in done.stdout.splitlines()]
+        lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
         if lines:
-            told[each] = {int(index) if index.isdecimal() else 0: state for index, state in lines}
+            told[each] = {int(index) if index.isdecimal() else 0: _reasoned(*state) for index, *state in lines}
     return told
+
+
+def _reasoned(state: str, reason: str) -> str:
+    return f"{state} ({reason})" if state == "PENDING" and reason != "None" else state
 
 
 def _accounted(id: str) -> dict[int, str]:
@@ -87,10 +93,18 @@ def held(sweep: Path) -> dict[str, str]:
 
     Raises ConfigError where Slurm does not answer.
     """
+    return {name: task.partition("_")[0] for name, (task, _) in holding(sweep).items()}
+
+
+def holding(sweep: Path) -> dict[str, tuple[str, str]]:
+    """The same runs with the task that holds each, 12_3, and its state.
+
+    Raises ConfigError where Slurm does not answer.
+    """
     made = submissions(sweep)
     told = states(each.id for each in made)
     return {
-        name: each.id
+        name: (f"{each.id}_{index}", state)
         for each in made
         for index, state in told.get(each.id, {}).items()
         if state not in OVER

@@ -10,11 +10,12 @@ from pathlib import Path
 from dlrun.console import number, say
 from dlrun.records import METRICS, SUMMARY, read_summary
 from dlrun.report.collect import find
-from dlrun.sweep.jobs import OVER, ended, states, submissions
+from dlrun.sweep.jobs import ended, holding, submissions
 from dlrun.sweep.plan import PLAN, Plan
 
 FRESH = 120  #: seconds since its last row in which a run that no job holds counts as running
 MOST = 20  #: lines of the table
+ORDER = ("failed", "running", "interrupted", "diverged")  #: of its runs
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,7 @@ def standings(sweep: Path) -> list[Standing]:
     """The runs of a sweep. Raises ConfigError for a folder that is none, or where Slurm does not answer."""
     planned = (sweep / PLAN).exists()
     folders = {name: sweep / name for name in Plan(sweep, retry_failed=False).runs} if planned else find([sweep])
-    tasks: dict[str, tuple[str, str]] = {}
-    made = submissions(sweep)
-    told = states(each.id for each in made)
-    for each in made:
-        for index, state in told.get(each.id, {}).items():
-            if state not in OVER:
-                tasks |= {name: (f"{each.id}_{index}", state) for name in each.parts[index]}
+    tasks = holding(sweep)
     return [_standing(name, folder, *tasks.get(name, ("", ""))) for name, folder in folders.items()]
 
 
@@ -57,11 +52,11 @@ def show(sweep: Path) -> None:
     counts = Counter(run.status for run in runs)
     told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.most_common())
     say(f"{len(runs)} runs: {told}")
-    shown = [run for run in runs if run.status not in ("finished", "stopped_early", "pending")]
+    shown = [run for run in runs if run.status in ORDER]
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("run", "status", "task", "epoch", "val loss", "last row", ""):
         table.add_column(name)
-    for run in sorted(shown, key=lambda run: run.status != "failed")[:MOST]:
+    for run in sorted(shown, key=lambda run: ORDER.index(run.status))[:MOST]:
         row = run.row or {}
         loss = number(float(row["val_loss"])) if row else ""
         ago = f"{run.age:.0f} s ago" if run.age is not None else ""
@@ -70,6 +65,8 @@ def show(sweep: Path) -> None:
         Console().print(table, highlight=False, markup=False)
     if len(shown) > MOST:
         say(f"and {len(shown) - MOST} more")
+    if counts["failed"]:
+        say(f"`dlrun resume {sweep} --retry-failed` trains the failed runs again")
     for each in submissions(sweep):
         say(f"{ended(each)}; logs in {each.folder}")
 
