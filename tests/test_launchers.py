@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from deadly import DEADLY
 from numpy.testing import assert_allclose
 
 from dlrun.records import read_metrics
-from dlrun.sweep.others import _spans
+from dlrun.sweep.others import Jobs, _spans
+from dlrun.sweep.plan import Plan
 from dlrun.sweep.workers import Task
 
 COMMAND = [sys.executable, "-m", "dlrun"]
@@ -28,7 +34,7 @@ LAUNCHERS = {
 
 def skip_without(launcher: str) -> None:
     if launcher != "basic" and not find_spec(launcher if launcher == "ray" else "hydra_plugins.hydra_joblib_launcher"):
-        pytest.skip(f"hydra/launcher={launcher} is not installed: pip install 'dlrun[{launcher}]'")
+        pytest.skip(f"hydra/launcher={launcher} is not installed: pip install -c constraints.txt -e '.[{launcher}]'")
 
 
 def train(*overrides: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -85,6 +91,39 @@ def test_resume_through_joblib_trains_only_what_is_missing(tmp_path: Path) -> No
         }
 
 
+def test_after_ctrl_c_resume_completes_an_undisturbed_sweep(tmp_path: Path) -> None:
+    skip_without("joblib")
+    long = ["epochs=1,800", "seed=0,1", "train_metrics=running", "hydra/launcher=joblib", *LAUNCHERS["joblib"]]
+    command = [*COMMAND, "-m", *SMALL, *long, "hydra.sweep.dir=sweep"]
+    with (tmp_path / "told.txt").open("w") as told:  # a pipe would stay open for as long as any process that is left
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=told, stderr=told, start_new_session=True)
+    sweep, until = tmp_path / "sweep", time.monotonic() + 200
+
+    def ended() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in sweep.glob("*/summary.json")}
+
+    def is_long(file: Path) -> bool:
+        return len(file.read_text().splitlines()) > 10
+
+    while not (ended() and any(map(is_long, sweep.glob("*/metrics.csv")))):
+        assert process.poll() is None and time.monotonic() < until, (tmp_path / "told.txt").read_text()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+    assert process.wait(timeout=60) == 130
+    said = (tmp_path / "told.txt").read_text()
+    assert "dlrun: interrupted" in said and "Traceback" not in said
+    assert {row["status"] for row in rows(sweep)} == {"finished", "interrupted"}
+    before = {file: written for file, written in ended().items() if '"interrupted"' not in file.read_text()}
+
+    again = subprocess.run([*COMMAND, "resume", "sweep"], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert before and {file: ended()[file] for file in before} == before
+    assert train(*long[:3], "hydra/launcher=basic", "hydra.sweep.dir=undisturbed", folder=tmp_path).returncode == 0
+    for run in map(str, range(4)):
+        one, other = (read_metrics(each / run).drop(columns="seconds") for each in (sweep, tmp_path / "undisturbed"))
+        assert one.equals(other)
+
+
 def test_a_process_that_dies_is_told_and_failed_runs_can_be_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +142,18 @@ def test_a_process_that_dies_is_told_and_failed_runs_can_be_trained_again(
     ended = subprocess.run(again, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert [row["status"] for row in rows(tmp_path / "sweep")] == ["finished"] * 2
+
+
+def test_runs_that_a_launcher_never_began_are_told_by_their_overrides(tmp_path: Path) -> None:
+    def launch(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no such cluster")
+
+    typed = {seed: {".hydra/overrides.yaml": f"- seed={seed}\n"} for seed in (3, 5)}
+    tasks = [Task(i, {"name": "mine"}, tmp_path / str(i), files) for i, files in enumerate(typed.values())]
+    launcher: Any = SimpleNamespace(launch=launch)
+    Jobs(launcher).train([tasks], Plan(tmp_path, retry_failed=False), "cpu")
+    found = [(row["seed"], row["status"], row["error"]) for row in rows(tmp_path)]
+    assert found == [(str(seed), "failed", "ConnectionError('no such cluster')") for seed in typed]
 
 
 def test_choices_that_do_not_fit_are_refused_before_the_first_run(tmp_path: Path) -> None:

@@ -15,14 +15,18 @@ import pytest
 import torch
 import yaml
 
+from dlrun.build import build
 from dlrun.cli import main
 from dlrun.errors import ConfigError
 from dlrun.metrics import metrics_for
-from dlrun.sweep.objective import HIGHER, maximised, value_of
+from dlrun.records import read_summary
+from dlrun.resume import read_config
+from dlrun.summary import expected
+from dlrun.sweep.objective import HIGHER, maximised, numbers, refuse_unknown, value_of
 
 needs_optuna = pytest.mark.skipif(
     not find_spec("optuna") or not find_spec("hydra_plugins.hydra_optuna_sweeper"),
-    reason="hydra/sweeper=optuna is not installed: pip install 'dlrun[optuna]'",
+    reason="hydra/sweeper=optuna is not installed: pip install -c constraints.txt -e '.[optuna]'",
 )
 COMMAND = [sys.executable, "-m", "dlrun", "-m", "hydra/sweeper=optuna", "architecture.hidden=[4]", "plots=none"]
 
@@ -47,8 +51,64 @@ def test_a_sweeper_is_told_the_objective_the_worst_or_nothing() -> None:
     diverged = run | {"status": "diverged"}  # what it reached before is no recommendation
     assert value_of(diverged, None) == inf and value_of(diverged, "best_val_accuracy") == -inf
     assert [value_of({"status": status}, None) for status in ("failed", "interrupted")] == [None, None]
+    assert value_of(run | {"best_val_ece": None}, "best_val_ece") is None  # a number that is none stands as null
     with pytest.raises(ConfigError, match=r"no such number; did you mean best_val_accuracy\?; there are"):
         value_of(run, "best_val_acuracy")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["dataset=diabetes"],
+        ["dataset=iris", "regularizer=[l2,ema,swa]", "train_metrics=running"],
+        ["dataset=iris", "schedule=lr_range", "optimizer=sgd", "steps=30"],
+        ["dataset=beale", "architecture=point", "batch_size=full"],
+    ],
+)
+def test_every_number_of_a_summary_can_be_optimised_and_nothing_else(
+    overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["dlrun", *overrides, "epochs=2", "plots=none", "hydra.run.dir=run"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    left, node = read_summary(tmp_path / "run"), read_config(tmp_path / "run")
+    stack = build([node], initialize=False)
+    assert numbers(expected(node, stack)) == numbers(left)
+    for name in numbers(left):
+        refuse_unknown([node | {"objective": name}], stack)
+    for name in (left.keys() | {"val_loss", "best_val_ema_los"}) - set(numbers(left)):
+        with pytest.raises(ConfigError, match=f"objective={name}: a run's summary has no such number"):
+            refuse_unknown([node | {"objective": name}], stack)
+
+
+@pytest.mark.parametrize(
+    ("plugins", "swept"),
+    [
+        (["hydra/sweeper=dlrun", "hydra/launcher=stack"], "lr=0.1,1"),
+        (["hydra/sweeper=dlrun", "hydra/launcher=basic"], "lr=0.1,1"),
+        (["hydra/sweeper=dlrun", "hydra.sweeper.trials=2"], "optimizer=sgd,adam"),
+        pytest.param(["hydra/sweeper=optuna"], "lr=interval(0.1,1)", marks=needs_optuna),
+    ],
+)
+def test_an_unknown_objective_is_refused_before_anything_is_trained(
+    plugins: list[str],
+    swept: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    unknown = ["dataset=iris", "regularizer=ema", "objective=best_val_ema_acuracy"]
+    monkeypatch.setattr(sys, "argv", ["dlrun", "-m", *plugins, *unknown, swept, "hydra.sweep.dir=sweep"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = " ".join(capfd.readouterr().err.split())
+    assert ended.value.code == 2, told
+    assert "objective=best_val_ema_acuracy: a run's summary has no such number" in told
+    assert "did you mean best_val_ema_accuracy?" in told
+    assert not list(tmp_path.iterdir())
 
 
 def test_more_is_better_of_the_metrics_that_say_so() -> None:
@@ -82,6 +142,31 @@ def test_a_study_in_sqlite_goes_on_in_the_same_folder(tmp_path: Path) -> None:
         assert found["best_value"] == min(value for _, value in told) and found["trials"] == {"complete": 4 * times}
         page = (tmp_path / "sweep" / "report.html").read_text()
         assert "<h2>Search</h2>" in page and f"{4 * times} complete" in page
+
+
+@needs_optuna
+def test_a_refusal_leaves_no_study_and_a_study_keeps_its_direction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import optuna
+
+    monkeypatch.chdir(tmp_path)
+    storage = f"sqlite:///{tmp_path}/study.db"
+    options = ["hydra.sweeper.n_trials=1", f"hydra.sweeper.storage={storage}", "hydra.sweep.dir=sweep"]
+
+    def told(objective: str) -> str:
+        space = ["dataset=iris", "epochs=1", "lr=interval(0.01,0.1)", f"objective={objective}"]
+        monkeypatch.setattr(sys, "argv", [*COMMAND[2:], *space, *options])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        return " ".join(capfd.readouterr().err.split())
+
+    assert "did you mean best_val_accuracy?" in told("best_val_acuracy")
+    assert not optuna.get_all_study_summaries(storage)  # one that minimises would be in the way of the right spelling
+    optuna.create_study(study_name="dlrun", storage=storage, direction="minimize")
+    assert "is to minimize, this search to maximize: give it another name" in told("best_val_accuracy")
+    assert {file.name for file in tmp_path.iterdir()} == {"study.db"}
 
 
 FAILING = """

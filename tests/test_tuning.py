@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,15 @@ def default_lr(job: list[str]) -> float:
     return DEFAULT[dict(override.split("=") for override in job)["optimizer"]]
 
 
-def trained(folder: Path, outcomes: dict[tuple[str, float], list[tuple[str, float]]]):
-    """A launcher whose runs end as the table says: by optimizer and rate, status and loss of each seed in turn."""
+def trained(
+    folder: Path,
+    outcomes: dict[tuple[str, float], list[tuple[str, float]]],
+    metric: Callable[[float], float] | None = None,
+):
+    """A launcher whose runs end as the table says: by optimizer and rate, status and loss of each seed in turn.
+
+    metric: the accuracy of a run with this loss; None: the task has no metrics.
+    """
     launched: dict[str, list[dict[str, str]]] = {}
 
     def launch(name: str, jobs: list[list[str]]) -> list[JobReturn]:
@@ -35,7 +43,10 @@ def trained(folder: Path, outcomes: dict[tuple[str, float], list[tuple[str, floa
             key = (job["optimizer"], float(job["lr"]))
             status, loss = outcomes[key][count[key] % len(outcomes[key])] if name == "tuning" else ("finished", 0.0)
             count[key] = count.get(key, 0) + 1
-            (where / "summary.json").write_text(json.dumps({"status": status, "best_val_loss": loss}))
+            accuracy = {} if metric is None else {"best_val_accuracy": metric(loss)}
+            known = {"accuracy": "higher"} if accuracy else {}
+            summary = {"status": status, "metrics": known, "best_val_loss": loss, **accuracy}
+            (where / "summary.json").write_text(json.dumps(summary))
             returns.append(JobReturn(working_dir=str(where)))
         return returns
 
@@ -55,6 +66,16 @@ def test_every_setting_gets_its_best_rate_by_the_same_number_of_trials(tmp_path:
     assert {job["seed"] for job in launched["tuning"]} == {"8", "9"}  # none of the jobs'
     final = [(job["optimizer"], float(job["lr"]), job["seed"]) for job in launched["final"]]
     assert final == [("a", 0.1, "0"), ("a", 0.1, "7"), ("b", 0.01, "0"), ("b", 0.01, "7")]
+
+
+@pytest.mark.parametrize(("metric", "chosen"), [(None, 0.01), (lambda loss: loss, 0.1), (lambda loss: 0.5, 0.01)])
+def test_the_main_metric_decides_and_the_loss_where_that_is_equal(
+    metric: Callable[[float], float] | None, chosen: float, tmp_path: Path
+) -> None:
+    outcomes = {("a", lr): [("finished", loss)] for lr, loss in ((0.01, 0.2), (0.1, 0.3), (1.0, 0.25))}
+    launch, launched = trained(tmp_path, outcomes, metric)
+    tuned([["optimizer=a", "seed=0"]], default_lr, trials=3, decades=1, seeds=1, launch=launch)
+    assert [float(job["lr"]) for job in launched["final"]] == [chosen]
 
 
 def test_a_rate_of_ones_own_is_refused() -> None:
@@ -80,7 +101,8 @@ def assert_complete(folder: Path) -> None:
     assert len(tried) == 4 and len(chosen) == 4
     assert {row["status"] for row in tried + chosen} == {"finished"}
     for name in ("sgd", "adam"):
-        best = min((row for row in tried if row["optimizer"] == name), key=lambda row: float(row["best_val_loss"]))
+        own = [row for row in tried if row["optimizer"] == name]
+        best = min(own, key=lambda row: (-float(row["best_val_accuracy"]), float(row["best_val_loss"])))
         assert {row["lr"] for row in chosen if row["optimizer"] == name} == {best["lr"]}
 
 

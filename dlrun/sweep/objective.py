@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrun.check import did_you_mean
 from dlrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dlrun.build import Node
+    from dlrun.stack import Stack
 
 DEFAULT = "best_val_loss"
 HIGHER = ("accuracy", "top5", "r2")  #: more is better; for where no summary says so, as `Metric.better` does
@@ -16,6 +20,17 @@ HIGHER = ("accuracy", "top5", "r2")  #: more is better; for where no summary say
 def maximised(objective: str | None) -> bool:
     """Whether more of it is better."""
     return any(objective == metric or str(objective).endswith(f"_{metric}") for metric in HIGHER)
+
+
+def refuse_unknown(nodes: Iterable[Node], stack: Stack) -> None:
+    """Raise ConfigError for an objective that the summaries of these runs, which are to train as a stack, will lack."""
+    for node in nodes:
+        if node["objective"]:
+            from dlrun.summary import expected
+
+            known = numbers(expected(node, stack))
+            if node["objective"] not in known:
+                raise _unknown(node["objective"], known)
 
 
 def value_of(summary: Mapping[str, Any], objective: str | None) -> float | None:
@@ -28,10 +43,18 @@ def value_of(summary: Mapping[str, Any], objective: str | None) -> float | None:
     if summary["status"] not in ("finished", "stopped_early"):
         return None
     name = objective or DEFAULT
-    known = [key for key, value in summary.items() if isinstance(value, int | float) and not isinstance(value, bool)]
-    if name not in known:
-        raise ConfigError(
-            f"objective={name}: a run's summary has no such number{did_you_mean(name, known)}; "
-            f"there are {', '.join(known)}"
-        )
+    if name in summary and summary[name] is None:  # a mean over nothing, or the rate of a test that found none
+        return None
+    if name not in numbers(summary):
+        raise _unknown(name, numbers(summary))
     return float(summary[name])
+
+
+def numbers(summary: Mapping[str, Any]) -> list[str]:
+    """The names of what can be optimised."""
+    return [key for key, value in summary.items() if isinstance(value, int | float) and not isinstance(value, bool)]
+
+
+def _unknown(name: str, known: Sequence[str]) -> ConfigError:
+    near = did_you_mean(name, list(known))
+    return ConfigError(f"objective={name}: a run's summary has no such number{near}; there are {', '.join(known)}")

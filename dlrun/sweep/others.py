@@ -9,11 +9,12 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from dlrun.records import holds_run
 from dlrun.report.collect import append_run
 from dlrun.sweep.jobs import outlast
 from dlrun.sweep.launch import conclude, launch
 from dlrun.sweep.plan import Plan
-from dlrun.sweep.workers import Task
+from dlrun.sweep.workers import Task, begin
 
 
 class Recorded(Launcher):
@@ -64,6 +65,8 @@ class Jobs:
                 problem = repr(mistake)
                 outlast(plan.folder)
             for task in span:
+                if not holds_run(task.folder):  # it was not its turn yet; what was typed tells it apart in the tables
+                    begin(task)
                 conclude(task, problem)
                 append_run(plan.folder, task.folder)
         return True

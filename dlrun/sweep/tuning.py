@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf, isfinite
 from pathlib import Path
 from statistics import mean, median_high
@@ -29,7 +29,8 @@ def tuned(
 
     Every setting, which is what a job says but for its seed, gets the same trials: rates spaced evenly on a logarithmic
     axis around the setting's own default, each with the same seeds, none of which the jobs have. The rate with the
-    fewest diverged runs, then the lowest mean of the best validation losses, is taken.
+    fewest diverged runs is taken, then with the best mean of the main metric on validation, as in the sweep's report,
+    then with the lowest validation loss.
 
     Args:
         jobs: overrides of each run, without lr.
@@ -67,10 +68,20 @@ def tuned(
     return [launch(FINAL, final)]
 
 
-def _quality(summaries: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """Less is better: the share of runs that did not come to an end, the mean best validation loss of the others."""
-    losses = [s["best_val_loss"] for s in summaries if s["status"] in FINISHED]
-    return 1 - len(losses) / len(summaries), mean(losses) if losses else inf
+def _quality(summaries: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
+    """Less is better: the share of runs that did not come to an end, then the others' means on validation."""
+    ended = [summary for summary in summaries if summary["status"] in FINISHED]
+    if not ended:
+        return 1, inf, inf
+    name, sign = _main_metric(ended[0])
+    means = (mean(summary[f"best_val_{each}"] for summary in ended) for each in (name, "loss"))
+    return 1 - len(ended) / len(summaries), sign * next(means), next(means)
+
+
+def _main_metric(summary: Mapping[str, Any]) -> tuple[str, int]:
+    """The main metric if the task has one, else the loss; and the sign that makes less of it better."""
+    name = next(iter(summary["metrics"]), "loss")
+    return name, -1 if summary["metrics"].get(name) == "higher" else 1
 
 
 def common_target(runs: Sequence[Path]) -> tuple[str, float] | None:
@@ -82,9 +93,7 @@ def common_target(runs: Sequence[Path]) -> tuple[str, float] | None:
     finished = [summary for summary in summaries.values() if summary["status"] in FINISHED]
     if not finished:
         return None
-    metrics = finished[0]["metrics"]
-    name = next(iter(metrics), "loss")
-    sign = -1 if metrics.get(name) == "higher" else 1  # so that less is better
+    name, sign = _main_metric(finished[0])
     found: dict[tuple[str, ...], list[float]] = {}
     for run, summary in summaries.items():
         typed = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))

@@ -5,10 +5,12 @@ from math import isinf
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.errors import ConfigError
 
@@ -56,14 +58,26 @@ class Optuna(Sweeper):
         """Run the batches, and leave what the study has found in the sweep's folder."""
         import optuna
 
+        study = self._study()
+        wanted = [direction.lower() for direction in self.sweeper._get_directions()]
+        if study and (there := [direction.name.lower() for direction in study.directions]) != wanted:
+            raise ConfigError(
+                f"objective={self.objective}: the study {self.name} in {self.storage} is to {' and '.join(there)}, "
+                f"this search to {' and '.join(wanted)}: give it another name by hydra.sweeper.study_name=..."
+            )
         try:
             self.sweeper.sweep(arguments)
+        except (ConfigError, HydraException, OmegaConfBaseException):
+            begun = self._study()
+            if not study and begun and not any(trial.state.is_finished() for trial in begun.trials):
+                optuna.delete_study(study_name=self.name, storage=self.storage)  # its direction would stay
+            raise
         except (ValueError, RuntimeError) as problem:
             # All runs failed, of which the exit code tells; or the last of a grid did, where the plugin does not expect
             # that its sampler asks to stop.
             if not any(each in str(problem) for each in ("No trials are completed", "`Study.stop`")):
                 raise
-        study = optuna.load_study(study_name=self.name, storage=self.storage)
+        study = self._study()
         counts = Counter(map(_ending, study.get_trials(deepcopy=False)))
         found: dict[str, Any] = {"name": "optuna", "study": self.name, "objective": self.objective}
         found |= {"direction": study.direction.name.lower(), "trials": dict(counts)}
@@ -71,6 +85,15 @@ class Optuna(Sweeper):
             best = study.best_trial
             found |= {"best_trial": best.number, "best_value": best.value, "best_params": dict(best.params)}
         OmegaConf.save(OmegaConf.create(found), self.folder / RESULTS)
+
+    def _study(self) -> Any:
+        """What the storage holds under the study's name, if anything."""
+        import optuna
+
+        try:
+            return optuna.load_study(study_name=self.name, storage=self.storage)
+        except KeyError:
+            return None
 
 
 def _ending(trial: Any) -> str:
