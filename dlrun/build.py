@@ -244,7 +244,7 @@ def _samples(target: str, options: Node) -> Samples:
         try:
             _last_samples[key] = source(**options)
         except (OSError, MemoryError) as problem:  # a folder that may not be read, data larger than the memory
-            raise ConfigError(f"dataset: {problem or 'there is too little memory for it'}") from problem
+            raise ConfigError(f"dataset: {str(problem) or 'there is too little memory for it'}") from problem
     return _last_samples[key]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlrun.records import replacing
+from dlrun.records import naming, replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +46,8 @@ def write(folder: Path, tensors: Mapping[str, Tensor], record: Record) -> Path:
     here = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = save(here, {"record": json.dumps(record)})
     path = folder / f"{record['step']}-{_digest(data)}{SUFFIX}"
-    folder.mkdir(exist_ok=True)
+    with naming(folder):
+        folder.mkdir(exist_ok=True)
     with replacing(path, durable=True) as part:
         part.write_bytes(data)
     # what is said to be of this step or a later one is damaged, since the training has gone on from before it

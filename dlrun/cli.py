@@ -25,7 +25,7 @@ from dlrun.catalogue import choices, choices_with, conf_dir, description, groups
 from dlrun.check import check, did_you_mean
 from dlrun.console import error, say
 from dlrun.errors import ConfigError
-from dlrun.records import SUMMARY, discard, write_summary
+from dlrun.records import CONFIG, SUMMARY, discard, write_summary
 from dlrun.sweep.ending import complete_all, forget
 from dlrun.torchrun import processes
 
@@ -48,6 +48,7 @@ def main() -> None:
 
 
 def _command() -> int:
+    logging.raiseExceptions = False  # of a full disk one message tells, and no traceback of a log file
     arguments = sys.argv[1:]
     is_verb = bool(arguments) and arguments[0].replace("_", "").isalnum()
     return _verb(arguments[0], arguments[1:]) if is_verb else _train()
@@ -68,6 +69,11 @@ def _train() -> int:
             raise
         error(_readable(mistake))
         return 2
+    except OSError as problem:
+        if _full_error:
+            raise
+        error(_unwritten(problem))
+        return 1
     except KeyboardInterrupt:
         error("interrupted")
         return EXIT_CODES["interrupted"]
@@ -118,6 +124,11 @@ def _app(config: DictConfig) -> None:
         statuses.append("failed" if sweeping else "refused")
         if sweeping:
             _fail(folder, config, str(mistake))
+    except OSError as problem:
+        if _full_error or sweeping:
+            raise
+        error(_unwritten(problem))
+        statuses.append("failed")
     except Exception as problem:
         if _full_error:
             raise
@@ -135,14 +146,31 @@ def _fail(folder: Path, config: DictConfig, reason: str) -> None:
         write_summary(folder, {"status": "failed", "name": config.name, "error": reason})
 
 
+def _unwritten(problem: OSError) -> str:
+    """What the file system refused in the middle of a command, and how to go on."""
+    from dlrun.sweep.plan import PLAN
+
+    hydra = HydraConfig.get()
+    folder = Path(hydra.sweep.dir if hydra.mode == RunMode.MULTIRUN else hydra.run.dir)
+    begun = any((folder / name).exists() for name in (CONFIG, PLAN))
+    again = f"`dlrun resume {folder}` goes on" if begun else "give the command again"
+    reason = f"{problem.strerror or problem}: {problem.filename or folder}"
+    return f"{reason}; what was written before is there, and once this is mended, {again}"
+
+
 def _readable(mistake: Exception) -> str:
     """Hydra's and OmegaConf's errors in one message, with the nearest right spelling."""
     if isinstance(mistake, MissingConfigException) and mistake.missing_cfg_file:
         group, _, name = str(mistake.missing_cfg_file).rpartition("/")
         known = list(mistake.options or (choices(group) if group in [*groups(), "experiment"] else []))
         if known:
-            return f"{group}={name}: there is no such choice{did_you_mean(name, known)}; there are {', '.join(known)}"
+            own = "; --config-dir=FOLDER is where to look for one of your own" if group.startswith("hydra/") else ""
+            near = did_you_mean(name, known)
+            return f"{group}={name}: there is no such choice{near}; there are {', '.join(known)}{own}"
     if isinstance(mistake, OverrideParseException):
+        key, _, value = str(mistake.override).partition("=")
+        if "LexerNoViableAltException" in str(mistake) and key.isascii():  # a letter that Hydra knows in quotes only
+            return f"{mistake.override}: not understood; the value needs quotes of its own: '{key}=\"{value}\"'"
         reason = str(mistake).splitlines()[-2 if "See https" in str(mistake) else -1]
         return f"{mistake.override}: not understood ({reason}); write key=value, in quotes where it holds brackets"
     cause = mistake.__cause__
@@ -180,6 +208,9 @@ def _verb(name: str, arguments: list[str]) -> int:
     except ConfigError as mistake:
         error(str(mistake))
         return 2
+    except OSError as problem:
+        error(f"{problem.strerror or problem}: {problem.filename}")
+        return 1
 
 
 def _list(arguments: list[str]) -> int:
@@ -245,11 +276,16 @@ def _status(arguments: list[str]) -> int:
 
 
 def _resume(arguments: list[str]) -> int:
-    """dlrun resume DIR [--retry-failed]: go on with a run, or with what a sweep's folder lacks, by its commands."""
+    """dlrun resume DIR [--retry-failed] [--config-dir=DIR]: go on with a run, or with what a sweep's folder lacks."""
     trusted = [argument for argument in arguments if "=" in argument]  # of the folder's commands, what may run code
     folders = [argument for argument in arguments if argument not in ("--retry-failed", *trusted)]
     if len(folders) != 1 or folders[0].startswith("-"):
-        raise ConfigError("resume: name the folder of one run or sweep, and --retry-failed to train failed runs again")
+        raise ConfigError(
+            "resume: name the folder of one run or sweep, --retry-failed to train failed runs again, and "
+            "--config-dir=FOLDER for a launcher of your own"
+        )
+    from hydra.core.override_parser.types import Quote, QuotedString
+
     from dlrun.loader import refuse_command
     from dlrun.sweep.plan import PLAN, commands
 
@@ -261,13 +297,14 @@ def _resume(arguments: list[str]) -> int:
             raise ConfigError(f"{folders[0]} is a run of a sweep: dlrun resume {sweep}")
         sys.argv = [sys.argv[0], *of_run(Path(folders[0])), *trusted]
         return _train()
-    options = [f"hydra.sweep.dir={folders[0]}"]
+    options = [f"hydra.sweep.dir={QuotedString(folders[0], Quote.single).with_quotes()}"]
     code = 0
     for command in commands(Path(folders[0])):
         refuse_command(Path(folders[0]) / PLAN, [override for override in command if override not in trusted])
         launchers = [each for each in command if each.startswith("hydra/launcher=")]
         own = not launchers or launchers[-1].startswith("hydra/launcher=stack")
         again = [f"hydra.{'launcher' if own else 'sweeper'}.retry_failed=true"] * ("--retry-failed" in arguments)
-        sys.argv = [sys.argv[0], "-m", *command, *options, *again]
+        places = [argument for argument in trusted if argument.startswith("--config-dir=")]
+        sys.argv = [sys.argv[0], "-m", *places, *command, *options, *again]
         code = max(code, _train())
     return code

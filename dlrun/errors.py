@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises."""
+"""The one exception that a user's mistake raises, and one kind of it."""
 
 
 class ConfigError(ValueError):
@@ -6,3 +6,7 @@ class ConfigError(ValueError):
 
     Raised before anything is trained; the command line prints the message alone and exits with 2.
     """
+
+
+class Unwritable(ConfigError):
+    """The folder of a run in which nothing can be written; what its config says may be right."""

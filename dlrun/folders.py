@@ -89,6 +89,7 @@ class Folders:
             "runs": [os.path.relpath(folder, folders[0]) for folder in folders],
             "configs": [fingerprint(node) for node in resolved],
             "versions": environment()["versions"],
+            "data": stack.dataset.digest,
         }
         if begun:
             problems = [*problems, *self._go_on(begun, folders, header)]
@@ -109,6 +110,11 @@ class Folders:
         then = begun.record
         if then["configs"] != self.members["configs"]:
             raise ConfigError(f"the checkpoint in {self.place} is of another config; delete it to begin again")
+        if then.get("data", self.members["data"]) != self.members["data"]:
+            raise ConfigError(
+                f"the data have changed since the checkpoint in {self.place}: put them back as they were, "
+                "or delete it to begin again"
+            )
         for i, folder in enumerate(folders):
             self.records.append(Run.reopen(folder, header, then["files"][i]))
             self.stack.initializers[i].report = then["initialized"][i]
@@ -117,6 +123,12 @@ class Folders:
         versions = ((name, then["versions"].get(name), now) for name, now in self.members["versions"].items())
         other = [f"{name} {before}, now {now}" for name, before, now in versions if before != now]
         other = [f"the checkpoint was written with {', '.join(other)}: the last digits may differ"] if other else []
+        before, now = len(then.get("shares", [None])), self.stack.team.size
+        if before != now:
+            other.append(
+                f"the checkpoint was written with processes {before}, now {now}: "
+                "the last digits differ, and so does noise such as dropout's"
+            )
         return [f"continuing after step {then['step']}", *other]
 
     def keep(self, tensors: Tensors, record: Record) -> None:
@@ -137,6 +149,8 @@ class Folders:
         """Train the stack and complete the folders; returns what their summaries say."""
         try:
             outcome = fit(self.stack, observer, self)
+        except OSError:  # the disk's fault: the run goes on from its checkpoint once there is room
+            raise
         except Exception as problem:
             for i, record in enumerate(self.records):
                 record.note(traceback.format_exc())

@@ -10,13 +10,13 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dlrun.errors import ConfigError
+from dlrun.errors import ConfigError, Unwritable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,15 +92,27 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     durable: wait until it would outlast a power cut.
     """
     part = path.with_name(f".{path.name}.part")
+    with naming(path):
+        try:
+            yield part
+            if durable:
+                _to_disk(part)
+            os.replace(part, path)
+            if durable:
+                _to_disk(path.parent)
+        finally:
+            with suppress(OSError):  # what went wrong before says more
+                part.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the file system say which file it was: of a full disk, Python does not tell."""
     try:
-        yield part
-        if durable:
-            _to_disk(part)
-        os.replace(part, path)
-        if durable:
-            _to_disk(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 def _to_disk(path: Path) -> None:
@@ -133,7 +145,7 @@ def append_rows(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     lines = [",".join(_cell(name, value) for name, value in row.items()) for row in rows]
     if not path.exists():
         lines.insert(0, ",".join(rows[0]))
-    with open(path, "a", encoding="utf-8", newline="") as file:
+    with naming(path), open(path, "a", encoding="utf-8", newline="") as file:
         file.write("".join(f"{line}\n" for line in lines))
 
 
@@ -197,7 +209,7 @@ class Run:
 
     def note(self, text: str) -> None:
         """Add to dlrun.log."""
-        with open(self.folder / LOG, "a", encoding="utf-8") as file:
+        with naming(self.folder / LOG), open(self.folder / LOG, "a", encoding="utf-8") as file:
             file.write(f"[{datetime.now():%Y-%m-%d %H:%M:%S}] {text}\n")
 
     def save_weights(self, name: str, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
@@ -220,18 +232,19 @@ class Run:
 
     def _write_line(self, cells: list[str]) -> None:
         # One write of a whole line, so that a reader never sees half of it.
-        self._csv.write(",".join(cells) + "\n")
-        self._csv.flush()
+        with naming(self.folder / METRICS):
+            self._csv.write(",".join(cells) + "\n")
+            self._csv.flush()
 
 
 def _appending(path: Path) -> TextIO:
     return open(path, "a", encoding="utf-8", newline="")
 
 
-def unwritable(folder: Path, error: OSError) -> ConfigError:
+def unwritable(folder: Path, error: OSError) -> Unwritable:
     """What to tell of a run's folder in which nothing can be written."""
     reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-    return ConfigError(f"cannot write to the run's folder {folder} ({reason}); set hydra.run.dir=...")
+    return Unwritable(f"cannot write to the run's folder {folder} ({reason}); set hydra.run.dir=...")
 
 
 def read_metrics(folder: str | Path, name: str = METRICS) -> pd.DataFrame:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from math import nan
 from typing import Any
 
+import torch
+
 from dlrun.build import Node
 from dlrun.evaluation import Measured
-from dlrun.records import environment
+from dlrun.records import columns, environment
 from dlrun.rows import keywords
 from dlrun.stack import Stack
+from dlrun.state import State
 from dlrun.train import Outcome
 
 DIVERGED = "the loss or the gradient is no longer finite; a smaller lr may help"
@@ -25,6 +28,7 @@ def identity(node: Node, stack: Stack) -> dict[str, Any]:
         "threads": stack.threads,
         "width": stack.runs,
         "processes": stack.team.size,
+        "data": stack.dataset.digest,
     }
 
 
@@ -52,6 +56,18 @@ def summarize(node: Node, stack: Stack, outcome: Outcome, run: int) -> dict[str,
         "error": DIVERGED if status == "diverged" else None,
         **environment(),
     }
+
+
+def expected(node: Node, stack: Stack) -> dict[str, Any]:
+    """The summary that a run of this stack has if it comes to its end, with 0 for every number that training tells."""
+    state, names = State(stack.select([0])), [metric.name for metric in stack.metrics]
+    row = dict.fromkeys(columns(names, list(stack.averaging)), 0.0)
+    for measured in state.measured:
+        measured.best.rows = measured.last.rows = [row]
+        measured.best_test = measured.last_test = dict.fromkeys(["loss", *names], torch.zeros(1))
+    outcome = Outcome(["finished"], state.measured, started="", seconds=0, compile_seconds=0)
+    suggested = {"suggested_lr": 0.0} if stack.schedule.watches else {}
+    return {**summarize(node, state.stack, outcome, 0), **suggested}
 
 
 def results(stack: Stack, measured: Measured, run: int) -> dict[str, float]:

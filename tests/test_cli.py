@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -242,6 +243,14 @@ def test_the_basic_launcher_goes_on_after_a_run_that_fails(dlrun: Callable[..., 
     assert dlrun("-m", *QUICK, *grid).code == 1
     status = [summary(tmp_path / "sweep" / str(i))["status"] for i in (0, 1)]
     assert status == ["finished", "diverged"]
+
+
+@pytest.mark.parametrize("value", ["über", "it's"])
+def test_a_value_that_needs_quotes_is_told_so_and_taken_with_them(dlrun: Callable[..., Ended], value: str) -> None:
+    said = dlrun(*QUICK, f"name={value}")
+    assert said.code == 2 and f"name={value}: not understood; the value needs quotes of its own:" in said.err
+    [quoted] = re.findall(r"'(name=\".*\")'", said.err)
+    assert dlrun(*QUICK, "epochs=1", quoted).code == 0
 
 
 def test_list_and_plot(dlrun: Callable[..., Ended], tmp_path: Path) -> None:

@@ -107,6 +107,16 @@ def test_resume_trains_what_is_missing_and_ends_with_the_same_table(sweep, tmp_p
     assert ended.returncode == 2 and ". is no sweep's folder" in ended.stderr
 
 
+def test_a_sweeps_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "über, 1 (it's mine)"
+    typed = name.replace("'", "\\'")
+    for command in (["-m", *SMALL, "seed=0,1", f"hydra.sweep.dir='{typed}'"], ["resume", name]):
+        ended = subprocess.run([*COMMAND, *command], capture_output=True, text=True, timeout=200)
+        assert ended.returncode == 0, ended.stderr
+        assert len(rows(tmp_path / name / "sweep.csv")) == 2 and [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_every_job_is_checked_before_the_first_begins(sweep, tmp_path: Path) -> None:
     for overrides, message in {
         ("lr=0.1,-1",): "lr=-1: must be null or > 0",

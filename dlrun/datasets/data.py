@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -45,6 +47,15 @@ class Samples:
     parts: Mapping[str, np.ndarray] = field(default_factory=dict)
     surface: Surface | None = None
 
+    @cached_property
+    def digest(self) -> str:
+        """A hash of inputs and targets, by which a run knows its data again."""
+        found = hashlib.blake2b(digest_size=16)
+        for array in (self.inputs, self.targets):
+            found.update(f"{array.dtype} {array.shape}".encode())
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()
+
 
 @dataclass
 class Dataset:
@@ -62,6 +73,7 @@ class Dataset:
     feature_names: list[str]
     class_names: list[str]
     surface: Surface | None = None
+    digest: str = ""  #: of the samples that it was made of
 
     def reconstruction(self) -> Dataset:
         """The regression whose targets are the inputs, (samples, features); views, not copies."""

@@ -82,7 +82,15 @@ def prepare(
         outputs = 1 if samples.task == "binary" else classes
     sizes = {name: len(parts[name]) for name in ("train", "val", "test")}
     return Dataset(
-        inputs, targets, samples.task, sizes, outputs, samples.feature_names, samples.class_names, samples.surface
+        inputs,
+        targets,
+        samples.task,
+        sizes,
+        outputs,
+        samples.feature_names,
+        samples.class_names,
+        samples.surface,
+        samples.digest,
     )
 
 

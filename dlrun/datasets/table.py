@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gzip
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".parquet": None}
 LARGEST = 2**27  #: zeros and ones that a text column may become: 1 GB
+UNPACKED = 2**30  #: bytes that a packed file may hold
 MISSING = "missing"  #: the category of a text cell without text
 
 
@@ -56,6 +58,8 @@ def _read(file: Path) -> pd.DataFrame:
     if not file.is_file():
         raise ConfigError(f"dataset.path: there is no file {file}")
     try:
+        if file.suffix.lower() == ".gz":
+            _refuse_bomb(file)
         if ending == ".parquet":
             frame = pd.read_parquet(file, engine="pyarrow")
         else:
@@ -87,6 +91,14 @@ def _read(file: Path) -> pd.DataFrame:
         line = ", ".join(frame.columns)
         raise ConfigError(f"{file}: the first line holds numbers ({line}) where the columns' names are wanted")
     return frame.apply(_unmixed, file=file)
+
+
+def _refuse_bomb(file: Path) -> None:
+    """A few megabytes may stand for more than any memory."""
+    with gzip.open(file) as content:
+        while content.read(2**20):
+            if content.tell() > UNPACKED:
+                raise OSError(f"it holds more than {UNPACKED} bytes: unpack it if that is meant")
 
 
 def _unmixed(column: pd.Series, file: Path) -> pd.Series:

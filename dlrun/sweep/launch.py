@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -19,17 +19,18 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from dlrun import checkpoint
 from dlrun.cli import statuses
 from dlrun.console import SweepProgress, say
 from dlrun.errors import ConfigError
 from dlrun.lock import locked
-from dlrun.records import SUMMARY, discard, read_summary, write_summary
+from dlrun.records import CHECKPOINT, SUMMARY, discard, read_summary, write_summary
 from dlrun.report.collect import append_run, find, write_tables
 from dlrun.signals import ENDING, Deferred, obeyed
 from dlrun.sweep.compose import Job, check_jobs, compose, named
 from dlrun.sweep.ending import ended
 from dlrun.sweep.jobs import held
-from dlrun.sweep.objective import value_of
+from dlrun.sweep.objective import refuse_unknown, value_of
 from dlrun.sweep.plan import PLAN, Plan
 from dlrun.sweep.tuning import TARGET
 from dlrun.sweep.width import expected, width_for
@@ -85,7 +86,7 @@ def launch(
         tasks = [Task(job.number, job.config, job.folder, job.files(), job.overrides) for job in left]
         whole = [[job.number for job in stack] for stack in begun]
         # without torch, which takes seconds, where nothing is to be trained
-        stacks, device = stacked(tasks, width, trainer, whole) if tasks else ([], "cpu")
+        stacks, device = stacked(tasks, width, trainer, whole, _data(placed)) if tasks else ([], "cpu")
         if len(missing) < len(jobs):
             say(f"{len(jobs) - len(missing)} of {len(jobs)} runs are there already")
         try:
@@ -191,7 +192,11 @@ def start_method(device: str) -> str:
 
 
 def stacked(
-    tasks: Sequence[Task], width: int | None, trainer: Trainer, whole: Sequence[Sequence[int]] = ()
+    tasks: Sequence[Task],
+    width: int | None,
+    trainer: Trainer,
+    whole: Sequence[Sequence[int]] = (),
+    data: Mapping[str, str] | None = None,
 ) -> tuple[list[list[Task]], str]:
     """The runs as stacks, and the type of the device that they train on.
 
@@ -200,6 +205,7 @@ def stacked(
 
     width: runs of a stack at most; by default as many as `width` finds best.
     whole: the numbers of the runs of each stack that goes on from a checkpoint, and stays as it is.
+    data: what the folder's runs were trained with, see `_data`; other data are refused.
     """
     import torch
 
@@ -219,8 +225,15 @@ def stacked(
             if trainer.remote:  # its devices and compilers are not this machine's
                 nodes = [{**node, "device": "cpu", "compile": False} for node in nodes]
             stack = build(nodes, initialize=False)
+            refuse_unknown(nodes, stack)
         except ConfigError as mistake:
             problems.append(f"{named(task.number for task in group)}: {mistake}")
+            continue
+        if (data or {}).get(_source(group[0].node), stack.dataset.digest) != stack.dataset.digest:
+            problems.append(
+                f"{named(task.number for task in group)}: the data have changed since other runs in this folder were "
+                "trained: put them back as they were, or choose another hydra.sweep.dir"
+            )
             continue
         device = stack.theta.device.type
         fresh = [task for task in group if task.number not in going_on]
@@ -242,6 +255,21 @@ def stacked(
     if len(groups) > 1:
         say(f"{len(tasks)} runs of {len(groups)} structures in {len(stacks)} stacks")
     return sorted(stacks, key=len, reverse=True), device
+
+
+def _data(placed: Sequence[tuple[Job, bool]]) -> dict[str, str]:
+    """The digests of the data that runs were trained with, complete ones and those with a checkpoint, by `_source`."""
+    found = {}
+    for job, complete in placed:
+        record = _summary(job.folder) if complete else checkpoint.newest(job.folder / CHECKPOINT)
+        if digest := record.get("data"):
+            found[_source(job.config)] = digest
+    return found
+
+
+def _source(node: Mapping[str, Any]) -> str:
+    """Runs in which this is the same have the same samples."""
+    return repr({key: value for key, value in node["dataset"].items() if key not in ("split_seed", "label_noise")})
 
 
 def _parts(tasks: Sequence[Task], count: int) -> list[list[Task]]:

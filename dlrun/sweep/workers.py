@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun import checkpoint
+from dlrun.errors import ConfigError, Unwritable
 from dlrun.lock import locked
 from dlrun.records import CHECKPOINT, SUMMARY, clear, write_summary
 from dlrun.signals import ENDING, obeyed
@@ -46,6 +48,7 @@ class Worker:
     def __init__(self, context: BaseContext, tasks: Sequence[Task], place: int) -> None:
         self.tasks, self.place = tasks, place
         self.steps, self.total = 0, 0  #: done by the stack, and in all, once it has told
+        self.fault: OSError | None = None  #: the machine's, which would meet the other stacks too
         self.connection, theirs = context.Pipe(duplex=False)
         # the context's own class, which mypy knows by its base alone
         self.process: BaseProcess = context.Process(target=_work, args=(tasks, place, theirs))  # type: ignore[attr-defined]
@@ -86,7 +89,7 @@ def run(
     done: told the runs of a stack that has ended, and why, if it failed as a single run.
     progress: called now and then with the workers at work.
 
-    Raises KeyboardInterrupt after the trainings have ended in order.
+    Raises KeyboardInterrupt after the trainings have ended in order, and so what the file system raised in a worker.
     """
     context = multiprocessing.get_context(method)
     waiting, active, free = list(stacks), list[Worker](), list(range(workers))
@@ -102,6 +105,8 @@ def run(
                 active.remove(worker)
                 free.append(worker.place)
                 worker.connection.close()
+                if worker.fault:
+                    raise worker.fault
                 if worker.killed and worker.killed not in tried:
                     tried.add(worker.killed)
                     waiting.insert(0, worker.tasks)
@@ -112,12 +117,13 @@ def run(
                     waiting[:0] = [worker.tasks[:middle], worker.tasks[middle:]]
                 else:
                     done(worker.tasks, worker.ended)
-    except BaseException:
+    except BaseException as problem:
         for worker in active:
             worker.interrupt()
         for worker in active:
             worker.process.join()
-            done(worker.tasks, None)  # one that had not begun to train ends as if it had failed
+            if not isinstance(problem, OSError):  # for then nothing can be written
+                done(worker.tasks, None)  # one that had not begun to train ends as if it had failed
         raise
 
 
@@ -128,7 +134,11 @@ def _listen(workers: Sequence[Worker], timeout: float) -> None:
     for worker in workers:
         while worker.connection in ready and worker.connection.poll():
             try:
-                worker.steps, worker.total = worker.connection.recv()
+                told = worker.connection.recv()
+                if isinstance(told, OSError):
+                    worker.fault = told
+                else:
+                    worker.steps, worker.total = told
             except (EOFError, OSError):
                 break
 
@@ -156,6 +166,10 @@ def _work(tasks: Sequence[Task], place: int, connection: Connection) -> None:
         torch.cuda.set_device(place)
     try:
         code = train(tasks, tell)
+    except OSError as problem:
+        with suppress(OSError):  # the parent is gone
+            connection.send(problem)
+        code = 1
     except KeyboardInterrupt:  # before the training, which would have ended in order
         code = 130
     if code:
@@ -169,11 +183,12 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
     The runs go on from the checkpoint that this stack left, if it did.
 
     tell: told the steps done, and those in all, now and then.
+
+    Raises OSError where results cannot be written: the runs are not at fault, and can go on.
     """
     import torch
 
     from dlrun.build import build
-    from dlrun.errors import ConfigError
     from dlrun.folders import Folders, continuing
 
     torch.set_num_threads(1)
@@ -183,10 +198,14 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
             begun, problems = continuing(folders)
             if begun is None:
                 for task in tasks:
-                    _write(task)
+                    begin(task)
             stack = build(nodes, initialize=begun is None)
             with Folders(nodes, folders, stack, begun, problems) as all_folders:
                 all_folders.train(Telling(all_folders, tell))
+    except Unwritable as problem:
+        raise problem.__cause__ or problem from None
+    except OSError:
+        raise
     except ConfigError as mistake:
         _fail(tasks, str(mistake))
         return 2
@@ -201,7 +220,8 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
     return 0
 
 
-def _write(task: Task) -> None:
+def begin(task: Task) -> None:
+    """Leave the run's folder with what Hydra writes into it, and nothing else of a run."""
     clear(task.folder)  # of what a stack that failed left, of which this run was a part
     for name, text in task.files.items():
         path = task.folder / name
