@@ -24,7 +24,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from dlrun.catalogue import choices, choices_with, conf_dir, description, groups
 from dlrun.check import check, did_you_mean
 from dlrun.console import error, say
-from dlrun.errors import ConfigError
+from dlrun.errors import ConfigError, reason
 from dlrun.records import CONFIG, SUMMARY, discard, write_summary
 from dlrun.sweep.ending import complete_all, forget
 from dlrun.torchrun import processes
@@ -133,17 +133,17 @@ def _app(config: DictConfig) -> None:
         if _full_error:
             raise
         logging.getLogger("dlrun").exception("the run failed")
-        error(f"the run failed, {folder / 'dlrun.log'} has the details: {problem!r}")
+        error(f"the run failed, {folder / 'dlrun.log'} has the details: {reason(problem)}")
         statuses.append("failed")
         if sweeping:
-            _fail(folder, config, repr(problem))
+            _fail(folder, config, reason(problem))
 
 
-def _fail(folder: Path, config: DictConfig, reason: str) -> None:
+def _fail(folder: Path, config: DictConfig, why: str) -> None:
     """What other processes read of a run of a sweep that failed before it had a folder."""
     if not (folder / SUMMARY).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_summary(folder, {"status": "failed", "name": config.name, "error": reason})
+        write_summary(folder, {"status": "failed", "name": config.name, "error": why})
 
 
 def _unwritten(problem: OSError) -> str:
@@ -154,8 +154,8 @@ def _unwritten(problem: OSError) -> str:
     folder = Path(hydra.sweep.dir if hydra.mode == RunMode.MULTIRUN else hydra.run.dir)
     begun = any((folder / name).exists() for name in (CONFIG, PLAN))
     again = f"`dlrun resume {folder}` goes on" if begun else "give the command again"
-    reason = f"{problem.strerror or problem}: {problem.filename or folder}"
-    return f"{reason}; what was written before is there, and once this is mended, {again}"
+    why = f"{problem.strerror or problem}: {problem.filename or folder}"
+    return f"{why}; what was written before is there, and once this is mended, {again}"
 
 
 def _readable(mistake: Exception) -> str:
@@ -171,8 +171,8 @@ def _readable(mistake: Exception) -> str:
         key, _, value = str(mistake.override).partition("=")
         if "LexerNoViableAltException" in str(mistake) and key.isascii():  # a letter that Hydra knows in quotes only
             return f"{mistake.override}: not understood; the value needs quotes of its own: '{key}=\"{value}\"'"
-        reason = str(mistake).splitlines()[-2 if "See https" in str(mistake) else -1]
-        return f"{mistake.override}: not understood ({reason}); write key=value, in quotes where it holds brackets"
+        why = str(mistake).splitlines()[-2 if "See https" in str(mistake) else -1]
+        return f"{mistake.override}: not understood ({why}); write key=value, in quotes where it holds brackets"
     cause = mistake.__cause__
     if isinstance(mistake, ConfigCompositionException) and isinstance(cause, ConfigKeyError | ConfigAttributeError):
         parent = cause.parent_node

@@ -13,7 +13,7 @@ import torch
 from dlrun import checkpoint
 from dlrun.build import Node
 from dlrun.checkpoint import Checkpoint, Interval, Record
-from dlrun.errors import ConfigError
+from dlrun.errors import ConfigError, reason
 from dlrun.evaluation import Row, Snapshot
 from dlrun.machine import pays
 from dlrun.records import (
@@ -154,7 +154,7 @@ class Folders:
         except Exception as problem:
             for i, record in enumerate(self.records):
                 record.note(traceback.format_exc())
-                status = {"status": "failed", **identity(self.nodes[i], self.stack), "error": repr(problem)}
+                status = {"status": "failed", **identity(self.nodes[i], self.stack), "error": reason(problem)}
                 record.finish({**status, **environment()})
             raise
         for i in range(self.stack.runs):

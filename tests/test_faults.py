@@ -18,7 +18,7 @@ from torture import dlrun, results
 
 from dlrun.datasets import table
 from dlrun.errors import ConfigError
-from dlrun.records import read_metrics
+from dlrun.records import read_metrics, read_summary
 
 SMALL = ["architecture.hidden=[8]", "steps=20", "eval_every=1", "batch_size=16", "checkpoint_every=0.4"]
 SMALL += ["compile=false", "plots=none", "regularizer=dropout"]
@@ -174,3 +174,24 @@ def test_a_packed_table_is_not_unpacked_beyond_all_bounds(tmp_path: Path, monkey
             file.write(bytes(2**20))
     with pytest.raises(ConfigError, match="holds more than 16777216 bytes"):
         table.table(str(tmp_path / "bomb.csv.gz"))
+
+
+def test_what_is_too_large_for_the_memory_fails_alone(tmp_path: Path) -> None:
+    def little_memory() -> None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (2**32 + 2**31, resource.RLIM_INFINITY))
+
+    large = ["dataset=iris", "steps=2", "architecture.hidden=[8],[50000,50000]", "regularizer=none"]
+    code, told = ended(command("sweep", tmp_path / "sweep", *large), tmp_path / "log", little_memory)
+    assert code == 1 and "4 finished, 4 failed" in told
+    summaries = [read_summary(folder.parent) for folder in sorted((tmp_path / "sweep").glob("*/summary.json"))]
+    assert [s["error"] for s in summaries if s["status"] == "failed"] == [
+        "there is too little memory (you tried to allocate 10000000000 bytes)"
+    ] * 4
+    code, told = ended(
+        command("run", tmp_path / "run", *large[:2], "architecture.hidden=[50000,50000]"),
+        tmp_path / "log",
+        little_memory,
+    )
+    assert code == 1 and "there is too little memory" in told

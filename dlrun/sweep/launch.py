@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dlrun import checkpoint
 from dlrun.cli import statuses
 from dlrun.console import SweepProgress, say
-from dlrun.errors import ConfigError
+from dlrun.errors import ConfigError, out_of_memory
 from dlrun.lock import locked
 from dlrun.records import CHECKPOINT, SUMMARY, discard, read_summary, write_summary
 from dlrun.report.collect import append_run, find, write_tables
@@ -228,6 +228,11 @@ def stacked(
             refuse_unknown(nodes, stack)
         except ConfigError as mistake:
             problems.append(f"{named(task.number for task in group)}: {mistake}")
+            continue
+        except Exception as problem:
+            if not out_of_memory(problem):
+                raise
+            stacks += [[task] for task in group if task.number not in going_on]  # one by one there may be enough
             continue
         if (data or {}).get(_source(group[0].node), stack.dataset.digest) != stack.dataset.digest:
             problems.append(

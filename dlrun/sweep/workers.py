@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun import checkpoint
-from dlrun.errors import ConfigError, Unwritable
+from dlrun.errors import ConfigError, Unwritable, reason
 from dlrun.lock import locked
 from dlrun.records import CHECKPOINT, SUMMARY, clear, write_summary
 from dlrun.signals import ENDING, obeyed
@@ -210,7 +210,7 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
         _fail(tasks, str(mistake))
         return 2
     except Exception as problem:
-        _fail(tasks, repr(problem))
+        _fail(tasks, reason(problem))
         return 1
     if any(task.node["plots"] == "all" for task in tasks):
         from dlrun.plots.pictures import draw
@@ -229,10 +229,10 @@ def begin(task: Task) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def _fail(tasks: Sequence[Task], reason: str) -> None:
+def _fail(tasks: Sequence[Task], why: str) -> None:
     for task in tasks:
         if not (task.folder / SUMMARY).exists():
-            write_summary(task.folder, {"status": "failed", "name": task.node["name"], "error": reason})
+            write_summary(task.folder, {"status": "failed", "name": task.node["name"], "error": why})
 
 
 class Telling:
