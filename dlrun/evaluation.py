@@ -16,7 +16,7 @@ from dlrun.trace import Program, Recording
 
 Row = dict[str, float]
 
-CHUNK = 2**18  #: numbers of the inputs that an evaluation takes at a time, for all rows: what a core keeps at hand
+CHUNK = 2**19  #: numbers of the inputs that an evaluation takes at a time, for all rows: what a core keeps at hand
 LANES = 32  #: a chunk is a multiple of this, so that each sample has the same place in a vector of any row's
 
 
