@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -37,6 +37,9 @@ class Samples:
         name is drawn by the split's seed. Rows may be shared (xor's four points are all there is).
     surface: where there is nothing to learn (task "none"): the function to descend. The only input, (1, dimensions), is
         the point to start from; the target is 0.
+    notes: what was read, guessed, skipped, encoded or left out, in a sentence each for the user; a guess that can be wrong
+        names the key that overrules it.
+    encoding: what encodes new rows as these were (columns in order, categories, medians, ...), as JSON can hold it.
     """
 
     inputs: np.ndarray
@@ -46,6 +49,8 @@ class Samples:
     class_names: list[str] = field(default_factory=list)
     parts: Mapping[str, np.ndarray] = field(default_factory=dict)
     surface: Surface | None = None
+    notes: list[str] = field(default_factory=list)
+    encoding: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
