@@ -81,7 +81,7 @@ class Alone:
     def own(self, begun: Checkpoint) -> tuple[Tensors, Record]:
         """The state that this process goes on with, of a checkpoint by as many processes or by others.
 
-        If there were others, process 0 takes all that they measured, and a new process begins its own noise.
+        If there were others, process 0 takes all that they measured.
         """
         sizes: list[list[int]] = begun.record.get("shares", [begun.record["taken"]])
         common = {name: tensor for name, tensor in begun.tensors.items() if not name.startswith(OTHERS)}
@@ -311,5 +311,5 @@ def refuse(stack: Stack, processes: int) -> None:
 
 
 def _is_private(name: str) -> bool:
-    """Whether a tensor of a training's state differs from process to process: its noise, and its share's outputs."""
-    return name.startswith("noise") or name.removeprefix("taken/").isdecimal()
+    """Whether a tensor of a training's state differs from process to process: the outputs of its share are its own."""
+    return name.removeprefix("taken/").isdecimal()

@@ -49,7 +49,7 @@ class State:
         part, record = State(self.stack.select(runs)), self.record()
         record |= {"runs_left": list(runs), "status": [self.status[run] for run in runs]}
         record["rows"] = [[rows[run] for run in runs] for rows in record["rows"]]
-        own = {name: t for name, t in self.tensors().items() if not name.startswith(("taken", "noise"))}
+        own = {name: t for name, t in self.tensors().items() if not name.startswith("taken")}
         part.load({name: t.index_select(_axis(name), _index(runs, t)) for name, t in own.items()}, record)
         part.taken, part.start = self.taken, self.start
         return part
@@ -60,7 +60,7 @@ class State:
             return
         theirs = part.tensors()
         for name, tensor in self.tensors().items():
-            if not name.startswith(("taken", "noise")):
+            if not name.startswith("taken"):
                 tensor.index_copy_(_axis(name), _index(part.runs, tensor), theirs[name])
         for place, run in enumerate(part.runs):
             self.status[run] = part.status[place]
@@ -83,9 +83,7 @@ class State:
             losses, norms, *running = zip(*self.taken, strict=True)
             named |= {"taken/losses": torch.stack(losses), "taken/norms": torch.stack(norms)}
             named |= {f"taken/{i}": torch.cat(parts, 1) for i, parts in enumerate(running)}
-        if self.stack.theta.is_cuda:
-            named["noise_cuda"] = torch.cuda.get_rng_state(self.stack.theta.device)
-        return {**named, "noise": torch.get_rng_state()}
+        return named
 
     def record(self) -> Record:
         """What the rest of the training depends on beside the `tensors`, and what it has told so far."""
@@ -106,11 +104,7 @@ class State:
         present, device = self.tensors(), self.stack.theta.device
         taken = {name.removeprefix("taken/"): tensors[name] for name in tensors if name.startswith("taken/")}
         for name, tensor in tensors.items():
-            if name == "noise":
-                torch.set_rng_state(tensor)
-            elif name == "noise_cuda":
-                torch.cuda.set_rng_state(tensor, device)
-            elif name in present:
+            if name in present:
                 present[name].copy_(tensor)
             elif not name.startswith("taken/"):  # a rule of torch.optim makes its memory at its first step
                 name = name.removeprefix("rule/")

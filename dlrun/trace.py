@@ -18,6 +18,7 @@ from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dlrun.buffers import LARGE, RECORDED, Places
+from dlrun.noise import Noise
 
 Program = Callable[..., tuple[Tensor, ...]]
 aten = torch.ops.aten
@@ -41,13 +42,18 @@ class Recording(TorchDispatchMode):
         fn: takes the tensors `moving`, which change from call to call, and returns a tuple of tensors. It runs once.
         moving: example arguments; every replay needs the same shapes.
         scratch: memory that the function writes before it reads it, and that nobody needs after it.
+        noise: gives the results of the operations that draw, which a replay takes as memory.
     """
 
     def __init__(
-        self, fn: Callable[..., tuple[Tensor, ...]], moving: Sequence[Tensor], scratch: Sequence[Tensor] = ()
+        self,
+        fn: Callable[..., tuple[Tensor, ...]],
+        moving: Sequence[Tensor],
+        scratch: Sequence[Tensor] = (),
+        noise: Noise | None = None,
     ) -> None:
         super().__init__()
-        self.scratch = scratch
+        self.scratch, self.noise = scratch, noise
         self.operations: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
         self.moving = list(moving)
         with self:
@@ -58,6 +64,9 @@ class Recording(TorchDispatchMode):
         return False  # else the first dispatch imports all of torch._dynamo to wrap this method
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            assert self.noise is not None, f"{func} in what is not a training step"
+            return self.noise.drawn(func, args, kwargs or {})
         out = func(*args, **(kwargs or {}))
         self.operations.append((func, args, kwargs or {}, out))
         return out
@@ -202,7 +211,6 @@ def _repeats(func: Any, tensors: Sequence[Any], written: Collection[int]) -> boo
     return (
         func.namespace == "aten"
         and not func._schema.is_mutable
-        and torch.Tag.nondeterministic_seeded not in func.tags
         and "empty" not in func._schema.name
         and all(isinstance(t, Tensor) and _storage(t) not in written for t in tensors)
     )

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from dlrun.checkpoint import Checkpoint, Record
 from dlrun.evaluation import Measured, Row, Snapshot
+from dlrun.noise import Noise
 from dlrun.objective import Step, StepObjective
 from dlrun.plan import averaging, learning_rates, plan
 from dlrun.rows import call
 from dlrun.schedules import Clock
-from dlrun.seeds import NOISE, seed_of
 from dlrun.signals import ENDING, Deferred
 from dlrun.stack import Stack
 from dlrun.state import State, Tensors
@@ -98,7 +98,6 @@ def fit(stack: Stack, observer: Observer, keeper: Keeper = NOBODY) -> Outcome:
     The stack is left with the parameters that each run ended with. From a checkpoint the training goes on as if it
     had never ended, whatever the stack's own parameters are. When half of the runs have ended, the others go on alone.
     """
-    torch.manual_seed(seed_of(stack.seeds[0], NOISE, *stack.team.noise))
     whole = State(stack)
     if keeper.begun:
         whole.load(*stack.team.own(keeper.begun))
@@ -230,13 +229,15 @@ def prepare(
     memories = [state.memory, *state.regularizers]
     changed = [stack.theta, *stack.buffers.values(), *(tensor for memory in memories for tensor in memory.values())]
     saved = [tensor.clone() for tensor in changed]
-    with torch.random.fork_rng(devices=[stack.theta.device] if stack.theta.is_cuda else []):
-        recording = Recording(first_part, [batch, *moving], scratch=[stack.g])
-        start = time.perf_counter()
-        program = recording.compiled() if compiling else recording.program()
-        if compiling:
-            program(batch, *moving)  # the first call compiles what is left
-        seconds = time.perf_counter() - start if compiling else 0.0
+    samples = batch.shape[1]
+    noise = Noise(stack.seeds, stack.team.noise, samples, samples == stack.batch_size, state.step)
+    recording = Recording(first_part, [batch, *moving], scratch=[stack.g], noise=noise)
+    start = time.perf_counter()
+    replay = recording.compiled() if compiling else recording.program()
+    if compiling:
+        replay(batch, *moving)  # the first call compiles what is left
+    seconds = time.perf_counter() - start if compiling else 0.0
+    program = noise.before(replay, lambda: state.step)
     for tensor, value in zip(changed, saved, strict=True):
         tensor.copy_(value)
     if stack.rule.traceable:

@@ -11,10 +11,10 @@ import scipy.ndimage
 import scipy.stats
 import torch
 import torch.nn.functional as F
+from conftest import replayed
 
 from dlrun.errors import ConfigError
 from dlrun.regularizers.augmentation import Augmentation, warp
-from dlrun.trace import Recording
 
 IMAGES = torch.randn(5, 3, 6, 8, generator=torch.Generator().manual_seed(0))
 
@@ -81,7 +81,7 @@ def transformed(x, replay=False, **numbers):
     torch.manual_seed(0)
     augment = lambda x: Augmentation().transform(x, x, 1, **rows(**numbers))[:1]  # noqa: E731
     if replay:
-        augment = Recording(augment, [x]).program()
+        return replayed(augment, x)[0]
     return augment(x)[0]
 
 

@@ -14,18 +14,9 @@ from torch import Tensor
 from dlrun import checkpoint
 from dlrun.build import build
 from dlrun.plan import plan
-from dlrun.seeds import NOISE, seed_of
 from dlrun.train import Row, Snapshot, State, Step, collect, evaluate, fit, flushed_subnormals, prepare
 
 SEEDS = range(3)
-
-#: keys that leave nothing of a regularizer's noise
-SILENT = {
-    "regularizer=dropout": ["regularizer.dropout.p_input=0", "regularizer.dropout.p_hidden=0"],
-    "regularizer=augmentation": ["regularizer.augmentation.shift=0"],
-    "regularizer=mixup": ["regularizer.mixup.alpha=0"],
-    "regularizer=gradient_noise": ["regularizer.gradient_noise.eta=0"],
-}
 
 
 class Watch(Rows):
@@ -43,7 +34,6 @@ class Training:
 
     def __init__(self, configs: list[DictConfig], initialize: bool = True) -> None:
         self.stack = build(configs, initialize=initialize)
-        torch.manual_seed(seed_of(self.stack.seeds[0], NOISE))
         self.state = State(self.stack)
         self.steps: dict[torch.Size, Step] = {}
         self.watch = Watch(self.stack.runs)
@@ -120,11 +110,6 @@ def test_a_choice_trains_repeats_itself_resumes_and_stacks(choice: str, files: P
         assert type(stack.rule).stackable is False
         return
     together = trained(runs, tmp_path / "together")
-    if any(regularizer.random for regularizer in stack.regularizers):
-        if choice not in SILENT:
-            return
-        runs = [composed([*words, *SILENT[choice], f"seed={seed}"], files) for seed in SEEDS]
-        together, alone = Training(runs).run(stack.steps), [Training(runs[:1]).run(stack.steps)]
     alone += [Training([run]).run(stack.steps) for run in runs[1:]]
 
     tensors = memories(together)

@@ -9,7 +9,6 @@ import torch
 from conftest import Rows
 from fakes import EVERY, composed, files, typed  # noqa: F401
 from omegaconf import DictConfig
-from test_contract import SILENT
 from torch import Tensor, nn
 
 from dlrun.build import build
@@ -36,14 +35,14 @@ def trained(configs: list[DictConfig]) -> tuple[Tensor, list[list[Row]]]:
 
 
 @pytest.mark.parametrize("choice", EVERY)
-def test_a_stacks_rows_are_the_runs_alone(choice: str, files: Path) -> None:  # noqa: F811
-    """Dropout, augmentation, mixup and gradient noise draw for all rows at once, and so others than a run alone: their
-    noise is switched off here; that it has the right distribution is shown with each of them.
+def test_a_stacks_rows_are_the_runs_alone(choice: str, files: Path, kept_bits: bool) -> None:  # noqa: F811
+    """With their noise: what dropout, augmentation, mixup and gradient noise draw for a run is its own.
 
-    What is measured of the untrained networks is the same to the bit, but for convolutions, which a stack computes in
-    groups, and single outputs, whose products are those of a matrix and a vector for a run alone.
+    Where the machine keeps them, what is measured of the untrained networks is the same to the bit, but for
+    convolutions, which a stack computes in groups, and single outputs, whose products are those of a matrix and a
+    vector for a run alone.
     """
-    words = [*typed(choice), *SILENT.get(choice, []), *CALM.get(choice, []), *TRAINING]
+    words = [*typed(choice), *CALM.get(choice, []), *TRAINING]
     runs = []
     for seed, rate in enumerate(RATES):
         run = composed([*words, f"seed={seed}"], files)
@@ -53,7 +52,11 @@ def test_a_stacks_rows_are_the_runs_alone(choice: str, files: Path) -> None:  # 
     if not stack.rule.stackable:
         return
     widths = [slot.shape[0] for slot in stack.layout.slots if slot.kind == "weight"]
-    to_the_bit = widths[-1:] != [1] and not any(isinstance(m, nn.modules.conv._ConvNd) for m in stack.model.modules())
+    to_the_bit = (
+        kept_bits
+        and widths[-1:] != [1]
+        and not any(isinstance(m, nn.modules.conv._ConvNd) for m in stack.model.modules())
+    )
     thetas, tables = trained(runs)
     for theta, table, run in zip(thetas, tables, runs, strict=True):
         [alone], [rows] = trained([run])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dlrun.noise import Noise
 from dlrun.trace import Recording
 
 
@@ -62,15 +63,21 @@ def test_gradients_are_recorded_below_autograd(replay: str) -> None:
     torch.testing.assert_close(replayed, fn(x)[0])
 
 
-def test_noise_is_drawn_anew_at_every_replay(replay: str) -> None:
-    program = getattr(Recording(lambda x: (torch.rand_like(x) * x,), [torch.ones(1000)]), replay)()
-    first, second = program(torch.ones(1000))[0].clone(), program(torch.ones(1000))[0]
-    assert not torch.equal(first, second)
-    assert abs(first.mean() - 0.5) < 0.05
-    torch.manual_seed(7)
-    third = program(torch.ones(1000))[0].clone()
-    torch.manual_seed(7)
-    assert torch.equal(third, program(torch.ones(1000))[0])
+def test_noise_is_that_of_the_replays_step(replay: str) -> None:
+    noise, step = Noise([0], (), 1, every=True, step=0), [0]
+    recording = Recording(lambda x: (torch.rand_like(x) * x,), [torch.ones(1, 1000)], noise=noise)
+    program = noise.before(getattr(recording, replay)(), lambda: step[0])
+    drawn = []
+    for step[0] in (0, 1, 20, 1):
+        drawn.append(program(torch.full((1, 1000), 2.0))[0].clone())
+    assert torch.equal(drawn[0], 2 * recording.outputs[0]) and torch.equal(drawn[1], drawn[3])
+    assert len({tuple(each[0].tolist()) for each in drawn}) == 3
+    assert abs(torch.stack(drawn).mean() - 1) < 0.05
+
+
+def test_what_is_no_step_draws_nothing() -> None:
+    with pytest.raises(AssertionError, match="rand_like"):
+        Recording(lambda x: (torch.rand_like(x),), [torch.ones(3)])
 
 
 def test_views_of_memory_alone_are_taken_once() -> None:
@@ -86,16 +93,16 @@ def test_the_same_is_computed_once_and_noise_and_what_changes_twice() -> None:
 
     def fn(x: Tensor) -> tuple[Tensor, ...]:
         once = x.exp() + x.exp() + x.sum(0, True) + x.sum(0, False)
-        noise = torch.rand_like(x) - torch.rand_like(x)
+        noise = torch.rand_like(x[None]) - torch.rand_like(x[None])
         before = torch.cat([memory * 2, memory])
         memory.add_(1)
         return once, noise, torch.cat([memory * 2, memory]) - before
 
-    recording = Recording(fn, [torch.randn(3)])
+    recording = Recording(fn, [torch.randn(3)], noise=Noise([0], (), 1, every=False, step=0))
     graph, _ = recording._graph(hoist=True)
     targets = [str(node.target) for node in graph.nodes]
-    counts = [sum(name in each for each in targets) for name in ("exp", "sum", "rand_like", "mul", "cat")]
-    assert counts == [1, 2, 2, 2, 2]
+    counts = [sum(name in each for each in targets) for name in ("exp", "sum", "mul", "cat")]
+    assert counts == [1, 2, 2, 2]
     x = torch.randn(3)
     once, noise, change = recording.program()(x)
     torch.testing.assert_close(once, 2 * x.exp() + 2 * x.sum())

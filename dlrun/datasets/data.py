@@ -37,8 +37,8 @@ class Samples:
         name is drawn by the split's seed. Rows may be shared (xor's four points are all there is).
     surface: where there is nothing to learn (task "none"): the function to descend. The only input, (1, dimensions), is
         the point to start from; the target is 0.
-    notes: what was read, guessed, skipped, encoded or left out, in a sentence each for the user; a guess that can be wrong
-        names the key that overrules it.
+    notes: what was read, guessed, skipped, encoded or left out, in a sentence each for the user; a guess that can be
+        wrong names the key that overrules it.
     encoding: what encodes new rows as these were (columns in order, categories, medians, ...), as JSON can hold it.
     """
 

@@ -45,7 +45,7 @@ class Augmentation(Regularizer):
         noise: Tensor,
     ) -> tuple[Tensor, Tensor]:
         if x.ndim == 5:  # (runs, batch, channels, height, width)
-            across, down, turn, chance = torch.rand(4, *x.shape[:2], dtype=x.dtype, device=x.device)
+            across, down, turn, chance = torch.rand(len(x), 4, x.shape[1], dtype=x.dtype, device=x.device).unbind(1)
             dx, dy = ((u * (2 * shift + 1)).floor() - shift for u in (across, down))
             angle = (2 * turn - 1) * rotate.deg2rad()
             amounts = torch.stack([dx, dy, angle, 1 - 2 * (chance < flip).to(x.dtype)])

@@ -61,15 +61,17 @@ class Mixup(Regularizer):
 
 
 def symmetric_beta(alpha: Tensor) -> Tensor:
-    r"""One draw from Beta(alpha, alpha) for each alpha >= 0; at 0 its limit, 0 or 1 with equal chances.
+    r"""One draw from Beta(alpha, alpha) for each alpha >= 0, (runs, 1); at 0 its limit, 0 or 1 with equal chances.
 
-    $G_1 / (G_1 + G_2) = \sigma(\log G_1 - \log G_2)$ with $G_i \sim \text{Gamma}(\alpha)$, and
-    $\log G_i = \log \text{Gamma}(\alpha + 1) + \frac{1}{\alpha} \log U$, which small alphas do not underflow.
+    $$\frac12 + \frac12\,\text{sign}(c) \left(1 + \frac{1}{(U^{-1/\alpha} - 1)\, c^2}\right)^{-1/2},
+    \quad c = \cos 2\pi V, \quad U, V \sim \mathcal U(0, 1)$$
 
-    Reference: Marsaglia & Tsang 2000, doi:10.1145/358407.358414, section 6.
+    Reference: Devroye 1996, doi:10.1145/256562.256623, section 3 (from Bailey's polar method for Student's t).
     """
-    pair = alpha.expand(2, *alpha.shape)
-    log_uniform = torch.log1p(-torch.rand_like(pair))
-    small = torch.finfo(alpha.dtype).tiny  # in place of 0, which could make 0 / 0
-    log_gamma = torch._standard_gamma(pair + 1).log()
-    return torch.sigmoid((log_gamma[0] - log_gamma[1]) + (log_uniform[0] - log_uniform[1]) / alpha.clamp(min=small))
+    u, v = torch.rand(len(alpha), 2, dtype=alpha.dtype, device=alpha.device).split(1, 1)
+    c = torch.cos(2 * torch.pi * v)
+    q = 1 / (torch.expm1(-torch.log1p(-u) / alpha.clamp(min=torch.finfo(alpha.dtype).tiny)) * c.square())
+    root = (1 + q).sqrt()
+    # (1 - 1 / root) / 2, of which near 0, where small alphas crowd, no digit is lost; q = inf, as at u = 0, gives 1/2
+    low = (q / (2 * root * (root + 1))).nan_to_num(0.5)
+    return torch.where(c < 0, low, 1 - low)
