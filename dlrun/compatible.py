@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlrun.errors import ConfigError
+from dlrun.objective import refuse_once_differentiable
 from dlrun.regularizers.regularizer import Regularizer
 from dlrun.stack import Stack
 
@@ -44,6 +45,8 @@ def refuse(node: dict[str, Any], stack: Stack) -> None:
             f"{name} changes all parameters at once, and this architecture trains some of them at a time: "
             "set architecture.phases=1, or choose another optimizer"
         )
+    if rule.curvature and not rule.by_sample:
+        refuse_once_differentiable(stack)
     if rule.by_sample and stack.averages:
         raise ConfigError(
             f"{name} adds up what each sample contributes by itself, and batch normalization makes samples "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from dlrun.errors import ConfigError
 from dlrun.rows import over_rows
 from dlrun.stack import Stack
 
@@ -43,8 +44,30 @@ class StepObjective:
 
 
 @torch.enable_grad()
+def refuse_once_differentiable(stack: Stack) -> None:
+    """ConfigError for a network or a loss whose gradient cannot be differentiated; looks at two training samples."""
+    samples = torch.arange(min(2, stack.train_size), device=stack.theta.device).expand(stack.runs, -1)
+    objective, leaf = _objective(stack, stack.theta, samples)
+    (g,) = torch.autograd.grad(objective.sum(), leaf, create_graph=True)
+    try:
+        if g.requires_grad:
+            torch.autograd.grad(g.sum(), leaf, allow_unused=True)
+    except RuntimeError as problem:
+        raise ConfigError(
+            f"the optimizer {type(stack.rule).__name__} takes second derivatives, and PyTorch {torch.__version__} has "
+            f"none of this network ({' '.join(str(problem).split())}): choose another architecture, or "
+            "optimizer=gauss_newton or lbfgs, which take first derivatives only"
+        ) from problem
+
+
+@torch.enable_grad()
 def hessian(stack: Stack, theta: Tensor, batch: Tensor) -> Tensor:
     """The second derivatives of a stack's objective at theta, (runs, params, params)."""
+    return _derivatives(*_objective(stack, theta, batch))
+
+
+def _objective(stack: Stack, theta: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row's objective, (runs,), and the leaf of autograd's graph that it is a function of, (runs, params)."""
     x, y, _ = stack.minibatch(batch)
     leaf = theta.detach().requires_grad_()
 
@@ -58,7 +81,7 @@ def hessian(stack: Stack, theta: Tensor, batch: Tensor) -> Tensor:
     penalty = stack.penalty(leaf)
     if penalty is not None:
         objective = objective + penalty
-    return _derivatives(objective, leaf)
+    return objective, leaf
 
 
 @torch.enable_grad()
