@@ -2,221 +2,172 @@
 
 from __future__ import annotations
 
-import difflib
-import gzip
-import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 
-from dlrun.datasets.data import Samples, Task
+from dlrun.datasets.data import Samples
+from dlrun.datasets.tables.cells import DECIMALS, MISSING, PARTS
+from dlrun.datasets.tables.choice import choose_columns, choose_rows
+from dlrun.datasets.tables.columns import Column, Raw, clean_text
+from dlrun.datasets.tables.decimals import decimal_of
+from dlrun.datasets.tables.delimited import ENDINGS, plural, read_text
+from dlrun.datasets.tables.kinds import Rules, decide
+from dlrun.datasets.tables.notes import cautions, how_read, of_columns
+from dlrun.datasets.tables.parquet import raw_column, read_parquet
+from dlrun.datasets.tables.target import target_of
+from dlrun.datasets.tables.typed import typed
 from dlrun.errors import ConfigError
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-SEPARATORS = {".csv": ",", ".tsv": "\t", ".parquet": None}
-LARGEST = 2**27  #: zeros and ones that a text column may become: 1 GB
-UNPACKED = 2**30  #: bytes that a packed file may hold
-MISSING = "missing"  #: the category of a text cell without text
-
-
-def table(path: str | None = None, target: str | None = None, task: str = "auto", impute: bool = False) -> Samples:
+def table(
+    path: str | None = None,
+    target: str | float | None = None,
+    task: str = "auto",
+    impute: bool = False,
+    *,
+    features: Sequence[Any] | None = None,
+    drop: Sequence[Any] = (),
+    categories: Sequence[Any] = (),
+    numbers: Sequence[Any] = (),
+    dates: Sequence[str] = (),
+    date_format: str | None = None,
+    missing: Sequence[Any] | None = None,
+    drop_missing: str = "none",
+    separator: str | None = None,
+    decimal: str | None = None,
+    header: bool | None = None,
+    encoding: str | None = None,
+    comment: str | None = None,
+) -> Samples:
     """A file's rows: inputs (rows, features) float64, text columns as one 0/1 feature per category, in sorted order.
 
+    What was read, guessed and left out is told in the run's log, and what encodes new rows is kept beside it.
+
     Args:
-        path: the file; its ending says the format; .csv.gz and .tsv.gz are read too.
+        path: the file; its ending says the format: .parquet, or .csv, .tsv, .tab, .txt, .data, .dat, also with .gz.
         target: the column to predict, the last one where None.
-        task: regression, binary, multiclass, or auto: classes where the target holds text, booleans or at most 20
-            distinct whole numbers (binary for two of them), a regression otherwise.
+        task: regression, binary, multiclass, or auto: classes where the target holds text, booleans, 0 and 1, or at
+            most 20 whole numbers that occur 5 times on average (binary for two of them), a regression otherwise.
+        features: the columns to learn from; None is all but the target.
+        drop: columns to leave out.
+        categories: columns whose values are categories, whatever they look like, and however many they are.
+        numbers: columns that hold numbers even if these have leading zeros, or are strings in Parquet.
+        dates: the numbers that a date becomes, of year, month, day, day_of_year, weekday (0 is Monday), hour (with
+            fraction), days (since 1970); a column of dates is refused where none is named.
+        date_format: how dates are written, as for strptime: %d/%m/%Y; None finds out, where that is possible.
+        missing: texts and numbers that stand for a missing value, as the empty cell does; None takes NA, N/A, n/a,
+            #N/A, <NA>, NaN, nan, NULL, null, None, ? and \\N in text files, [] takes them as texts.
+        drop_missing: rows to leave out: none, those without a target, or those without any value that is used.
         impute: accept missing cells; text becomes the category "missing", numbers stay NaN until the split is
             known and `prepare` fills them with the median of the training part.
+        separator: what stands between a text file's columns; None finds out, and says what it took.
+        decimal: the mark before decimals; None finds out. The other one may group digits: 1,234.5 or 1.234,5.
+        header: whether a text file's first line has the names; None takes it so, and refuses what looks like values.
+        encoding: of a text file; None is UTF-8, or UTF-16 where it says so itself.
+        comment: text that lines to skip begin with, as in 'dataset.comment="#"'.
 
     Raises ConfigError for whatever in the file cannot be trained on, by the column's name.
     """
     if not path:
         raise ConfigError("dataset=table needs a file: dataset.path=data.csv")
     file = Path(path).expanduser().absolute()
-    frame = _read(file)
-    label = _find(str(target), frame, file) if target is not None else frame.columns[-1]
-    if len(frame.columns) < 2:
-        raise ConfigError(f"{file} has no column but {label!r}, so no inputs; .csv is split at commas, .tsv at tabs")
-    _refuse_missing(frame, label, impute, file)
-    columns = [_features(frame[name], file) for name in frame.columns if name != label]
-    targets, kind, class_names = _target(frame[label], task, file)
-    names = [name for part, _ in columns for name in part]
-    return Samples(np.hstack([values for _, values in columns]), targets, kind, names, class_names)
+    lists = {"features": features, "drop": drop, "categories": categories, "numbers": numbers}
+    keys = {key: None if value is None else [clean_text(str(name)) for name in value] for key, value in lists.items()}
+    for part in dates:
+        if part not in PARTS:
+            raise ConfigError(f"dataset.dates: {part!r} is no part of a date; there are {', '.join(PARTS)}")
+    layout = {"separator": separator, "header": header, "encoding": encoding, "comment": comment, "decimal": decimal}
+    raws, form, notes = _read(file, layout, missing)
+    total, size = len(raws), len(raws[0].values)
+
+    chosen = choose_columns(raws, None if target is None else clean_text(str(target)), keys, file)
+    if len(chosen.raws) < 2:
+        split = f"; it was split at {plural(form['separator'])}, see dataset.separator" if "separator" in form else ""
+        raise ConfigError(f"{file} has no column but {chosen.raws[0].name!r}, so no inputs{split}")
+    choose_rows(chosen, drop_missing, impute, file)
+    raws, label = chosen.raws, chosen.label
+    if "separator" in form:
+        form["decimal"] = decimal or decimal_of(raws, form["separator"], keys["categories"] or [], file)
+    rules = Rules(
+        numbers=keys["numbers"] or [],
+        categories=keys["categories"] or [],
+        target=raws[label].name,
+        parts=dates,
+        form=date_format,
+        decimal=DECIMALS[form.get("decimal", "point")],
+    )
+    remarks: dict[str, list[str]] = defaultdict(list)
+    columns = _decided(raws, rules, remarks, file)
+    if (dates or date_format) and not any(column.kind == "date" for column in columns):
+        key = f"dataset.date_format={date_format}" if date_format else typed("dates", dates)
+        raise ConfigError(f"{key}: no column of {file} that is used holds such dates")
+    found = target_of(columns[label], raws[label], task, file, asked=raws[label].name in rules.categories)
+    encoded = {i: column.encode(raws[i]) for i, column in enumerate(columns) if i != label}
+    _refuse_infinite(columns, {**encoded, label: found.values}, file)
+
+    notes = [how_read(file, total, size, form), *notes, *chosen.notes]
+    if target is None:
+        notes.append(f"the target is the last column, {columns[label].name!r} (dataset.target chooses another)")
+    notes += [*found.notes, *of_columns(columns, raws, label, remarks, impute)]
+    notes += cautions(columns, raws, encoded, label, found)
+    names = [name for i in encoded for name in columns[i].features]
+    encoding_of_rows = {
+        "format": form,
+        "columns": [columns[i].as_json() for i in encoded],
+        "features": names,
+        "impute": impute,
+        "target": {**columns[label].as_json(), "task": found.task, "classes": found.class_names},
+    }
+    inputs = np.hstack(list(encoded.values()))
+    return Samples(inputs, found.values, found.task, names, found.class_names, notes=notes, encoding=encoding_of_rows)
 
 
-def _read(file: Path) -> pd.DataFrame:
-    import pandas as pd
-
+def _read(
+    file: Path, layout: Mapping[str, Any], missing: Sequence[Any] | None
+) -> tuple[list[Raw], dict[str, Any], list[str]]:
+    """The columns of a file, how it is written, in the words of the keys, and what is to be said of it."""
     ending = Path(file.name.lower().removesuffix(".gz")).suffix
-    if ending not in SEPARATORS:
-        raise ConfigError(f"dataset.path: {file} ends in none of {', '.join(SEPARATORS)}")
+    if ending not in (*ENDINGS, ".parquet"):
+        excel = "; save a spreadsheet as CSV" if ending in (".xlsx", ".xls", ".ods") else ""
+        raise ConfigError(f"dataset.path: {file} ends in none of {', '.join([*ENDINGS, '.parquet'])}{excel}")
     if not file.is_file():
         raise ConfigError(f"dataset.path: there is no file {file}")
-    try:
-        if file.suffix.lower() == ".gz":
-            _refuse_bomb(file)
-        if ending == ".parquet":
-            frame = pd.read_parquet(file, engine="pyarrow")
-        else:
-            with warnings.catch_warnings():  # pandas only warns of rows that are longer than the header
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                frame = pd.read_csv(
-                    file,
-                    sep=SEPARATORS[ending],
-                    na_values=["?"],  # as the UCI tables have it, beside pandas' own: empty, NA, NaN, null...
-                    index_col=False,
-                    skipinitialspace=True,
-                    low_memory=False,  # one type per column, however long
-                )
-    except ImportError as error:
-        raise ConfigError(f"{file}: Parquet needs pyarrow: pip install pyarrow, or save the table as CSV") from error
-    except pd.errors.EmptyDataError as error:
-        raise ConfigError(f"{file} is empty") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not in UTF-8 ({error}): save it in that encoding") from error
-    except Exception as error:  # pandas and pyarrow raise anything for a damaged file
-        raise ConfigError(f"{file} cannot be read as {ending}: {str(error).strip() or repr(error)}") from error
-    frame.columns = frame.columns.map(str)
-    twice = frame.columns[frame.columns.duplicated()]
-    if len(twice):
-        raise ConfigError(f"{file} has several columns of the name {twice[0]!r}: rename them")
-    if len(frame) == 0:
-        raise ConfigError(f"{file} has a header but no rows")
-    if all(_is_number(name) for name in frame.columns):
-        line = ", ".join(frame.columns)
-        raise ConfigError(f"{file}: the first line holds numbers ({line}) where the columns' names are wanted")
-    return frame.apply(_unmixed, file=file)
+    if ending == ".parquet":
+        for key, value in layout.items():
+            if value is not None:
+                raise ConfigError(f"dataset.{key}={value} is for text files, and {file} is Parquet: leave it out")
+        words = [str(word) for word in missing or []]
+        return [raw_column(column, words) for column in read_parquet(file)], {"missing": words}, []
+    words = list(MISSING if missing is None else map(str, missing))
+    texts = read_text(file, **{key: value for key, value in layout.items() if key != "decimal"})
+    names = [clean_text(name) for name in texts.names]
+    raws = [Raw.of_texts(name, cells, words) for name, cells in zip(names, texts.columns, strict=True)]
+    return raws, {**texts.form, "missing": words}, texts.said
 
 
-def _refuse_bomb(file: Path) -> None:
-    """A few megabytes may stand for more than any memory."""
-    with gzip.open(file) as content:
-        while content.read(2**20):
-            if content.tell() > UNPACKED:
-                raise OSError(f"it holds more than {UNPACKED} bytes: unpack it if that is meant")
+def _decided(raws: Sequence[Raw], rules: Rules, remarks: Mapping[str, list[str]], file: Path) -> list[Column]:
+    """What each column is; one ConfigError for all of which it cannot be told."""
+    columns, problems = [], {}
+    for raw in raws:
+        try:
+            columns.append(decide(raw, rules, remarks))
+        except ConfigError as problem:
+            problems[raw.name] = str(problem)
+    if len(problems) > 1:
+        also = f"{typed('drop', problems)} leaves them all out"
+        raise ConfigError("\n".join([f"{file}:", *(f"  {problem}" for problem in problems.values()), f"  {also}"]))
+    if problems:
+        raise ConfigError(f"{file}: {next(iter(problems.values()))}")
+    return columns
 
 
-def _unmixed(column: pd.Series, file: Path) -> pd.Series:
-    """The column, as numbers where all its texts are numbers; ConfigError where most are, for then one is a slip."""
-    from pandas.api.types import is_object_dtype, is_string_dtype
-
-    if not (is_object_dtype(column) or is_string_dtype(column)):
-        return column
-    cells = column.dropna()
-    number = cells.map(lambda cell: not isinstance(cell, bool) and _is_number(cell))
-    if len(cells) and number.all():
-        return column.map(float, na_action="ignore").astype(np.float64)  # whole numbers beyond 64 bits
-    if number.mean() > 0.5:
-        odd = cells[~number]
+def _refuse_infinite(columns: Sequence[Column], values: Mapping[int, np.ndarray], file: Path) -> None:
+    infinite = {i: int(np.isinf(each).sum()) for i, each in values.items()}
+    if found := [f"{columns[i].name!r} ({count} infinite)" for i, count in infinite.items() if count]:
         raise ConfigError(
-            f"{file}: {column.name!r} holds numbers, but {str(odd.iloc[0])!r} in row {odd.index[0] + 1} and such in "
-            f"{len(odd)} of {len(column)} rows: correct them, or leave them empty and set dataset.impute=true"
+            f"{file} holds numbers that are not finite: {', '.join(found)}: correct them, or drop the columns"
         )
-    return column
-
-
-def _is_number(cell: Any) -> bool:
-    try:
-        float(cell)
-    except (ValueError, TypeError, OverflowError):
-        return False
-    return True
-
-
-def _find(target: str, frame: pd.DataFrame, file: Path) -> str:
-    names = list(frame.columns)
-    if target in names:
-        return target
-    near = difflib.get_close_matches(target, names, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(f"dataset.target={target}: no such column in {file}; {hint}It has {', '.join(names)}")
-
-
-def _refuse_missing(frame: pd.DataFrame, label: str, impute: bool, file: Path) -> None:
-    """One message for all columns with missing cells (but those to be imputed) and infinite numbers."""
-    from pandas.api.types import is_numeric_dtype
-
-    found, imputable = [], False
-    for name, column in frame.items():
-        missing = int(column.isna().sum())
-        infinite = int(np.isinf(_numbers(column)).sum()) if is_numeric_dtype(column) else 0
-        if missing and (name == label or not impute):
-            found.append(f"{name!r} ({missing} missing)")
-            imputable |= name != label
-        if infinite:
-            found.append(f"{name!r} ({infinite} infinite)")
-    if found:
-        way = "correct the file"
-        way += ", or set dataset.impute=true to fill what is missing (not in the target)" if imputable else ""
-        raise ConfigError(f"{file}: of {len(frame)} rows, some hold no finite value: {', '.join(found)}; {way}")
-
-
-def _numbers(column: pd.Series) -> np.ndarray:
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def _features(column: pd.Series, file: Path) -> tuple[list[str], np.ndarray]:
-    """The names and values (rows, features) that a column becomes."""
-    from pandas.api.types import is_complex_dtype, is_datetime64_any_dtype, is_numeric_dtype, is_timedelta64_dtype
-
-    name = str(column.name)
-    if is_datetime64_any_dtype(column) or is_timedelta64_dtype(column) or is_complex_dtype(column):
-        raise ConfigError(f"{file}: {name!r} holds {column.dtype}, neither number nor text: convert or drop it")
-    if is_numeric_dtype(column):
-        numbers = _numbers(column)
-        if name.startswith("Unnamed: ") and np.array_equal(numbers, np.arange(len(numbers))):
-            raise ConfigError(f"{file}: the nameless column only counts the rows: drop it (pandas: index=False)")
-        return [name], numbers[:, None]
-    categories, codes = _categories(column, file)
-    return [f"{name}={category}" for category in categories], np.eye(len(categories))[codes]
-
-
-def _categories(column: pd.Series, file: Path) -> tuple[list[str], np.ndarray]:
-    """The sorted categories of a text column, and each row's number among them."""
-    cells = [MISSING if missing else str(cell) for cell, missing in zip(column, column.isna(), strict=True)]
-    categories, codes = np.unique(np.array(cells, dtype=object), return_inverse=True)
-    if len(categories) == len(cells) > 50:
-        raise ConfigError(
-            f"{file}: the text in {column.name!r} differs in each of the {len(cells)} rows, as a name or number of the "
-            "row does, and so it tells nothing about other rows: drop the column"
-        )
-    if len(categories) * len(cells) > LARGEST:
-        raise ConfigError(
-            f"{file}: {column.name!r} holds {len(categories)} different texts in {len(cells)} rows, too many for "
-            "a column of 0 and 1 each: group them, or drop the column"
-        )
-    return list(categories), codes
-
-
-def _target(column: pd.Series, task: str, file: Path) -> tuple[np.ndarray, Task, list[str]]:
-    """The targets, the task, and the classes' names."""
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
-
-    name = column.name
-    if is_numeric_dtype(column) and not is_bool_dtype(column):
-        values = _numbers(column)
-        distinct, codes = np.unique(values, return_inverse=True)
-        whole = bool((distinct == np.floor(distinct)).all())
-        class_names = [f"{value:.0f}" for value in distinct] if whole else []
-        few = whole and len(distinct) <= 20
-    elif task == "regression":
-        raise ConfigError(f"dataset.task=regression: the target {name!r} of {file} holds {column.dtype}, not numbers")
-    else:
-        class_names, codes = _categories(column, file)
-        whole = few = True
-    if len(np.unique(codes)) < 2:
-        raise ConfigError(f"{file}: the target {name!r} is {column.iloc[0]} in every row: there is nothing to learn")
-    if task == "auto":
-        task = "regression" if not few else "binary" if len(class_names) == 2 else "multiclass"
-    if task == "regression":
-        return values, "regression", []
-    if not whole:
-        raise ConfigError(f"dataset.task={task}: the target {name!r} of {file} holds fractions, no classes")
-    if task == "binary" and len(class_names) != 2:
-        raise ConfigError(f"dataset.task=binary: the target {name!r} of {file} has {len(class_names)} classes, not 2")
-    return codes.astype(np.int64), cast(Task, task), class_names

@@ -1,0 +1,135 @@
+"""What a user should know of a table: what was read and guessed, and what in it may mislead a training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlrun.datasets.tables.columns import Column, Raw
+from dlrun.datasets.tables.delimited import plural
+from dlrun.datasets.tables.target import Target
+from dlrun.datasets.tables.typed import typed
+
+SHOWN = 8  #: columns that a note names
+RARE = 3  #: rows below which a class cannot be in training, validation and test part
+ENOUGH = 10  #: rows from which it is no chance that a column counts them, or tells each row's target
+#: what is said of columns by what was found in them; the columns follow
+REMARKS = {
+    "unit": "numbers whose sign is left out",
+    "grouped": "digits in groups of three, which dataset.decimal tells from decimals",
+    "time": "times, read in hours",
+    "code": "numbers with leading zeros, taken as texts; dataset.numbers=[...] takes them as numbers",
+    "mixed": "numbers and codes with other signs, taken as texts",
+}
+
+
+def how_read(file: Path, total: int, rows: int, form: Mapping[str, Any]) -> str:
+    """The file's size, and how it was taken apart."""
+    said = f"{file.name}: {rows} rows and {total} columns"
+    if "separator" in form:
+        said += f", split at {plural(form['separator'])}"
+        said += f", in {form['encoding'].upper()}" if form["encoding"] not in ("utf-8", "utf-8-sig") else ""
+        said += ", with decimal commas" if form["decimal"] == "comma" else ""
+    return said
+
+
+def of_columns(
+    columns: Sequence[Column], raws: Sequence[Raw], label: int, remarks: Mapping[str, list[str]], impute: bool
+) -> list[str]:
+    """What the columns were taken for, by kind."""
+    inputs = [(column, raw) for i, (column, raw) in enumerate(zip(columns, raws, strict=True)) if i != label]
+    told = [f"{what}: {named(remarks[kind])}" for kind, what in REMARKS.items() if remarks.get(kind)]
+    if texts := [f"{column.name} ({len(column.categories)})" for column, _ in inputs if column.kind == "category"]:
+        told.insert(0, f"categories, as a column of 0 and 1 each: {named(texts)}")
+    if dated := [column.name for column, _ in inputs if column.kind == "date"]:
+        parts = next(column.parts for column, _ in inputs if column.kind == "date")
+        told.append(f"dates, as {', '.join(parts)}: {named(dated)}")
+    if alike := [f"{raw.name} ({raw.alike[0]!r} and {raw.alike[1]!r})" for raw in raws if raw.alike]:
+        told.append(f"texts that differ in blanks or encoding alone are taken as the same: {named(alike)}")
+    words = [
+        f"{word!r} in {raw.name} ({count})" for raw in raws if raw.holds_texts for word, count in raw.words.items()
+    ]
+    if words:
+        told.append(f"read as missing: {named(words)}; dataset.missing=[] takes such words as texts")
+    lacking = [(column, int(raw.missing.sum())) for column, raw in inputs if raw.missing.any()] if impute else []
+    if filled := [f"{column.name} ({count})" for column, count in lacking if column.kind != "category"]:
+        told.append(f"missing values, filled with the median of the training part: {named(filled)}")
+    if own := [f"{column.name} ({count})" for column, count in lacking if column.kind == "category"]:
+        told.append(f"missing values, as a category of their own: {named(own)}")
+    return told
+
+
+def cautions(
+    columns: Sequence[Column], raws: Sequence[Raw], encoded: Mapping[int, np.ndarray], label: int, target: Target
+) -> list[str]:
+    """What in the table may mislead a training.
+
+    encoded: what each column but the target became, (rows, features), by its place.
+    """
+    rows, told = len(target.values), []
+    single = {i: values[:, 0] for i, values in encoded.items() if values.shape[1] == 1}
+
+    def tell(what: str, places: Iterable[int]) -> None:
+        if names := [columns[i].name for i in places]:
+            them = "it" if len(names) == 1 else "them"
+            told.append(f"{what}: {named(names)} ({typed('drop', names)} leaves {them} out)")
+
+    if rows >= ENOUGH:
+        tell(f"tells the target {columns[label].name!r} exactly", [i for i, v in encoded.items() if _tells(v, target)])
+        tell("counts the rows", [i for i, values in single.items() if _counts(values)])
+    tell("the same in every row", [i for i, values in encoded.items() if (values == values[0]).all()])
+    tell("whole numbers of which the last digits are lost", [i for i, v in single.items() if (np.abs(v) > 2**53).any()])
+    declared = [i for i in encoded if raws[i].stored == "string" and columns[i].kind == "category"]
+    if names := [raws[i].name for i in declared if not raws[i].holds_texts]:
+        told.append(
+            f"stored as texts, though all are numbers: {named(names)} ({typed('numbers', names)} takes numbers)"
+        )
+    if cased := [f"{column.name} ({two})" for column in columns if (two := _cased(column.categories))]:
+        told.append(f"categories that differ in capitals alone stay apart: {named(cased)}")
+    if repeated := _repeated(raws):
+        told.append(f"{repeated} of {rows} rows repeat another one, perhaps across training, validation and test part")
+    if target.task != "regression":
+        counts = np.bincount(target.values, minlength=len(target.class_names))
+        rare = [f"{name} ({count})" for name, count in zip(target.class_names, counts, strict=True) if count < RARE]
+        if rare:
+            told.append(f"classes with too few rows for training, validation and test part: {named(rare)}")
+    return told
+
+
+def _tells(values: np.ndarray, target: Target) -> bool:
+    """Whether a column equals a regression's targets, or has a value of its own for each class."""
+    import pandas as pd
+
+    one = values[:, 0] if values.shape[1] == 1 else values.argmax(axis=1)
+    if target.task == "regression":
+        return values.shape[1] == 1 and np.array_equal(one, target.values)
+    return not np.isnan(one).any() and np.array_equal(pd.factorize(one)[0], pd.factorize(target.values)[0])
+
+
+def _counts(values: np.ndarray) -> bool:
+    """Whether these are whole numbers without a gap or a repetition."""
+    return np.array_equal(np.sort(values), np.arange(len(values)) + np.floor(values.min()))
+
+
+def _cased(categories: Sequence[str]) -> str:
+    """The first two categories that differ in capitals alone."""
+    first: dict[str, str] = {}
+    for text in categories:
+        if (other := first.setdefault(text.casefold(), text)) != text:
+            return f"{other!r} and {text!r}"
+    return ""
+
+
+def _repeated(raws: Sequence[Raw]) -> int:
+    """How many rows equal an earlier one."""
+    import pandas as pd
+
+    return int(pd.DataFrame({i: raw.values for i, raw in enumerate(raws)}).duplicated().sum())
+
+
+def named(what: Sequence[str]) -> str:
+    """The first of these, and how many there are beside."""
+    return ", ".join(what[:SHOWN]) + (f" and {len(what) - SHOWN} more" if len(what) > SHOWN else "")

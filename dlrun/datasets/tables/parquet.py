@@ -1,0 +1,94 @@
+"""A table in a Parquet file, whose columns have declared types."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dlrun.datasets.tables.cells import numbers
+from dlrun.datasets.tables.columns import Raw
+from dlrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_parquet(file: Path) -> list[pd.Series]:
+    """The columns of a Parquet file in their order, after the levels of a pandas index that is kept in it.
+
+    Raises ConfigError for a damaged file, and where pyarrow is missing.
+    """
+    import pandas as pd
+
+    try:
+        from pyarrow.parquet import read_schema
+
+        frame = pd.read_parquet(file, engine="pyarrow")
+        declared = (read_schema(file).pandas_metadata or {}).get("columns", [])
+        categorical = {each["name"] for each in declared if each["pandas_type"] == "categorical"}  # lost for numbers
+    except ImportError as error:
+        raise ConfigError(f"{file}: Parquet needs pyarrow: pip install pyarrow, or save the table as CSV") from error
+    except Exception as error:  # pyarrow raises anything for a damaged file
+        raise ConfigError(f"{file} cannot be read as .parquet: {str(error).strip() or repr(error)}") from error
+    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
+    columns = [column.astype("category") if column.name in categorical else column for column in columns]
+    named = [column.rename(str(column.name)).reset_index(drop=True) for column in columns]
+    if isinstance(frame.index, pd.RangeIndex) and frame.index.name is None:
+        return named
+    levels = [frame.index.get_level_values(i) for i in range(frame.index.nlevels)]
+    return [pd.Series(level.array, name="" if level.name is None else str(level.name)) for level in levels] + named
+
+
+def raw_column(column: pd.Series, missing: Collection[str]) -> Raw:
+    """A column by its declared type.
+
+    missing: texts and numbers that are taken as missing.
+    """
+    import pandas as pd
+    from pandas.api import types
+
+    name = str(column.name)
+    if types.is_bool_dtype(column.dtype) and not isinstance(column.dtype, pd.CategoricalDtype):
+        return Raw(name, "boolean", column.to_numpy(np.float64, na_value=np.nan))
+    if types.is_numeric_dtype(column):
+        values = column.to_numpy(np.float64, na_value=np.nan)
+        return Raw(name, "number", np.where(np.isin(values, _floats(missing)), np.nan, values))
+    if types.is_datetime64_any_dtype(column):
+        return Raw(name, "date", _moments(column))
+    if types.is_timedelta64_dtype(column):
+        return Raw(name, "time", column.dt.total_seconds().to_numpy(np.float64) / 3600)
+    kinds = {type(cell) for cell in column.dropna()}
+    if not kinds:
+        return Raw(name, "number", np.full(len(column), np.nan))
+    if kinds <= {decimal.Decimal}:
+        return Raw(name, "number", np.array([np.nan if cell is None else float(cell) for cell in column]))
+    if kinds <= {datetime.date}:
+        return Raw(name, "date", np.array(column.array, dtype="datetime64[us]"))
+    if kinds <= {datetime.time}:
+        return Raw(name, "time", np.array([_hours(cell) for cell in column]))
+    if not kinds <= {str, bool, int, float}:
+        return Raw(name, "unfit", np.zeros(len(column)), [" and ".join(sorted(kind.__name__ for kind in kinds))])
+    absent = column.isna().to_numpy()
+    cells = [None if gone else str(cell) for cell, gone in zip(column, absent, strict=True)]
+    return Raw.of_texts(name, cells, missing, "string")
+
+
+def _floats(texts: Collection[str]) -> list[float]:
+    return [value for value in numbers(list(texts))[0] if value == value]
+
+
+def _moments(column: pd.Series) -> np.ndarray:
+    """datetime64 as the clock showed it, where a time zone is declared in that zone."""
+    plain = column.dt.tz_localize(None) if getattr(column.dtype, "tz", None) is not None else column
+    return plain.to_numpy(dtype="datetime64[us]")
+
+
+def _hours(cell: Any) -> float:
+    if cell is None:
+        return float("nan")
+    return cell.hour + cell.minute / 60 + (cell.second + cell.microsecond / 1e6) / 3600
