@@ -16,7 +16,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 from torture import dlrun, results
 
-from dlrun.datasets import table
+from dlrun.datasets.table import table
+from dlrun.datasets.tables import delimited
 from dlrun.errors import ConfigError
 from dlrun.records import read_metrics, read_summary
 
@@ -167,13 +168,13 @@ def test_a_sweep_does_not_take_other_data(tmp_path: Path) -> None:
 
 
 def test_a_packed_table_is_not_unpacked_beyond_all_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "UNPACKED", 2**24)
+    monkeypatch.setattr(delimited, "UNPACKED", 2**24)
     with gzip.open(tmp_path / "bomb.csv.gz", "wb") as file:
         file.write(b"a,b,y\n")
         for _ in range(64):
             file.write(bytes(2**20))
     with pytest.raises(ConfigError, match="holds more than 16777216 bytes"):
-        table.table(str(tmp_path / "bomb.csv.gz"))
+        table(str(tmp_path / "bomb.csv.gz"))
 
 
 def test_what_is_too_large_for_the_memory_fails_alone(tmp_path: Path) -> None:

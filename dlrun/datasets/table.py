@@ -19,7 +19,7 @@ from dlrun.datasets.tables.kinds import Rules, decide
 from dlrun.datasets.tables.notes import cautions, how_read, of_columns
 from dlrun.datasets.tables.parquet import raw_column, read_parquet
 from dlrun.datasets.tables.target import target_of
-from dlrun.datasets.tables.typed import typed
+from dlrun.datasets.tables.typed import printable, typed
 from dlrun.errors import ConfigError
 
 
@@ -45,7 +45,11 @@ def table(
 ) -> Samples:
     """A file's rows: inputs (rows, features) float64, text columns as one 0/1 feature per category, in sorted order.
 
-    What was read, guessed and left out is told in the run's log, and what encodes new rows is kept beside it.
+    Numbers may have their digits grouped (1,234.5 or 1.234,5) and a sign of percent or currency, which is left
+    out; times such as 12:30 become hours. Codes with leading zeros are texts. A text column of more than 100
+    categories, or of more than 20 that are more than half as many as the rows, is refused unless dataset.categories
+    names it. Columns that count or name the rows, as R and pandas write them, and empty ones are left out. What was
+    guessed, encoded and left out is told, with the key that overrules it.
 
     Args:
         path: the file; its ending says the format: .parquet, or .csv, .tsv, .tab, .txt, .data, .dat, also with .gz.
@@ -59,8 +63,8 @@ def table(
         dates: the numbers that a date becomes, of year, month, day, day_of_year, weekday (0 is Monday), hour (with
             fraction), days (since 1970); a column of dates is refused where none is named.
         date_format: how dates are written, as for strptime: %d/%m/%Y; None finds out, where that is possible.
-        missing: texts and numbers that stand for a missing value, as the empty cell does; None takes NA, N/A, n/a,
-            #N/A, <NA>, NaN, nan, NULL, null, None, ? and \\N in text files, [] takes them as texts.
+        missing: texts and numbers that stand for a missing value, as the empty cell does; None takes the words of R,
+            pandas, Excel, SQL and the UCI tables (NA, N/A, NaN, NULL, ? and the like) in text files, [] takes none.
         drop_missing: rows to leave out: none, those without a target, or those without any value that is used.
         impute: accept missing cells; text becomes the category "missing", numbers stay NaN until the split is
             known and `prepare` fills them with the median of the training part.
@@ -122,8 +126,15 @@ def table(
         "impute": impute,
         "target": {**columns[label].as_json(), "task": found.task, "classes": found.class_names},
     }
-    inputs = np.hstack(list(encoded.values()))
-    return Samples(inputs, found.values, found.task, names, found.class_names, notes=notes, encoding=encoding_of_rows)
+    return Samples(
+        np.hstack(list(encoded.values())),
+        found.values,
+        found.task,
+        names,
+        found.class_names,
+        notes=list(map(printable, notes)),
+        encoding=encoding_of_rows,
+    )
 
 
 def _read(
@@ -167,7 +178,8 @@ def _decided(raws: Sequence[Raw], rules: Rules, remarks: Mapping[str, list[str]]
 
 def _refuse_infinite(columns: Sequence[Column], values: Mapping[int, np.ndarray], file: Path) -> None:
     infinite = {i: int(np.isinf(each).sum()) for i, each in values.items()}
-    if found := [f"{columns[i].name!r} ({count} infinite)" for i, count in infinite.items() if count]:
+    if found := {columns[i].name: count for i, count in infinite.items() if count}:
+        told = ", ".join(f"{name!r} ({count} infinite)" for name, count in found.items())
         raise ConfigError(
-            f"{file} holds numbers that are not finite: {', '.join(found)}: correct them, or drop the columns"
+            f"{file} holds numbers that are not finite: {told}: correct them, or {typed('drop', found)} leaves out"
         )

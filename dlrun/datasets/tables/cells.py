@@ -114,4 +114,4 @@ def date_part(moments: np.ndarray, part: str) -> np.ndarray:
         return ((index - pd.Timestamp(0)) / pd.Timedelta(days=1)).to_numpy(np.float64)
     if part == "hour":
         return ((index - index.normalize()) / pd.Timedelta(hours=1)).to_numpy(np.float64)
-    return np.asarray(getattr(index, {"day_of_year": "dayofyear"}.get(part, part)), np.float64)
+    return np.asarray(getattr(index, {"weekday": "day_of_week"}.get(part, part)), np.float64)

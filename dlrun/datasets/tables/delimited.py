@@ -158,11 +158,11 @@ def _table(file: Path, rows: list[list[str]], found: _Rows, form: dict[str, Any]
 
 def _refuse_values(file: Path, names: list[str], columns: list[tuple[str, ...]]) -> None:
     """ConfigError where the first line looks like a row: it has numbers, or what stands below it too."""
-    is_number = numbers(names)[0] == numbers(names)[0]
+    values = numbers(names)[0]
     like = [
         name
-        for name, number, cells in zip(names, is_number, columns, strict=True)
-        if number or (name and name in cells)
+        for name, value, cells in zip(names, values, columns, strict=True)
+        if value == value or (name and name in cells)
     ]
     if like:
         shown = ", ".join(map(repr, like[:5])) + (", ..." if len(like) > 5 else "")

@@ -50,6 +50,8 @@ def decide(raw: Raw, rules: Rules, remarks: Mapping[str, list[str]]) -> Column:
         if raw.stored == "boolean" and raw.missing.any():
             return category(raw.as_texts(), rules)
         return Column(name, cast(Any, raw.stored))
+    if rules.form is not None and dates(raw.texts, rules.form) is not None:
+        return _dated(raw, rules, rules.form, raw.texts[0])
     asked = name in rules.numbers
     if raw.stored == "text" or asked:
         values, units = raw.read(rules.decimal)
@@ -76,8 +78,8 @@ def decide(raw: Raw, rules: Rules, remarks: Mapping[str, list[str]]) -> Column:
         is_number |= is_time
     if (found := _date_column(raw, rules)) is not None:
         return found
-    if raw.stored == "text" and _share(raw, is_number) > 0.5:
-        if not _are_codes(raw, is_number):
+    if raw.stored == "text" and is_number.any():
+        if is_number[raw.values[raw.values >= 0]].mean() > 0.5 and not _are_codes(raw, is_number):
             raise ConfigError(_slip(raw, is_number, unit))
         remarks["mixed"].append(f"{name} ({raw.texts[int(np.argmin(is_number))]!r})")
     return category(raw, rules)
@@ -115,9 +117,7 @@ def category(raw: Raw, rules: Rules, why: str = "") -> Column:
 
 
 def _date_column(raw: Raw, rules: Rules) -> Column | None:
-    if rules.form is not None and dates(raw.texts, rules.form) is not None:
-        return _dated(raw, rules, rules.form, raw.texts[0])
-    forms = date_forms(raw.texts) if rules.form is None else []
+    forms = date_forms(raw.texts)
     if not forms:
         return None
     if len(forms) > 1 and rules.parts:
@@ -151,11 +151,6 @@ def _commonest(raw: Raw, units: np.ndarray, values: np.ndarray) -> str:
         if value == value:
             counts[unit] = counts.get(unit, 0) + int(count)
     return max(counts, key=lambda unit: counts[unit], default="")
-
-
-def _share(raw: Raw, chosen: np.ndarray) -> float:
-    """The share of the rows with a text whose text is among the chosen."""
-    return float(chosen[raw.values[raw.values >= 0]].mean()) if len(raw.texts) else 0.0
 
 
 def _is_code(text: str) -> bool:

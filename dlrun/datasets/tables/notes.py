@@ -22,7 +22,7 @@ REMARKS = {
     "grouped": "digits in groups of three, which dataset.decimal tells from decimals",
     "time": "times, read in hours",
     "code": "numbers with leading zeros, taken as texts; dataset.numbers=[...] takes them as numbers",
-    "mixed": "numbers and codes with other signs, taken as texts",
+    "mixed": "numbers beside other texts, taken as texts",
 }
 
 

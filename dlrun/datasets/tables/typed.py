@@ -1,4 +1,4 @@
-"""A key of dataset=table as one types it, with a list of columns."""
+"""Texts of a table as one types or prints them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from collections.abc import Iterable
 from hydra.core.override_parser.types import Quote, QuotedString
 
 _BARE = re.compile(r"[A-Za-z_][\w .\-/%]*", re.ASCII)
+
+
+def printable(text: str) -> str:
+    """A text of a file without what a terminal would obey, or would break lines at."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def typed(key: str, values: Iterable[str]) -> str:
