@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from dlrun.datasets.data import Samples
 from dlrun.datasets.table import table
 from dlrun.datasets.tables.cells import date_forms, hours, numbers
 from dlrun.datasets.tables.columns import Column, Raw
+from dlrun.datasets.tables.typed import typed
 from dlrun.errors import ConfigError
 
 
@@ -52,6 +57,7 @@ def test_which_texts_are_numbers(text, decimal, value):
         ("120:45", 120.75),
         ("1:5", None),
         ("1:60", None),
+        ("١٢:٣٠", None),
     ],
 )
 def test_times_are_hours(text, value):
@@ -148,7 +154,7 @@ def test_codes_are_texts_and_numbers_where_the_user_says_so(tmp_path):
         "x=3",
         "x=10",
     ]  # as numbers are sorted
-    assert column(tmp_path, ["1_1", "11", "11", "1_1"]).inputs.tolist() == [[0, 1], [1, 0], [1, 0], [0, 1]]
+    assert column(tmp_path, ["1_1", "11", "11", "1_1", "11"]).inputs.argmax(axis=1).tolist() == [1, 0, 0, 1, 0]
     with pytest.raises(ConfigError, match=r"leading zeros; 'dataset.numbers=\[x\]' takes them as numbers"):
         column(tmp_path, [f"{i:03d}" for i in range(101)])
     with pytest.raises(ConfigError, match=r"'x' holds numbers, but 'b' in row 2"):
@@ -192,8 +198,8 @@ def test_dates_become_the_numbers_that_are_asked_for(tmp_path):
     cells = ["2024-02-29", "2023-12-31", "1969-12-31"]
     with pytest.raises(
         ConfigError,
-        match=r"'x' holds dates, such as '2024-02-29': 'dataset.dates=\[year,month,day_of_year\]' makes numbers of "
-        r"them \(there are year, month, day, day_of_year, weekday, hour, days\), 'dataset.drop=\[x\]' leaves the column",
+        match=r"'x' holds dates, such as '2024-02-29': 'dataset.dates=\[year,month,day_of_year\]' makes numbers "
+        r"of them \(there are year, month, day, day_of_year, weekday, hour, days\), 'dataset.drop=\[x\]' leaves",
     ):
         column(tmp_path, cells)
     parts = ["year", "month", "day", "day_of_year", "weekday", "hour", "days"]
@@ -308,7 +314,35 @@ def test_the_encoding_is_enough_to_encode_new_rows(tmp_path):
     raws = [Raw.of_texts(each.name, cells, form["missing"]) for each, cells in zip(columns, new, strict=True)]
     encoded = np.hstack([each.encode(raw) for each, raw in zip(columns, raws, strict=True)])
     assert encoded.tolist() == [[2000.25, 0, 1, 0, 0.5, 12, 1, 0], [0, 1, 0, 0, 0.25, 1, 2, 1]]
+    for each, odd, why in (
+        (columns[0], "2.50", "number"),
+        (columns[0], "5%", "number"),
+        (Column("a", "number", unit="%"), "5", "number with %"),
+        (columns[2], "noon", "time"),
+        (columns[4], "yes", "boolean"),
+    ):
+        with pytest.raises(ConfigError, match=rf"'{each.name}' holds '{odd}', which is no {why}$"):
+            each.encode(Raw.of_texts(each.name, [odd], []))
     with pytest.raises(ConfigError, match=r"'c' holds 'green', which is none of its 3 categories"):
         columns[1].encode(Raw.of_texts("c", ["green"], []))
     with pytest.raises(ConfigError, match=r"'d' holds other texts than dates written %d.%m.%Y"):
         columns[3].encode(Raw.of_texts("d", ["2024-01-01"], []))
+
+
+def test_nothing_that_a_terminal_obeys_comes_from_a_file_to_the_notes(tmp_path):
+    (tmp_path / "data.csv").write_text('"a\x1b[2J\nb",y\n' + "red,1\nred,2.5\n")
+    notes = table(str(tmp_path / "data.csv")).notes
+    assert r"categories, as a column of 0 and 1 each: a\x1b[2J\nb (1)" in notes
+    assert all(note.isprintable() for note in notes)
+
+
+@given(
+    names=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), min_size=1, max_size=3)
+)
+@example(
+    names=["id", "größe (cm)", "1990", "01", "1_0", "1e5", "null", "True", "nan", " a", "it's", 'a"b', "a\\", "${x}"]
+)
+def test_the_keys_that_messages_show_are_what_the_command_line_takes(names):
+    [word] = shlex.split(typed("drop", names))
+    override = OverridesParser.create().parse_override(word)
+    assert (override.key_or_group, override.value()) == ("dataset.drop", names)

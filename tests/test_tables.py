@@ -208,6 +208,9 @@ def test_a_table_trains_like_any_dataset(write):
 CELLS = st.one_of(
     st.text(st.characters(codec="utf-8"), max_size=4),
     st.sampled_from(["", "1", "2.5", "-0", "1e999", "nan", "inf", "True", "a", '"', "?", "9" * 30, "0x1", "\x00"]),
+    st.sampled_from(
+        ["12%", "1,5", "1.234,5", "1,234", "12:30", "2024-01-05", "01/02/2024", "NA", "05", "1_1", "dog ", "$5"]
+    ),
 )
 GRIDS = st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=6)
 TAME = st.tuples(st.integers(), st.sampled_from("ab"), st.sampled_from(["", "1.5", "-2e3"]), st.sampled_from("red"))
@@ -224,19 +227,30 @@ def quoted(rows: Iterable[Iterable[object]]) -> str:
     content=st.one_of(
         st.binary(max_size=60),
         GRIDS.map(lambda rows: "\n".join(map(",".join, rows)).encode()),
+        GRIDS.map(lambda rows: "\n".join(map(";".join, [["a", "y"], *rows])).encode()),
         GRIDS.map(lambda rows: quoted([["a", "b", "c"], *rows]).encode()),
         ONE_WILD_CELL.map(lambda rows: quoted([["a", "y", "b", "c"], *rows]).encode()),
     ),
     target=st.sampled_from([None, "y"]),
     impute=st.booleans(),
     task=st.sampled_from(["auto", "regression", "binary", "multiclass"]),
+    keys=st.fixed_dictionaries(
+        {},
+        optional={
+            "header": st.booleans(),
+            "drop_missing": st.sampled_from(["target", "any"]),
+            "categories": st.just(["a"]),
+            "dates": st.just(["month", "hour"]),
+            "missing": st.sampled_from([[], [-9, "a"]]),
+        },
+    ),
 )
 @settings(max_examples=100, deadline=None)
-def test_any_text_is_a_table_or_a_config_error(tmp_path_factory, content, target, impute, task):
+def test_any_text_is_a_table_or_a_config_error(tmp_path_factory, content, target, impute, task, keys):
     file = tmp_path_factory.getbasetemp() / "fuzz.csv"
     file.write_bytes(content)
     try:
-        samples = table(str(file), target, task, impute)
+        samples = table(str(file), target, task, impute, **keys)
         assert len(samples.inputs) == len(samples.targets) and samples.inputs.shape[1] == len(samples.feature_names)
         assert not np.isinf(samples.inputs).any() and not np.isnan(samples.targets).any()
         dataset = prepare(samples, **OPTIONS | {"scale": "standard"})

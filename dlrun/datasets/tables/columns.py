@@ -143,7 +143,7 @@ class Column:
     def encode(self, raw: Raw) -> np.ndarray:
         """(rows, features) float64, NaN where a value is missing that is no category.
 
-        Raises ConfigError for a category that is none of this column's.
+        Raises ConfigError for a text that is none of this column's categories, no number of its unit, no such date.
         """
         if self.kind == "category":
             return np.eye(len(self.categories))[self.codes(raw)]
@@ -153,7 +153,7 @@ class Column:
         return self.numbers(raw)[:, None]
 
     def numbers(self, raw: Raw) -> np.ndarray:
-        """(rows,) float64 of numbers, booleans and times, NaN where one is missing or none."""
+        """(rows,) float64 of numbers, booleans and times, NaN where one is missing."""
         if raw.stored not in ("text", "string"):
             return raw.values
         if self.kind == "boolean":
@@ -163,6 +163,11 @@ class Column:
         else:
             values, units = raw.read(self.decimal)
             values = np.where(units == self.unit, values, np.nan)
+        if np.isnan(values).any():
+            odd = raw.texts[int(np.argmax(np.isnan(values)))]
+            raise ConfigError(
+                f"{self.name!r} holds {odd!r}, which is no {self.kind}{f' with {self.unit}' * bool(self.unit)}"
+            )
         return np.append(values, np.nan)[raw.values]
 
     def moments(self, raw: Raw) -> np.ndarray:
