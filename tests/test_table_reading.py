@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 
 from dlrun.datasets.data import Samples
 from dlrun.datasets.table import table
@@ -222,6 +223,25 @@ def test_rows_without_a_target_or_without_any_value_are_left_out_and_counted(tmp
     assert "rows left out: 4 of 6, with a missing value (dataset.drop_missing)" in whole.notes
     with pytest.raises(ConfigError, match=r"drop_missing=any: .* no other rows"):
         read(tmp_path, "a,b,y\n1,,1\n,2,2\n", drop_missing="any")
+
+
+@pytest.mark.parametrize("name", ["digits.csv.gz", "diabetes_data_raw.csv.gz"])
+def test_a_table_without_header_is_what_numpy_reads(name):
+    file = Path(sklearn.__file__).parent / "datasets" / "data" / name
+    samples = table(str(file), header=False)
+    expected = np.loadtxt(file, delimiter="," if "digits" in name else None)
+    np.testing.assert_array_equal(samples.inputs, expected[:, :-1])
+    np.testing.assert_array_equal(samples.targets, expected[:, -1])
+
+
+def test_all_columns_that_cannot_be_told_are_named_at_once(tmp_path):
+    rows = "".join(f"n{i},c{i},2024-01-{i % 28 + 1:02d}\n" for i in range(60))
+    with pytest.raises(ConfigError) as refused:
+        read(tmp_path, "id,name,when\n" + rows, target="when")
+    first, *told, last = str(refused.value).splitlines()
+    assert first == f"{tmp_path / 'data.csv'}:"
+    assert [line.split()[0] for line in told] == ["'id'", "'name'", "the"]
+    assert last == "  'dataset.drop=[id,name]' leaves all of these out"
 
 
 def test_a_packed_table_is_read_like_any(tmp_path):

@@ -168,11 +168,12 @@ def _decided(raws: Sequence[Raw], rules: Rules, remarks: Mapping[str, list[str]]
             columns.append(decide(raw, rules, remarks))
         except ConfigError as problem:
             problems[raw.name] = str(problem)
-    if len(problems) > 1:
-        also = f"{typed('drop', problems)} leaves them all out"
-        raise ConfigError("\n".join([f"{file}:", *(f"  {problem}" for problem in problems.values()), f"  {also}"]))
-    if problems:
+    if len(problems) == 1:
         raise ConfigError(f"{file}: {next(iter(problems.values()))}")
+    if problems:
+        inputs = [name for name in problems if name != rules.target]
+        also = [f"  {typed('drop', inputs)} leaves all of these out"] if len(inputs) > 1 else []
+        raise ConfigError("\n".join([f"{file}:", *(f"  {problem}" for problem in problems.values()), *also]))
     return columns
 
 
