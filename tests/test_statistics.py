@@ -7,14 +7,17 @@ from math import inf, isnan, nan, sqrt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from dlrun.datasets.data import Dataset
 from dlrun.errors import ConfigError
+from dlrun.metrics import metrics_for
 from dlrun.report import tables
 from dlrun.report.comparison import compare, holm, sign_flip, verdict
-from dlrun.report.statistics import bootstrap_interval, edge_warning, summarize, wilson_interval
+from dlrun.report.statistics import BOUNDS, edge_warning, mean_interval, summarize, wilson_interval
 from dlrun.report.survival import kaplan_meier_median, time_to_target
 
 floats = st.floats(-1e6, 1e6)
@@ -26,7 +29,7 @@ floats = st.floats(-1e6, 1e6)
 @pytest.mark.parametrize("n", [3, 5, 10, 30])
 def test_interval_covers_the_mean_in_95_of_100(n: int) -> None:
     samples = np.random.default_rng(n).normal(2, 3, (2000, n))
-    covered = [low <= 2 <= high for low, high in map(bootstrap_interval, samples)]
+    covered = [low <= 2 <= high for low, high in map(mean_interval, samples)]
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
@@ -34,14 +37,14 @@ def test_interval_covers_skewed_values_better_than_students_t() -> None:
     samples = np.random.default_rng(0).exponential(size=(1000, 10))
     half = stats.t.ppf(0.975, 9) * samples.std(1, ddof=1) / sqrt(10)
     students = np.mean(abs(samples.mean(1) - 1) <= half)
-    ours = np.mean([low <= 1 <= high for low, high in map(bootstrap_interval, samples)])
+    ours = np.mean([low <= 1 <= high for low, high in map(mean_interval, samples)])
     assert students < 0.915 and 0.925 <= ours <= 0.97
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.5], [0.97, 0.98, 0.98], [0.98, 0.98, 0.98, 0.98, 0.98, 0.97, 0.96, 0.99]])
 def test_few_different_values_get_students_interval(values: list[float]) -> None:
     expected = stats.ttest_1samp(values, 0).confidence_interval()
-    assert bootstrap_interval(values) == pytest.approx((expected.low, expected.high))
+    assert mean_interval(values) == pytest.approx((expected.low, expected.high))
 
 
 def test_interval_is_the_studentized_bootstrap() -> None:
@@ -50,22 +53,106 @@ def test_interval_is_the_studentized_bootstrap() -> None:
     resamples = np.random.default_rng(4).choice(x, (40000, 20))
     t = (resamples.mean(1) - x.mean()) / stats.sem(resamples, axis=1)
     high, low = x.mean() - np.quantile(t, [0.025, 0.975]) * stats.sem(x)
-    assert bootstrap_interval(x) == pytest.approx((low, high), rel=0.05)
+    assert mean_interval(x) == pytest.approx((low, high), rel=0.05)
 
 
 def test_interval_of_too_little() -> None:
-    assert all(map(isnan, bootstrap_interval([0.5])))
-    assert all(map(isnan, bootstrap_interval([0.5, nan, inf])))
-    assert bootstrap_interval([0.1] * 7) == pytest.approx((0.1, 0.1))
+    assert all(map(isnan, mean_interval([0.5])))
+    assert all(map(isnan, mean_interval([0.5, nan, inf])))
+    assert all(map(isnan, mean_interval([0.1] * 7)))  # equal values do not make the mean certain
+    assert all(map(isnan, mean_interval([1.0] * 7, (0, 1))))
+
+
+SHARES = (0.0, 1.0)
+
+
+def accuracies(mean: float, n: int, samples: int = 360, spread: float = 10) -> np.ndarray:
+    """2,000 times n accuracies on so many samples, with `spread` times the binomial variance (beta-binomial)."""
+    random = np.random.default_rng(7)
+    total = (samples - 1) / (spread - 1) - 1  # of the beta distribution's parameters
+    return random.binomial(samples, random.beta(mean * total, (1 - mean) * total, (2000, n))) / samples
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("mean", [0.5, 0.9, 0.98])
+def test_interval_covers_the_mean_of_accuracies_and_stays_within_0_and_1(mean: float, n: int) -> None:
+    found = np.array([mean_interval(x, SHARES) for x in accuracies(mean, n) if np.ptp(x)])
+    assert np.all((found >= 0) & (found <= 1)) and len(found) > 1950
+    assert 0.925 <= np.mean((found[:, 0] <= mean) & (mean <= found[:, 1])) <= 0.975
+
+
+def test_students_interval_would_cover_accuracies_less_and_leave_the_range() -> None:
+    found = np.array([mean_interval(x) for x in accuracies(0.98, 5)])
+    assert np.mean((found[:, 0] <= 0.98) & (found[:, 1] >= 0.98)) < 0.9 and np.mean(found[:, 1] > 1) > 0.1
+
+
+def test_interval_of_shares_is_students_on_the_scale_of_log_odds() -> None:
+    x = np.array([0.9734, 0.99, 0.995, 1.0])
+    mean, half = x.mean(), stats.t.ppf(0.975, 3) * stats.sem(x)
+    odds = mean / (1 - mean) * np.exp(np.array([-1, 1]) * half / (mean * (1 - mean)))
+    assert mean_interval(x, SHARES) == pytest.approx(odds / (1 + odds))
+
+
+def test_interval_with_one_bound_is_on_the_scale_of_logarithms() -> None:
+    x = np.array([0.1, 0.5, 3.0])
+    factor = np.exp(stats.t.ppf(0.975, 2) * stats.sem(x) / x.mean())
+    assert mean_interval(x, (0, inf)) == pytest.approx((x.mean() / factor, x.mean() * factor))
+    low, high = mean_interval(1 - x, (-inf, 1))  # as R²
+    assert (1 - high, 1 - low) == pytest.approx((x.mean() / factor, x.mean() * factor))
+
+
+@pytest.mark.parametrize(("n", "least"), [(3, 0.9), (5, 0.9), (10, 0.92)])
+def test_interval_of_losses_covers_more_than_students(n: int, least: float) -> None:
+    samples = np.random.default_rng(n).exponential(size=(2000, n))
+    half = stats.t.ppf(0.975, n - 1) * samples.std(1, ddof=1) / sqrt(n)
+    found = np.array([mean_interval(x, (0, inf)) for x in samples])
+    covered = np.mean((found[:, 0] <= 1) & (found[:, 1] >= 1))
+    assert (found > 0).all() and max(least, np.mean(abs(samples.mean(1) - 1) <= half)) < covered <= 0.97
+
+
+@given(
+    st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.0, inf), (-inf, 1.0), (-inf, inf)]),
+    st.lists(st.floats(0, 1), min_size=2, max_size=9),
+)
+def test_interval_never_leaves_the_bounds_and_holds_the_mean(bounds: tuple[float, float], values: list[float]) -> None:
+    low, high = mean_interval(values, bounds)
+    if np.ptp(values) == 0:
+        assert isnan(low) and isnan(high)
+    else:
+        assert bounds[0] <= low <= np.mean(values) + 1e-9 and np.mean(values) - 1e-9 <= high <= bounds[1]
+
+
+def test_values_beyond_their_bounds_are_taken_as_unbounded() -> None:
+    assert mean_interval([0.5, 0.7, 1.2], SHARES) == mean_interval([0.5, 0.7, 1.2])
+
+
+def test_every_metric_says_what_it_cannot_go_beyond() -> None:
+    """Those of all tasks, on outputs and targets at random."""
+    random = torch.Generator().manual_seed(0)
+    seen = set()
+    for task, outputs in (("multiclass", 12), ("binary", 1), ("regression", 2)):
+        targets = {
+            "multiclass": torch.randint(12, (1, 50), generator=random),
+            "binary": torch.randint(2, (1, 50), generator=random).float(),
+        }.get(task, torch.randn(1, 50, 2, generator=random))
+        dataset = Dataset(targets[0], targets[0], task, {"train": 50}, outputs, [], [])  # type: ignore[arg-type]
+        for metric in metrics_for(dataset):
+            low, high = BOUNDS[metric.name]
+            values = metric.value(metric.sums(3 * torch.randn(1, 50, outputs, generator=random), targets) / 50)
+            assert low <= values.item() <= high
+            seen.add(metric.name)
+    assert seen | {"distance"} == set(BOUNDS)
 
 
 @given(st.lists(floats, min_size=2, max_size=12), st.sampled_from([-8.0, 0.5, 4.0]))
 def test_interval_moves_with_its_values(values: list[float], factor: float) -> None:
-    low, high = bootstrap_interval(values)
+    low, high = mean_interval(values)
+    if np.ptp(values) == 0:
+        return
     scaled = sorted(bound * factor for bound in (low, high))
     assert low - 1e-6 <= np.mean(values) <= high + 1e-6
-    assert bootstrap_interval([value * factor for value in values]) == pytest.approx(scaled, rel=1e-6, abs=1e-6)
-    assert bootstrap_interval(values) == (low, high)
+    assert mean_interval([value * factor for value in values]) == pytest.approx(scaled, rel=1e-6, abs=1e-6)
+    assert mean_interval(values) == (low, high)
 
 
 @given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -154,7 +241,15 @@ def test_comparison_of_too_little() -> None:
     nothing = compare(pd.Series([1.0], index=[0]), pd.Series([1.0], index=[1]))
     assert (nothing.n, nothing.p) == (0, 1) and isnan(nothing.difference) and isnan(nothing.effect)
     same = compare(*pair([0.0] * 8))
-    assert (same.n, same.difference, same.low, same.high, same.p) == (8, 0, 0, 0, 1) and isnan(same.effect)
+    assert (same.n, same.difference, same.p) == (8, 0, 1) and all(map(isnan, (same.low, same.high, same.effect)))
+
+
+def test_interval_of_a_difference_of_accuracies_stays_within_what_it_can_be() -> None:
+    a, b = pd.Series([1.0, 0.9]), pd.Series([0.0, 0.3])
+    assert compare(a, b).high > 1
+    found = compare(a, b, (0, 1))
+    assert -1 <= found.low < 0.8 < found.high <= 1
+    assert compare(a, b, (0, inf)).low == compare(a, b).low  # of losses it can be anything
 
 
 def test_a_seed_that_occurs_twice_cannot_be_paired() -> None:
@@ -184,10 +279,35 @@ def test_verdict_in_plain_words() -> None:
     steady = [0.1, 0.2, 0.15, 0.12, 0.18, 0.11, 0.13]
     assert words(steady) == "adam is better than sgd (p = 0.016, n = 7)"
     assert words(steady, larger_is_better=False) == "sgd is better than adam (p = 0.016, n = 7)"
-    assert words(steady[:3]) == "not distinguishable at n = 3: it takes 6 seeds in common to tell"
-    assert words(steady, 4) == "not distinguishable at n = 7: it takes 8 seeds in common to tell"
-    assert words([*steady, -0.19]) == "not distinguishable at n = 8 (p = 0.062)"
+    assert words([0.1, 0.4, -0.2]) == "not distinguishable at n = 3: it takes 6 seeds in common to tell"
+    assert words([*steady, -0.5], 4) == "not distinguishable at n = 8: p = 1"
     assert words([]) == "no finished seed in common"
+    assert words([0.0] * 8) == "the same for every seed (n = 8)"
+
+
+def test_no_verdict_contradicts_the_interval_beside_it() -> None:
+    assert words([-0.53, -0.56, -0.6, -0.6]) == (
+        "undecided at n = 4: the interval excludes 0, but it takes 6 seeds in common to tell"
+    )
+    steady = [0.1, 0.2, 0.15, 0.12, 0.18, 0.11, 0.13]
+    assert words(steady, 4).startswith("undecided at n = 7: the interval excludes 0, but it takes 8 seeds")
+    assert (
+        words([*steady, -0.01], 8)
+        == "undecided at n = 8: the interval excludes 0, but it takes 9 seeds in common to tell"
+    )
+    assert words([0.1] * 3) == ("undecided at n = 3: all differences are equal, but it takes 6 seeds in common to tell")
+    skewed = [0.001, 0.001, 0.002, 0.001, 0.001, 0.9]
+    assert (
+        compare(*pair(skewed)).low < 0 and words(skewed) == "undecided at n = 6: p = 0.031, but the interval includes 0"
+    )
+
+
+@given(st.lists(st.integers(-3, 9), min_size=2, max_size=9), st.integers(1, 9))
+def test_better_is_where_test_and_interval_say_so(differences: list[int], comparisons: int) -> None:
+    found = compare(*pair([d / 10 for d in differences]))
+    text, excluded = words([d / 10 for d in differences], comparisons), not found.low <= 0 <= found.high
+    assert ("better" in text) == (found.p * comparisons <= 0.05 and excluded)
+    assert not ("not distinguishable" in text and excluded)
 
 
 @pytest.mark.parametrize("comparisons", [1, 2, 5, 10])
@@ -318,7 +438,8 @@ def test_comparisons_with_the_chosen_setting() -> None:
     assert found["difference"][:2].tolist() == pytest.approx([0.1, 0.3])
     assert found["p"].tolist() == pytest.approx([3 / 128, 3 / 128, 0.5])
     assert found["verdict"][1] == "optimizer=adam lr=0.01 is better than optimizer=sgd lr=0.1 (p = 0.023, n = 8)"
-    assert found["verdict"][2] == "not distinguishable at n = 2: it takes 7 seeds in common to tell"
+    assert found["verdict"][2].startswith("undecided at n = 2: ")
+    assert found["verdict"][2].endswith("it takes 7 seeds in common to tell")
 
 
 def test_a_diverged_run_is_not_merely_stopped() -> None:

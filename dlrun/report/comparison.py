@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import itertools
 from dataclasses import dataclass
-from math import ceil, exp, lgamma, log2, nan, sqrt
+from math import ceil, exp, isnan, lgamma, log2, nan, sqrt
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from dlrun.errors import ConfigError
-from dlrun.report.statistics import bootstrap_interval, deviation, finite
+from dlrun.report.statistics import UNBOUNDED, Interval, deviation, finite, mean_interval
 
 LEVEL = 0.05  #: a difference is called one where its p-value is at most this
 EXACT = 14  #: up to so many pairs all 2^(n-1) sign flips are taken; above, FLIPS random ones
@@ -25,16 +25,17 @@ class Comparison:
 
     n: int  #: pairs
     difference: float  #: mean of a - b
-    low: float  #: of its 95 % interval
+    low: float  #: of its 95 % interval; nan where there is none
     high: float
     p: float  #: of the sign-flip test
     effect: float  #: Hedges' g_z: the mean difference in its own standard deviations, without its bias at small n
 
 
-def compare(a: pd.Series, b: pd.Series) -> Comparison:
+def compare(a: pd.Series, b: pd.Series, bounds: Interval = UNBOUNDED) -> Comparison:
     r"""Two settings' values, each a series by seed, compared seed by seed.
 
-    p is that of sign_flip; the interval of the mean difference is bootstrap_interval's. The effect size is
+    p is that of sign_flip; the interval of the mean difference is mean_interval's, within what differences of values
+    within the bounds can be. The effect size is
     $$g_z = J(n-1)\, \bar d / s_d, \quad J(m) = \Gamma(m/2) / (\sqrt{m/2}\, \Gamma((m-1)/2)),$$
     nan below three pairs and where the differences have no spread. Seeds that only one of the two has, or whose value
     is not finite, are left out.
@@ -51,7 +52,7 @@ def compare(a: pd.Series, b: pd.Series) -> Comparison:
             )
     d = finite(a.sub(b).to_numpy(float))
     n = len(d)
-    low, high = bootstrap_interval(d)
+    low, high = mean_interval(d, (bounds[0] - bounds[1], bounds[1] - bounds[0]))
     std = deviation(d) if n > 2 else 0
     correction = exp(lgamma((n - 1) / 2) - lgamma((n - 2) / 2)) / sqrt((n - 1) / 2) if n > 2 else nan
     return Comparison(
@@ -100,16 +101,28 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def verdict(a: str, b: str, found: Comparison, p: float, comparisons: int = 1, *, larger_is_better: bool) -> str:
-    """A comparison in plain words; p is adjusted for the number of comparisons that it is one of."""
+    """A comparison in plain words; p is adjusted for the number of comparisons that it is one of.
+
+    One setting is called better where the test and the interval of the difference both say so, and two are called not
+    distinguishable where neither does: the two are made differently, and of few runs they may disagree.
+    """
     if found.n == 0:
         return "no finished seed in common"
-    if p <= LEVEL:
+    equal = isnan(found.low) and found.n > 1  # the differences, so that they have no interval
+    if equal and found.difference == 0:
+        return f"the same for every seed (n = {found.n})"
+    told, apart = p <= LEVEL, equal or found.low > 0 or found.high < 0
+    if told and apart:
         better, worse = (a, b) if (found.difference > 0) == larger_is_better else (b, a)
         return f"{better} is better than {worse} (p = {p:.2g}, n = {found.n})"
+    if told:
+        return f"undecided at n = {found.n}: p = {p:.2g}, but the interval includes 0"
     needed = ceil(1 + log2(comparisons / LEVEL))
-    if found.n < needed:
-        return f"not distinguishable at n = {found.n}: it takes {needed} seeds in common to tell"
-    return f"not distinguishable at n = {found.n} (p = {p:.2g})"
+    why = f"it takes {needed} seeds in common to tell" if found.n < needed else f"p = {p:.2g}"
+    if apart:
+        seen = "all differences are equal" if equal else "the interval excludes 0"
+        return f"undecided at n = {found.n}: {seen}, but {why}"
+    return f"not distinguishable at n = {found.n}: {why}"
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from dlrun.errors import ConfigError
 from dlrun.records import SUMMARY
 from dlrun.report import tables
 from dlrun.report.collect import BETWEEN, config_of, configured, numbers
-from dlrun.report.statistics import FINISHED, edge_warning
+from dlrun.report.statistics import BOUNDS, FINISHED, UNBOUNDED, Interval, edge_warning
 from dlrun.report.survival import Median
 from dlrun.sweep.objective import HIGHER
 
+NAMED = 3  #: settings that a note names at most
 TIMES = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
 
 
@@ -66,7 +67,8 @@ def find(
     table = _named(table, axes)
     if repeated := len(ended_first) - len(table):
         notes.append(f"{repeated} of the runs repeat another's setting and seed and are left out")
-    main, higher = _metrics(table, runs)
+    first = next(iter(table.loc[table["status"].isin(FINISHED), "run"]), None)  # any: all are of one task
+    main, higher = _metrics(runs[first]) if first else ("loss", set(HIGHER))
     known = [column.removeprefix("best_val_") for column in map(str, table) if column.startswith("best_val_")]
     metric = metric or main
     if known and metric not in known:
@@ -77,14 +79,15 @@ def find(
     quoted = f"test_{metric}" if f"test_{metric}" in table else chosen_by
     table = table.assign(**{column: nan for column in (chosen_by, quoted) if column not in table})  # none finished
 
-    settings = tables.settings(table, axes, quoted, larger_is_better=larger_is_better)
+    bounds = _bounds(metric, runs[first] if first else None, axes)
+    settings = tables.settings(table, axes, quoted, larger_is_better=larger_is_better, bounds=bounds)
     judged = tables.settings(table, axes, chosen_by, larger_is_better=larger_is_better)
     settings = _named(settings.assign(val=judged["mean"]), axes)
     settings = settings.loc[tables.ranked(judged, larger_is_better=larger_is_better)].reset_index(drop=True)
     comparisons = speeds = pd.DataFrame()
     if settings["n"].any():
         best = tables.select(table, axes, by=chosen_by, larger_is_better=larger_is_better)
-        compared = tables.comparisons(table, axes, quoted, best, larger_is_better=larger_is_better)
+        compared = tables.comparisons(table, axes, quoted, best, larger_is_better=larger_is_better, bounds=bounds)
         comparisons = _in_order(_named(compared, axes), settings)
         notes += _edges(table, axes, chosen_by, larger_is_better)
     else:
@@ -131,19 +134,33 @@ def _told_apart(table: pd.DataFrame, runs: Mapping[str, Path]) -> pd.DataFrame:
     return table
 
 
-def _metrics(table: pd.DataFrame, runs: Mapping[str, Path]) -> tuple[str, set[str]]:
-    """The main metric, and those of which more is better."""
-    finished = table.loc[table["status"].isin(FINISHED), "run"]
-    summary = json.loads((runs[finished.iloc[0]] / SUMMARY).read_text(encoding="utf-8")) if len(finished) else {}
+def _metrics(run: Path) -> tuple[str, set[str]]:
+    """The main metric of a run that finished, and those of which more is better."""
+    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     names = [key.removeprefix("best_val_") for key in summary if key.startswith("best_val_")]
     main = summary.get("main_metric") or next((name for name in names if name != "loss"), "loss")
     directions = summary.get("metrics")
     return main, {name for name, way in directions.items() if way == "higher"} if directions else set(HIGHER)
 
 
+def _bounds(metric: str, run: Path | None, axes: Sequence[str]) -> Interval:
+    """What a metric can be. A loss is not negative, but for a likelihood's and for the height of a test function."""
+    if _is(metric, "loss"):
+        config = config_of(run) if run and not {"loss", "dataset"} & set(axes) else {}
+        nodes = (config.get(group) for group in ("loss", "dataset"))
+        loss, dataset = (str(node.get("_target_", "")) if isinstance(node, dict) else "" for node in nodes)
+        own = loss.startswith("dlrun.losses.") and not loss.endswith(".GaussianNLL")
+        return (0.0, inf) if own and ".surfaces." not in dataset else UNBOUNDED
+    return next((bounds for name, bounds in BOUNDS.items() if _is(metric, name)), UNBOUNDED)
+
+
 def _larger_is_better(metric: str, higher: set[str]) -> bool:
     """Of a metric, also where it is measured on a part (val_accuracy) or of a network kept beside (ema_accuracy)."""
-    return any(metric == name or metric.endswith(f"_{name}") for name in higher)
+    return any(_is(metric, name) for name in higher)
+
+
+def _is(metric: str, name: str) -> bool:
+    return metric == name or metric.endswith(f"_{name}")
 
 
 def _named(found: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
@@ -157,21 +174,27 @@ def _in_order(found: pd.DataFrame, settings: pd.DataFrame) -> pd.DataFrame:
 
 
 def _edges(table: pd.DataFrame, axes: Sequence[str], by: str, larger_is_better: bool) -> Iterator[str]:
-    """For each combination of the axes that are words, such as each optimizer, the numeric axes best at their edge."""
+    """The numeric axes that are best at their edge, for each combination of the axes that are words, as the optimizer.
+
+    One that is best there for several combinations is told once.
+    """
     numeric = [axis for axis in axes if pd.api.types.is_numeric_dtype(table[axis])]
     words = [axis for axis in axes if axis not in numeric]
     if not numeric:
         return
     able = table[table["status"].isin(FINISHED) & table[by].notna()]
+    found: dict[str, list[str]] = {}
     for values, rivals in table.groupby(words, sort=False, dropna=False) if words else [((), table)]:
         if not rivals.index.isin(able.index).any():
             continue
         best = tables.select(rivals, axes, by=by, larger_is_better=larger_is_better)
-        where = tables.name(dict(zip(words, values, strict=True)))
         for axis in numeric:
             warning = edge_warning(axis, rivals[axis].dropna(), best[axis].iloc[0])
             if warning and best[axis].iloc[0] != 0:  # what is switched off can not be less
-                yield f"{where}: {warning}" if where else warning
+                found.setdefault(warning, []).append(tables.name(dict(zip(words, values, strict=True))))
+    for warning, where in found.items():
+        more = f", and {len(where) - NAMED} more" if len(where) > NAMED else ""
+        yield f"{', '.join(where[:NAMED])}{more}: {warning}" if words else warning
 
 
 def _speeds(
@@ -195,15 +218,16 @@ def _speeds(
 
 
 def _robbins_monro(table: pd.DataFrame, axes: Sequence[str]) -> Iterator[str]:
-    """Whether each schedule, continued for ever, lets stochastic gradient descent converge (Robbins & Monro 1951)."""
+    """Whether each of the schedules that are compared, continued for ever, lets stochastic gradient descent converge
+    (Robbins & Monro 1951)."""
     columns = ["lr_sum_infinite", "lr_squared_sum_finite"]
-    if any(column not in table for column in columns):
-        return
     keys = [axis for axis in axes if axis.split(".")[0] == "schedule"]
-    for values, runs in table.groupby(keys, sort=False, dropna=False) if keys else [((), table)]:
+    if not keys or any(column not in table for column in columns):
+        return
+    for values, runs in table.groupby(keys, sort=False, dropna=False):
         answers = runs[columns].drop_duplicates()
         for infinite, finite in answers[answers[columns[0]] != ""].itertuples(index=False):
-            where = tables.name(dict(zip(keys, values, strict=True))) or "the schedule"
+            where = tables.name(dict(zip(keys, values, strict=True)))
             holds = infinite == finite == "true"
             yield (
                 f"Robbins–Monro, if {where} went on for ever: Σ lr = ∞ {_yes(infinite)}, "

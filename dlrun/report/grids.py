@@ -1,144 +1,102 @@
-"""A sweep's findings as tables for people, on the terminal and on the page."""
+"""Which tables a report has: a sweep's findings as people read them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf, isfinite, isinf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 
 from dlrun.console import number
 from dlrun.report.findings import TIMES, Findings
+from dlrun.report.grid import NOTHING, Cell, Grid
 from dlrun.report.survival import Median
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-
-class Cell(NamedTuple):
-    text: str
-    key: float | str | None = None  #: what to sort by, if not the text; "" goes last
-    link: str = ""
-
-
-NOTHING = Cell("-", "")
-NAME, WORDS = 12, 20  #: least widths of the terminal's columns that hold a setting's name, and words
-
-
-@dataclass
-class Grid:
-    """A table for people, on the terminal and on the page."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[Cell]]
-    remark: str = ""
-    text: list[bool] = field(default_factory=list)  #: whether each column holds words
-    named_by: int = 1  #: how many of the first columns name a row
-
-    def show(self, console: Console, lines: int) -> None:
-        """Print the first rows, what names them in one column, which is folded first; no digit is ever cut off."""
-        from rich.table import Table
-        from rich.text import Text
-
-        names = self.columns[: self.named_by]
-        short = [name.rpartition(".")[2] for name in names]
-        names = short if len(set(short)) == len(names) else names
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        columns = list(enumerate(self.columns))[self.named_by :]
-        widths = [max(len(text) for text in (column, *(row[i].text for row in self.rows))) for i, column in columns]
-        least = [WORDS if self.text[i] else width for (i, _), width in zip(columns, widths, strict=True)]
-        fits = NAME + sum(width + 2 for width in least) <= console.width
-        first = names[0] if len(names) == 1 else "setting"
-        table.add_column(first, overflow="fold", min_width=NAME if fits else None)
-        for i, column in columns:
-            words = self.text[i]
-            table.add_column(
-                Text(column), justify="left" if words else "right", no_wrap=fits and not words, overflow="fold",
-                min_width=WORDS if words and fits else None,
-            )  # fmt: skip
-        for row in self.rows[:lines]:
-            texts = [cell.text for cell in row]
-            first = (
-                " ".join(f"{n}={text}" for n, text in zip(names, texts, strict=False)) if len(names) > 1 else texts[0]
-            )
-            table.add_row(*map(Text, [first, *texts[self.named_by :]]))
-        console.print(table)
+from dlrun.report.tables import typed
 
 
 def grids(found: Findings) -> Iterator[Grid]:
     """The tables of settings, comparisons, and times to the target."""
     axes = found.axes or ["setting"]
     words = [not pd.api.types.is_numeric_dtype(found.settings[axis]) for axis in axes]
-    settings = found.settings.assign(setting=found.settings["setting"].replace("", "all runs"))
     part = "test" if found.quoted.startswith("test") else "val"
     measured: dict[str, Callable[[dict[Any, Any]], Cell]] = {
         "val": lambda row: _number(row["val"]),
         f"{part} ± std": lambda row: (
             Cell(f"{number(row['mean'])} ± {_number(row['std'], '.2g').text}", row["mean"]) if row["n"] else NOTHING
         ),
-        "95 % interval": lambda row: _interval(row["low"], row["high"]),
+        "95 % interval": lambda row: _interval(row["low"], row["high"], row["n"]),
         "median": lambda row: _number(row["median"]),
         "best": lambda row: _number(row["best"]),
         "n": lambda row: Cell(f"{row['n']}/{row['runs']}", row["n"]),
     }
-    if settings["diverged"].any():
+    if found.settings["diverged"].any():
         measured["diverged"] = _share
-    if settings["failed"].any():
+    if found.settings["failed"].any():
         measured["failed"] = lambda row: Cell(str(row["failed"]), row["failed"])
+    equal = (found.settings["n"] > 1) & found.settings["low"].isna()
     yield Grid(
         f"Settings: {found.metric}",
         [*axes, *measured],
         [
-            [*(Cell(str(row[axis]), row[axis]) for axis in axes), *(cell(row) for cell in measured.values())]
-            for row in settings.to_dict("records")
+            [*_setting(row, axes), *(cell(row) for cell in measured.values())]
+            for row in found.settings.to_dict("records")
         ],
         f"The best first, by val, the mean of {found.chosen_by}; those that diverge less often before others. "
         f"{part}: {found.quoted}, mean ± standard deviation over the seeds that finished, with the mean's interval, "
         "median and best. n: finished of all"
-        + ("; diverged: with the 95 % interval of its share." if "diverged" in measured else "."),
+        + ("; diverged: with the 95 % interval of its share." if "diverged" in measured else ".")
+        + (" Values that are all equal have no interval: they say nothing of how much others would differ."
+           if equal.any() else ""),
         [*words, *[False] * len(measured)],
         named_by=len(axes),
-    )
+    )  # fmt: skip
     if len(found.comparisons):
         best = found.settings["setting"].iloc[0]
         yield Grid(
             f"Compared with {best}",
-            ["setting", "difference", "95 % interval", "p", "effect", "in words"],
+            [*axes, "difference", "95 % interval", "p", "effect", "in words"],
             [
                 [
-                    Cell(row["setting"]),
+                    *_setting(row, axes),
                     _number(row["difference"], "+.3g"),
-                    _interval(row["low"], row["high"], "+.3g"),
+                    _interval(row["low"], row["high"], row["n"], "+.3g"),
                     _number(row["p"], ".2g"),
                     _number(row["effect"], "+.2f"),
                     Cell(row["verdict"]),
                 ]
                 for row in found.comparisons.to_dict("records")
             ],
-            f"{found.quoted} minus that of the best setting by validation, paired by seed; p of the sign-flip test, "
-            f"adjusted by Holm for {len(found.comparisons)} comparisons; effect: Hedges' g of the differences.",
-            [True, False, False, False, False, True],
+            f"{found.quoted} minus that of the best setting by validation, paired by seed, with the interval of each "
+            f"difference by itself; p of the sign-flip test, adjusted by Holm for {len(found.comparisons)} "
+            "comparisons; effect: Hedges' g of the differences.",
+            [*words, False, False, False, False, True],
+            named_by=len(axes),
         )
     if found.target:
         column, value = found.target
         yield Grid(
             f"Time to {column} = {value:g}",
-            ["setting", "reached", *TIMES.values()],
+            [*axes, "reached", *TIMES.values()],
             [
-                [Cell(row["setting"] or "all runs"), Cell(f"{row['reached']}/{row['runs']}", row["reached"])]
+                [*_setting(row, axes), Cell(f"{row['reached']}/{row['runs']}", row["reached"])]
                 + [_time(row[time]) for time in TIMES]
                 for row in found.speeds.to_dict("records")
             ],
             "Kaplan–Meier median, with its 95 % interval where the runs are enough for one; a run that was stopped "
             "before it reached the target counts as one that takes longer.",
-            [True, False, False, False, False],
+            [*words, False, False, False, False],
+            named_by=len(axes),
         )
+
+
+def _setting(row: dict[Any, Any], axes: Sequence[str]) -> Iterator[Cell]:
+    """What names a setting: its axes' values."""
+    for axis in axes:
+        yield Cell(typed(row[axis]) or "all runs", row[axis])
 
 
 def runs_grid(found: Findings, runs: Mapping[str, Path], into: Path) -> Grid:
@@ -167,8 +125,11 @@ def _number(value: Any, form: str = "#.4g") -> Cell:
     return Cell(number(value, form), value) if isfinite(value) else NOTHING
 
 
-def _interval(low: float, high: float, form: str = "#.4g") -> Cell:
-    return Cell(f"{number(low, form)} – {number(high, form)}", low) if isfinite(low) else NOTHING
+def _interval(low: float, high: float, n: int, form: str = "#.4g") -> Cell:
+    """Equal values have none: they say nothing of how much others would differ."""
+    if not isfinite(low):
+        return Cell("all equal", "") if n > 1 else NOTHING
+    return Cell(f"{number(low, form)} – {number(high, form)}", low)
 
 
 def _time(found: Median) -> Cell:

@@ -17,7 +17,8 @@ from dlrun.plots.page import png
 from dlrun.records import replacing
 from dlrun.report import collect
 from dlrun.report.findings import Findings, find
-from dlrun.report.grids import Grid, grids, runs_grid
+from dlrun.report.grid import Grid, folded
+from dlrun.report.grids import grids, runs_grid
 from dlrun.report.study import study
 from dlrun.report.tables import name
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 PAGE = "report.html"
 MARK = '<meta name="generator" content="dlrun report">'  #: in the page's head; what lacks it is not overwritten
-WIDTH = 100  #: columns of the terminal that are used
+WIDTH = 100  #: columns, where the output is no terminal
 LINES = 20  #: rows of a table on the terminal; the page has all
 
 
@@ -50,7 +51,8 @@ def report(
     from rich.console import Console
 
     console = console or Console()
-    console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    if not console.is_terminal:
+        console.width = WIDTH
     runs = collect.find(folders)
     into = Path(folders[0]).resolve()
     if len(folders) > 1 or into in runs.values():
@@ -71,7 +73,7 @@ def report(
     for picture, content in pictures.items():
         _write(into / picture, content)
     _print(found, shown, title, console)
-    _say(console, str(into / PAGE))
+    _say(console, str(into / PAGE), whole=True)
     return into / PAGE
 
 
@@ -143,22 +145,26 @@ def _count(rows: pd.DataFrame, what: str) -> str:
 
 
 def _print(found: Findings, shown: list[Grid], title: str, console: Console) -> None:
-    """The report on the terminal, at most 100 columns wide."""
-    _say(console, title, "bold")
+    """The report on the terminal."""
+    _say(console, title, "bold", whole=True)
     _say(console, _lead(found))
     for grid in shown:
-        _say(console, f"\n{grid.title}", "bold")
+        _say(console, "")
+        _say(console, grid.title, "bold")
         grid.show(console, LINES)
         if len(grid.rows) > LINES:
             _say(console, f"and {len(grid.rows) - LINES} more in {PAGE}", "dim")
     for note in found.notes:
-        _say(console, f"\n{note}", "yellow")
+        _say(console, "")
+        _say(console, note, "yellow")
 
 
-def _say(console: Console, text: str, style: str = "") -> None:
+def _say(console: Console, text: str, style: str = "", whole: bool = False) -> None:
+    """Print a text, folded at its blanks unless it is to be kept whole, as a path is."""
     from rich.text import Text
 
-    console.print(Text(text, style), soft_wrap=True)
+    for line in [text] if whole else folded(text, console.width):
+        console.print(Text(line, style), soft_wrap=True)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from dlrun.console import number
-from dlrun.report.grids import NOTHING, Cell, Grid
+from dlrun.report.grid import NOTHING, Cell, Grid
 
 RESULTS = "optimization_results.yaml"
 

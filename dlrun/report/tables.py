@@ -16,15 +16,20 @@ import pandas as pd
 
 from dlrun.errors import ConfigError
 from dlrun.report.comparison import compare, holm, verdict
-from dlrun.report.statistics import FINISHED, summarize
+from dlrun.report.statistics import FINISHED, UNBOUNDED, Interval, summarize
 from dlrun.report.survival import kaplan_meier_median, time_to_target
 
 
-def settings(table: pd.DataFrame, axes: Sequence[str], metric: str, *, larger_is_better: bool) -> pd.DataFrame:
-    """A row per setting, in the order of their first runs: its axes' values and its Summary of the metric's column."""
+def settings(
+    table: pd.DataFrame, axes: Sequence[str], metric: str, *, larger_is_better: bool, bounds: Interval = UNBOUNDED
+) -> pd.DataFrame:
+    """A row per setting, in the order of their first runs: its axes' values and its Summary of the metric's column.
+
+    bounds: of the metric.
+    """
     _require(table, "status", metric)
     return pd.DataFrame(
-        {**setting, **asdict(summarize(runs[metric], runs["status"], larger_is_better=larger_is_better))}
+        {**setting, **asdict(summarize(runs[metric], runs["status"], larger_is_better=larger_is_better, bounds=bounds))}
         for setting, runs in _groups(table, axes)
     )
 
@@ -69,16 +74,22 @@ def ranked(found: pd.DataFrame, *, larger_is_better: bool) -> list[int]:
 
 
 def comparisons(
-    table: pd.DataFrame, axes: Sequence[str], metric: str, reference: pd.DataFrame, *, larger_is_better: bool
+    table: pd.DataFrame,
+    axes: Sequence[str],
+    metric: str,
+    reference: pd.DataFrame,
+    *,
+    larger_is_better: bool,
+    bounds: Interval = UNBOUNDED,
 ) -> pd.DataFrame:
     """A row per setting other than that of the reference runs: its Comparison (setting - reference) and the verdict.
 
-    p is adjusted by Holm for the number of rows. Only finished runs are paired, by their seed.
+    p is adjusted by Holm for the number of rows. Only finished runs are paired, by their seed. bounds: of the metric.
     """
     _require(table, "status", "seed", metric)
     ((base, base_runs),) = _groups(reference, axes)
     others = [(setting, runs) for setting, runs in _groups(table, axes) if name(setting) != name(base)]
-    found = [compare(_by_seed(runs, metric), _by_seed(base_runs, metric)) for _, runs in others]
+    found = [compare(_by_seed(runs, metric), _by_seed(base_runs, metric), bounds) for _, runs in others]
     adjusted = holm([comparison.p for comparison in found])
     return pd.DataFrame(
         {
@@ -120,7 +131,12 @@ def speeds(
 
 def name(setting: dict[str, Any]) -> str:
     """What tells a setting from its rivals, as it would be typed: `optimizer=adam lr=0.001`."""
-    return " ".join(f"{axis}={value}" for axis, value in setting.items())
+    return " ".join(f"{axis}={typed(value)}" for axis, value in setting.items())
+
+
+def typed(value: Any) -> str:
+    """A value as one would type it; pandas makes a float of a whole number where others of its column are none."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)
 
 
 def _groups(table: pd.DataFrame, axes: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
