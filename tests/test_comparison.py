@@ -35,7 +35,11 @@ def band(collection: PolyCollection) -> tuple[list[float], list[float]]:
 
 
 def words(page: Figure) -> list[str]:
-    return [text.get_text() for legend in page.legends for text in legend.get_texts()]
+    return [text.get_text().replace("\u00a0", " ") for legend in page.legends for text in legend.get_texts()]
+
+
+def sentence(page: Figure) -> str:
+    return page.legends[0].get_title().get_text().replace("\n", " ")
 
 
 def test_mean_and_band_over_seeds() -> None:
@@ -49,7 +53,7 @@ def test_mean_and_band_over_seeds() -> None:
     [filled] = axes.collections
     np.testing.assert_allclose(band(filled), [values.min(0), values.max(0)])
     assert words(page) == ["lr=1 (n = 3)", "lr=2 (n = 1)"]
-    assert axes.get_title() == "line: mean over seeds, band: lowest to highest"
+    assert sentence(page) == "line: mean over seeds, band: lowest to highest"
     assert (page.get_suptitle(), axes.get_xlabel(), axes.get_ylabel()) == ("sweep", "epoch", "val_accuracy")
 
 
@@ -69,8 +73,66 @@ def test_the_best_eight_are_drawn_and_the_picture_says_so() -> None:
     runs = {str(i): [0.1, i / 10, i / 10] for i in range(10)}
     page = comparison.figure(curves(runs), {f"k={i}": [i] for i in runs}, "val_accuracy", "")
     assert words(page) == [f"k={i} (n = 1)" for i in range(8)]
-    assert page.axes[0].get_title().startswith("the 8 best of 10 settings by validation; ")
+    assert sentence(page).startswith("the 8 best of 10 settings by validation; ")
     assert len({line.get_color() for line in page.axes[0].lines}) == 8
+
+
+def test_of_many_seeds_the_band_holds_the_middle_half() -> None:
+    """Lowest and highest of 50 would only tell of the rarest."""
+    values = np.random.default_rng(0).normal(size=(50, 3))
+    runs = {str(i): list(row) for i, row in enumerate(values)}
+    page = comparison.figure(curves(runs), {"x": list(runs), "y": ["0", "1"]}, "val_accuracy", "")
+    filled = page.axes[0].collections[0]
+    np.testing.assert_allclose(band(filled), np.quantile(values, [0.25, 0.75], axis=0))
+    assert sentence(page) == "line: mean over seeds, band: the middle half of them"
+
+
+def test_settings_that_end_close_to_each_other_are_shown_closer() -> None:
+    """30 curves from 0.1 to about 0.98, and one that stays at the bottom: a second panel has what the frame holds."""
+    rise = 1 - 0.9 * np.exp(-np.arange(21) / 3)
+    runs = {str(i): list(rise * (0.97 + i / 3000)) for i in range(7)} | {"bad": [0.1] * 21}
+    page = comparison.figure(curves(runs), {f"k={i}": [i] for i in runs}, "val_accuracy", "sweep")
+    whole, closer = page.axes
+    late = np.array([runs[str(i)][10:] for i in range(7)])
+    low, high = closer.get_ylim()
+    assert low < late.min() and late.max() < high and high - low < 1.3 * np.ptp(late)
+    left, right = closer.get_xlim()
+    assert 9 < left <= 10 and 20 <= right < 21
+    [frame] = whole.patches
+    np.testing.assert_allclose(frame.get_bbox().extents, [left, low, right, high])
+    assert whole.get_ylim()[0] < 0.1 and closer.get_title() == "framed: its second half (1 outside)"
+    assert [line.get_label() for line in closer.lines] == [line.get_label() for line in whole.lines]
+
+
+def test_curves_that_stand_apart_need_no_second_panel() -> None:
+    runs = {"a": [0.1, 0.4, 0.5], "b": [0.1, 0.8, 0.9]}
+    assert len(comparison.figure(curves(runs), {"x": ["a"], "y": ["b"]}, "val_accuracy", "").axes) == 1
+    assert len(comparison.figure(curves({"a": [0.1, 0.9, 0.91, 0.92]}), {"x": ["a"]}, "val_accuracy", "").axes) == 1
+
+
+def test_a_loss_is_shown_closer_where_its_decades_are_close() -> None:
+    fall = 10.0 ** -np.linspace(0, 4, 21)
+    runs = {"a": list(fall), "b": list(1.1 * fall), "lost": [1e9] * 21}
+    whole, closer = comparison.figure(curves(runs, "val_loss"), {n: [n] for n in runs}, "val_loss", "").axes
+    assert whole.get_yscale() == closer.get_yscale() == "log"  # two decades are left
+    assert closer.get_ylim()[0] < fall[-1] < 1.1 * fall[10] < closer.get_ylim()[1] < 0.1
+
+
+def test_what_became_of_runs_that_are_not_drawn_is_told() -> None:
+    fates = {"lr=1": "1 of 3 diverged"} | {f"lr={i}": "3 of 3 diverged" for i in (10, 20, 30, 40, 50)}
+    page = comparison.figure(curves({"a": [0.1, 0.2, 0.3]}), {"lr=1": ["a"]}, "val_accuracy", "", fates)
+    assert words(page) == [
+        "lr=1 (n = 1; 1 of 3 diverged)", *(f"lr={i}: 3 of 3 diverged" for i in (10, 20, 30)),
+        "and 2 more without a finished run",
+    ]  # fmt: skip
+
+
+def test_ticks_are_whole_epochs() -> None:
+    [axes] = comparison.figure(curves({"a": [0.1] * 21}), {"x": ["a"]}, "val_accuracy", "").axes
+    ticks = axes.get_xticks()
+    assert len(ticks) > 3 and all(tick == round(tick) for tick in ticks)
+    axes.figure.canvas.draw()
+    assert [label.get_text() for label in axes.get_xticklabels()] == [f"{tick:.0f}" for tick in ticks]
 
 
 @pytest.mark.parametrize(("metric", "scale"), [("val_loss", "log"), ("val_rate", "linear")])
@@ -95,7 +157,7 @@ def found() -> pd.DataFrame:
         ("adam", 0.1, 0.5, 0.4, 0.6, 0), ("sgd", 0.01, 0.6, 0.5, 0.7, 0), ("adam", 0.01, 0.9, 0.8, 0.95, 0),
         ("sgd", 10.0, np.nan, np.nan, np.nan, 3), ("sgd", 0.1, 0.8, 0.7, 0.9, 1),
     ]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=["optimizer", "lr", "mean", "least", "greatest", "diverged"])
+    frame = pd.DataFrame(rows, columns=["optimizer", "lr", "mean", "low", "high", "diverged"])
     return frame.assign(runs=3, line="optimizer=" + frame["optimizer"])
 
 
@@ -109,7 +171,8 @@ def test_a_result_over_the_learning_rate() -> None:
     assert crosses.get_xdata().tolist() == [0.1, 10] and crosses.get_color() == sgd.get_color()
     np.testing.assert_array_equal(band(axes.collections[0]), [[0.8, 0.4], [0.95, 0.6]])
     assert axes.get_xscale() == "log" and axes.get_xlabel() == "lr" and words(page) == lines
-    assert axes.get_title().endswith("cross: a run diverged")
+    assert sentence(page).endswith("cross: runs that diverged")
+    assert [(text.get_text(), text.xy[0]) for text in axes.texts] == [("1 of 3", 0.1), ("3 of 3", 10)]
 
 
 def test_a_pair_of_values_has_a_cell() -> None:
@@ -121,9 +184,40 @@ def test_a_pair_of_values_has_a_cell() -> None:
     cells = axes.images[0].get_array().filled(np.nan)
     np.testing.assert_array_equal(cells, [[0.9, 0.5, np.nan], [0.6, 0.8, np.nan]])
     texts = {text.xy: text.get_text() for text in axes.texts}
-    assert texts[0, 0] == "0.9" and texts[1, 1] == "0.8\n1 of 3\ndiverged" and texts[2, 1] == "3 of 3\ndiverged"
+    assert texts[0, 0] == "0.900" and texts[1, 1] == "0.800\n1 of 3\ndiverged" and texts[2, 1] == "3 of 3\ndiverged"
     assert (2, 0) not in texts  # adam was not tried there
     assert bar.get_ylabel() == "last val_accuracy, mean over seeds"
+
+
+def test_numbers_come_in_their_order_and_words_after_them() -> None:
+    cells = [{"batch_size": size, "lr": lr, "mean": 0.5, "runs": 1, "diverged": 0}
+             for size in ("64", "full", "8", "256", "16", "auto") for lr in (1, 0.1)]  # fmt: skip
+    page = sensitivity.heatmap(pd.DataFrame(cells), ("batch_size", "lr"), "m", "", larger_is_better=True)
+    assert [tick.get_text() for tick in page.axes[0].get_yticklabels()] == ["8", "16", "64", "256", "full", "auto"]
+
+
+@pytest.mark.parametrize(
+    ("means", "shown"),
+    [
+        ([0.97, 0.978, 0.9], ["0.970", "0.978", "0.900"]),
+        ([0.97, 0.9781, 0.9779], ["0.9700", "0.9781", "0.9779"]),
+        ([1.0, 0.5, 0.97], ["1.000", "0.500", "0.970"]),
+        ([54.7, 120.0, 81.0], ["55", "120", "81"]),
+        ([1e-5, 0.1, 3.0], ["1e-05", "0.1", "3"]),
+    ],
+)
+def test_all_numbers_of_a_picture_have_the_same_decimals(means: list[float], shown: list[str]) -> None:
+    cells = [{"x": i, "y": "a", "mean": mean, "runs": 1, "diverged": 0} for i, mean in enumerate(means)]
+    page = sensitivity.heatmap(pd.DataFrame(cells), ("x", "y"), "m", "", larger_is_better=False)
+    assert [text.get_text() for text in page.axes[0].texts] == shown
+
+
+def test_one_that_is_far_off_does_not_make_the_others_look_alike() -> None:
+    cells = [{"x": i, "y": "a", "mean": mean, "runs": 1, "diverged": 0}
+             for i, mean in enumerate([0.83, 0.80, 0.81, 0.82, -771])]  # fmt: skip
+    image = sensitivity.heatmap(pd.DataFrame(cells), ("x", "y"), "m", "", larger_is_better=True).axes[0].images[0]
+    assert (image.norm.vmin, image.norm.vmax) == (0.8, 0.83)
+    assert image.colorbar.extend == "min" and image.cmap(image.norm(-771)) != image.cmap(image.norm(0.8))
 
 
 def labels_of(axes: Axes) -> list[Text]:
@@ -164,7 +258,7 @@ def test_no_two_lines_look_alike_on_a_projector() -> None:
     "rates", [[0.02, 0.05], [0.03, 0.04], [0.1], np.geomspace(1e-5, 1, 7), np.geomspace(1e-4, 1, 40)]
 )
 def test_swept_rates_are_on_the_axis(rates: list[float]) -> None:
-    rows = {"lr": rates, "mean": 0.5, "least": 0.4, "greatest": 0.6, "diverged": 0, "line": ""}
+    rows = {"lr": rates, "mean": 0.5, "low": 0.4, "high": 0.6, "runs": 1, "diverged": 0, "line": ""}
     page = sensitivity.figure(pd.DataFrame(rows), [""], "last val_accuracy", "sweep")
     page.canvas.draw()
     [axes] = page.axes

@@ -112,6 +112,18 @@ def test_the_rates_of_a_logarithmic_panel_stand_apart(tmp_path, decades):
     assert not any(a.overlaps(b) for a, b in itertools.pairwise(seen))
 
 
+def test_a_rate_that_is_low_for_a_moment_only_stays_on_a_linear_axis(tmp_path):
+    """One cycle: three decades between its ends and its peak, near which it spends its time."""
+    rows = [{"lr": 0.1 * max(1e-3, math.sin(math.pi * e / 29))} for e in range(30)]
+    axes = figure(write(tmp_path, rows)).axes[-1]
+    assert axes.get_yscale() == "linear" and axes.get_ylim()[0] == 0
+
+
+def test_ticks_are_whole_epochs(tmp_path):
+    axes = figure(write(tmp_path, falling(11))).axes[-1]
+    assert all(tick == round(tick) for tick in axes.get_xticks())
+
+
 def test_accuracy_is_never_logarithmic(tmp_path):
     rows = [{"train_accuracy": 0.01, "val_accuracy": 0.01}, {"train_accuracy": 0.9, "val_accuracy": 0.9}]
     assert figure(write(tmp_path, rows)).axes[1].get_yscale() == "linear"

@@ -1,50 +1,162 @@
-"""The settings of a sweep side by side: the mean curve over seeds, in a band from the lowest to the highest."""
+"""The settings of a sweep side by side: the mean curve over seeds, in a band of where the seeds lie."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from math import nan
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
-from dlrun.plots.page import BESIDE, FEW, GREY, LARGE, LR, SMALL, TRAIN, VAL, gaps, log_if_wide
+from dlrun.plots.page import (
+    BESIDE,
+    CLOSER,
+    FEW,
+    GREY,
+    LARGE,
+    LR,
+    SMALL,
+    TRAIN,
+    VAL,
+    competition,
+    gaps,
+    is_wide,
+    log_if_wide,
+    whole,
+)
 
 COLOURS = [TRAIN, VAL, LR, *BESIDE, GREY]
 DRAWN = len(COLOURS)  #: more settings than colours cannot be told apart
+SEEDS = 10  #: with more, a band holds the middle half of them: its ends would only tell of the rarest
+LOST = 3  #: settings without a finished run that are named
+ERRORS = ("loss", "rmse", "mae", "distance")  #: metrics that may fall by decades
 
 
-def figure(curves: pd.DataFrame, settings: Mapping[str, Sequence[str]], metric: str, heading: str) -> Figure:
-    """The curves of a metric, of the first 8 settings.
+class Curve(NamedTuple):
+    """Over the epochs or steps that all runs of a setting have: their mean, and the ends of the band."""
+
+    at: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    runs: int
+
+
+def figure(
+    curves: pd.DataFrame,
+    settings: Mapping[str, Sequence[str]],
+    metric: str,
+    heading: str,
+    fates: Mapping[str, str] | None = None,
+) -> Figure:
+    """The curves of a metric, of the first 8 settings; a second panel shows closer those that end near each other.
 
     curves: the rows of curves.csv. settings: each one's name and its runs that finished, the best setting first. A
-    curve ends where the first of its runs does: a mean over those that are left would jump.
+    curve ends where the first of its runs does: a mean over those that are left would jump. fates: what became of other
+    runs, by the names of their settings.
     """
     rows = curves[curves["metric"] == metric]
     unit = "epoch" if rows["epoch"].max() >= 2 else "step"
+    fates, many = fates or {}, are_many(settings)
+    drawn = list(settings.items())[:DRAWN]
+    found = {name: _curve(rows[rows["run"].isin(runs)], unit, many, len(runs)) for name, runs in drawn}
+    means = np.concatenate([curve.mean for curve in found.values()])
+    view = _closer(list(found.values()), means, metric)
     page = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(page)
-    axes = page.subplots()
-    shown = []
-    for (name, runs), colour in zip(settings.items(), COLOURS, strict=False):
-        values = rows[rows["run"].isin(runs)].pivot(index=unit, columns="run", values="value").dropna()
-        mean, low, high = (gaps(by(axis=1)) for by in (values.mean, values.min, values.max))
-        few = "o" if len(values) <= FEW else None
-        axes.plot(
-            values.index, mean, style(colour), color=colour, linewidth=3, marker=few, label=f"{name} (n = {len(runs)})"
-        )
-        if len(runs) > 1:
-            axes.fill_between(values.index.to_numpy(), low, high, color=colour, alpha=0.18, linewidth=0)
-        shown.append(mean)
-    scale(axes, metric, np.concatenate(shown))
-    axes.set_xlabel(unit, fontsize=LARGE)
-    finish(page, axes, heading)
+    panels = list(page.subplots(1, 1 + bool(view), squeeze=False)[0])
+    for axes in panels:
+        _draw(axes, found, fates)
+        scale(axes, metric, means)
+        whole(axes)
+        axes.set_xlabel(unit, fontsize=LARGE)
+    if view:
+        _zoom(panels, *view)
+    lost = {name: fate for name, fate in fates.items() if name not in settings}
     left_out = f"the {DRAWN} best of {len(settings)} settings by validation; " if len(settings) > DRAWN else ""
-    axes.set_title(f"{left_out}line: mean over seeds, band: lowest to highest", fontsize=SMALL)
+    finish(page, panels, heading, f"{left_out}line: mean over seeds, band: {spread(many)}", lost)
     return page
+
+
+def are_many(settings: Mapping[str, Sequence[str]]) -> bool:
+    """Whether some setting has so many runs that the bands of all show the middle half."""
+    return max(map(len, settings.values()), default=0) > SEEDS
+
+
+def spread(many: bool) -> str:
+    """What a band is."""
+    return "the middle half of them" if many else "lowest to highest"
+
+
+def band(values: np.ndarray, many: bool) -> tuple[Any, Any]:
+    """Where the band of values, of a run in each column, begins and ends; nan without a run."""
+    if not values.shape[-1]:
+        return nan, nan
+    low, high = np.quantile(values, [0.25, 0.75] if many else [0, 1], axis=-1)
+    return low, high
+
+
+def _curve(rows: pd.DataFrame, unit: str, many: bool, runs: int) -> Curve:
+    values = rows.pivot(index=unit, columns="run", values="value").dropna()
+    low, high = band(values.to_numpy(), many)
+    return Curve(values.index.to_numpy(), gaps(values.mean(axis=1)), gaps(low), gaps(high), runs)
+
+
+def _draw(axes: Axes, found: Mapping[str, Curve], fates: Mapping[str, str]) -> None:
+    alpha = 0.18 if len(found) <= 3 else 0.1
+    for (name, curve), colour in zip(found.items(), COLOURS, strict=False):
+        few = "o" if len(curve.at) <= FEW else None
+        fate = f"; {fates[name]}" if name in fates else ""
+        label = f"{name} (n\u00a0=\u00a0{curve.runs}{fate})"  # its blanks are not to be folded at
+        axes.plot(curve.at, curve.mean, style(colour), color=colour, linewidth=3, marker=few, label=label)
+        if curve.runs > 1:
+            axes.fill_between(curve.at, curve.low, curve.high, color=colour, alpha=alpha, linewidth=0)
+
+
+def _closer(found: Sequence[Curve], means: np.ndarray, metric: str) -> tuple[float, float, float, float, int] | None:
+    """The second half of the training (from, to) and the range (from, to) that the best settings have in it, and how
+    many settings lie outside; None where that is no small part of all there is to see."""
+    logarithmic = metric.endswith(ERRORS) and is_wide(means)
+    end = max((curve.at[-1] for curve in found if len(curve.at)), default=0)
+    late = [np.concatenate([curve.low, curve.high])[np.tile(curve.at >= end / 2, 2)] for curve in found]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        seen = np.log10 if logarithmic else lambda x: np.maximum(x, -1) if _is_cut(metric, means) else x
+        spans = [_span(seen(values)) for values in late]
+        least, greatest = _span(seen(means))
+    spans = [span for span in spans if np.isfinite(span).all()]
+    if len(spans) < 2:
+        return None
+    low, high, outside = competition(spans)
+    if not 0 < CLOSER * (high - low) < greatest - least:
+        return None
+    margin = (high - low) / 10
+    low, high = (10**bound if logarithmic else bound for bound in (low - margin, high + margin))
+    return end / 2 - end / 50, end + end / 50, low, high, len(outside)
+
+
+def _span(values: np.ndarray) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if len(finite) else (np.nan, np.nan)
+
+
+def _zoom(panels: Sequence[Axes], left: float, right: float, low: float, high: float, outside: int) -> None:
+    """Show in the second panel what the first one has in a frame."""
+    all_of_it, part = panels
+    frame = Rectangle((left, low), right - left, high - low, fill=False, edgecolor=GREY, linestyle=":", linewidth=2)
+    all_of_it.add_patch(frame)
+    all_of_it.set_title("the whole training", fontsize=SMALL)
+    part.set_ylabel("")
+    if not is_wide(np.array([low, high])):
+        part.set_yscale("linear")
+    part.set(xlim=(left, right), ylim=(low, high))
+    part.set_title("framed: its second half" + (f" ({outside} outside)" if outside else ""), fontsize=SMALL)
 
 
 def style(colour: str) -> str:
@@ -55,27 +167,42 @@ def style(colour: str) -> str:
 def scale(axes: Axes, metric: str, values: np.ndarray) -> None:
     """Name the vertical axis, and choose it so that the values fit."""
     axes.set_ylabel(metric, fontsize=LARGE, labelpad=12)  # nearer, the underscore of val_accuracy is read as a 1
-    if metric.endswith("loss"):
+    if metric.endswith(ERRORS):
         log_if_wide(axes, values)
-    elif np.nanmin(values, initial=0) < -1 < np.nanmax(values, initial=-1):
-        axes.set_ylim(-1, 1.05)  # r2 has no lower bound: one bad value would press the others flat
+    elif _is_cut(metric, values):
+        axes.set_ylim(-1, 1.05)
         axes.set_ylabel(f"{metric} (cut at -1)", fontsize=LARGE)
 
 
-def finish(page: Figure, axes: Axes, heading: str) -> None:
-    """What the pictures of a sweep share: grid, legend below, heading."""
-    axes.tick_params(labelsize=SMALL)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    handles, labels = axes.get_legend_handles_labels()
+def _is_cut(metric: str, values: np.ndarray) -> bool:
+    """r2 has no lower bound: one bad value would press the others flat."""
+    return not metric.endswith(ERRORS) and bool(np.nanmin(values, initial=0) < -1 < np.nanmax(values, initial=-1))
+
+
+def finish(
+    page: Figure, panels: Sequence[Axes], heading: str, sentence: str, lost: Mapping[str, str] | None = None
+) -> None:
+    """What the pictures of a sweep share: grid, legend below with a sentence on what is drawn, heading."""
+    for axes in panels:
+        axes.tick_params(labelsize=SMALL)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    for name, fate in list((lost or {}).items())[:LOST]:
+        handles.append(Line2D([], [], color=GREY, marker="X", markersize=11, linestyle=""))
+        labels.append(f"{name}: {fate}")
+    if lost and len(lost) > LOST:
+        handles.append(Line2D([], [], linestyle=""))
+        labels.append(f"and {len(lost) - LOST} more without a finished run")
     for size in range(SMALL, 4, -2):  # smaller where the names would leave the curves less than half of the page
         wrapped = [textwrap.fill(label, 36 * SMALL // size) for label in labels]  # two columns fill the page's width
         lines = max((text.count("\n") + 1 for text in wrapped), default=0) * -(-len(wrapped) // 2)
         if lines * size <= 12 * SMALL:
             break
     legend = page.legend(
-        handles, wrapped, loc="outside lower center", ncols=2, fontsize=size, frameon=False, handlelength=2.5
-    )
+        handles, wrapped, loc="outside lower center", ncols=2, fontsize=size, frameon=False, handlelength=2.5,
+        title=textwrap.fill(sentence, 100), title_fontsize=SMALL,
+    )  # fmt: skip
     for text in legend.get_texts():
         text.set_parse_math(False)
     page.suptitle(textwrap.fill(heading, 60), fontsize=LARGE, fontweight="bold", parse_math=False)

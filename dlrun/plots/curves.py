@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from dlrun.console import number
 from dlrun.errors import ConfigError
-from dlrun.plots.page import BESIDE, FEW, GREY, LARGE, LR, SMALL, TRAIN, VAL, gaps, log_if_wide, title
+from dlrun.plots.page import BESIDE, FEW, GREY, LARGE, LR, SMALL, TRAIN, VAL, gaps, log_if_wide, title, whole
 from dlrun.records import METRICS, SUMMARY, read_metrics, read_summary
 
 
@@ -43,6 +43,7 @@ def figure(folder: str | Path) -> Figure:
             handletextpad=0.4, columnspacing=1.2,
         )  # fmt: skip
     panels[-1].set_xlabel(unit, fontsize=LARGE)
+    whole(panels[-1])
     page.suptitle(title(folder, summary), fontsize=LARGE, fontweight="bold", parse_math=False)
     page.align_ylabels(panels)
     return page
@@ -82,9 +83,12 @@ def _curves(axes: Axes, frame: pd.DataFrame, summary: dict[str, Any], unit: str,
 
 
 def _learning_rate(axes: Axes, frame: pd.DataFrame, unit: str) -> None:
-    axes.plot(frame[unit], gaps(frame["lr"]), color=LR, linewidth=3)
-    peak = np.nanmax(gaps(frame["lr"]), initial=0)
-    if not log_if_wide(axes, frame["lr"].to_numpy(), ticks=3) and peak > 0:
+    """The rate, on a logarithmic axis where it would lie near the bottom of a linear one for most of the training."""
+    lr = gaps(frame["lr"])
+    axes.plot(frame[unit], lr, color=LR, linewidth=3)
+    peak = np.nanmax(lr, initial=0)
+    low = peak > 0 and np.nanmedian(lr) < peak / 5
+    if not (low and log_if_wide(axes, frame["lr"].to_numpy(), ticks=3)) and peak > 0:
         axes.set_ylim(0, 1.15 * peak)
         axes.set_yticks([0, peak], ["0", f"{peak:.4g}"])
     axes.set_ylabel("lr", fontsize=LARGE)

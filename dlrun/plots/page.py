@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 
 from dlrun.records import replacing
@@ -23,6 +25,8 @@ BESIDE = ["#CC79A7", "#56B4E9", "#E69F00", "#000000"]  # further ones of theirs
 LARGE, SMALL = 20, 16  # points, on a page 12 inches wide
 LOG_FROM = 1.5  # decades; on a linear axis the lower ones would lie flat
 FEW = 40  # rows that can be told apart as dots
+CLOSER = 4  # times that all is higher than what the best take, for these to be shown closer
+FAR = 10  # times that another would make it higher, to be left outside
 
 
 def save(page: Figure, path: Path) -> Path:
@@ -36,17 +40,18 @@ def png(page: Figure) -> bytes:
     """A picture as PNG, 100 dots per inch. `Figure.savefig` draws twice, to lay out and to draw: here it is once."""
     canvas, file = cast(FigureCanvasAgg, page.canvas), BytesIO()
     page.set_dpi(100)
-    canvas.draw()
+    with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        canvas.draw()
     Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(file, format="png", dpi=(100, 100))
     return file.getvalue()
 
 
 def log_if_wide(axes: Axes, values: np.ndarray, ticks: int = 6) -> bool:
     """Use a logarithmic axis, with so many ticks at most, for positive values that span many decades."""
-    finite = values[np.isfinite(values)]
-    decades = np.ptp(np.log10(finite)) if len(finite) and finite.min() > 0 else 0
-    if decades <= LOG_FROM:
+    if not is_wide(values):
         return False
+    decades = np.ptp(np.log10(values[np.isfinite(values)]))
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < ticks / 2 else (1,), numticks=ticks))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -54,7 +59,34 @@ def log_if_wide(axes: Axes, values: np.ndarray, ticks: int = 6) -> bool:
     return True
 
 
-def gaps(values: pd.Series) -> np.ndarray:
+def is_wide(values: np.ndarray) -> bool:
+    """Whether values are positive and span many decades."""
+    finite = values[np.isfinite(values)]
+    return len(finite) > 0 and finite.min() > 0 and float(np.ptp(np.log10(finite))) > LOG_FROM
+
+
+def whole(axes: Axes) -> None:
+    """Ticks of the horizontal axis at whole epochs or steps alone."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def competition(spans: Sequence[tuple[float, float]]) -> tuple[float, float, list[int]]:
+    """The range that the better half takes, the best first, and all others that do not make it 10 times as high;
+    and the places of these others in `spans`."""
+    half = spans[: max(2, -(-len(spans) // 2))]
+    low, high = min(span[0] for span in half), max(span[1] for span in half)
+    outside = []
+    for place, (least, greatest) in enumerate(spans[len(half) :], len(half)):
+        wider = min(low, least), max(high, greatest)
+        if high > low and wider[1] - wider[0] > FAR * (high - low):
+            outside.append(place)
+        else:
+            low, high = wider
+    return low, high, outside
+
+
+def gaps(values: pd.Series | np.ndarray) -> np.ndarray:
     """Infinities have no place on an axis: they become gaps, as NaN does."""
     return np.where(np.isfinite(values), values, np.nan)
 

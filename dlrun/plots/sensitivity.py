@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from math import ceil, floor, isfinite, log10
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from dlrun.console import number
-from dlrun.plots.comparison import COLOURS, DRAWN, finish, scale, style
-from dlrun.plots.page import LARGE, LOG_FROM, SMALL, gaps
+from dlrun.plots.comparison import COLOURS, DRAWN, finish, scale, spread, style
+from dlrun.plots.page import GREY, LARGE, SMALL, competition, gaps, is_wide
 
 
-def figure(found: pd.DataFrame, lines: Sequence[str], metric: str, heading: str) -> Figure:
+def figure(
+    found: pd.DataFrame, lines: Sequence[str], metric: str, heading: str, *, many: bool = False, left_out: str = ""
+) -> Figure:
     """The metric over lr on a logarithmic axis, a line for each of the first 8 combinations of the other axes.
 
-    found: a row per setting: lr, `line` (the name of the other axes' values), mean, least, greatest, diverged.
-    lines: the lines' names, the best first.
+    found: a row per setting: lr, `line` (the name of the other axes' values), mean, low and high (the band's ends),
+    runs, diverged. lines: the lines' names, the best first. many: what the bands are, see `comparison.spread`.
+    left_out: what the picture has to say of settings that it lacks.
     """
     page = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(page)
     axes = page.subplots()
+    alpha = 0.18 if len(lines) <= 3 else 0.1
     for i, (line, colour) in enumerate(zip(lines, COLOURS, strict=False)):
         rows = found[found["line"] == line].sort_values("lr")
         lr = rows["lr"].to_numpy()
@@ -33,12 +38,18 @@ def figure(found: pd.DataFrame, lines: Sequence[str], metric: str, heading: str)
             lr, gaps(rows["mean"]), f"o{style(colour)}", color=colour, linewidth=3, markersize=9,
             label=line or "mean over seeds",
         )  # fmt: skip
-        axes.fill_between(lr, gaps(rows["least"]), gaps(rows["greatest"]), color=colour, alpha=0.18, linewidth=0)
-        lost = lr[rows["diverged"] > 0]
+        axes.fill_between(lr, gaps(rows["low"]), gaps(rows["high"]), color=colour, alpha=alpha, linewidth=0)
+        lost = rows[rows["diverged"] > 0]
+        height = 0.03 + 0.04 * i
         if len(lost):
             axes.plot(
-                lost, np.full(len(lost), 0.03 + 0.04 * i), "X", color=colour, markersize=13, clip_on=False, zorder=3,
+                lost["lr"], np.full(len(lost), height), "X", color=colour, markersize=13, clip_on=False, zorder=3,
                 transform=axes.get_xaxis_transform(),
+            )  # fmt: skip
+        for at, diverged, runs in lost[["lr", "diverged", "runs"]].itertuples(index=False):
+            axes.annotate(
+                f"{diverged} of {runs}", (at, height), xycoords=axes.get_xaxis_transform(), xytext=(-10, 0),
+                textcoords="offset points", ha="right", va="center", fontsize=SMALL - 2, color=colour, zorder=3,
             )  # fmt: skip
     axes.set_xscale("log")
     axes.set_xticks(_apart(found["lr"]))
@@ -46,10 +57,9 @@ def figure(found: pd.DataFrame, lines: Sequence[str], metric: str, heading: str)
     axes.xaxis.set_minor_formatter(NullFormatter())
     scale(axes, metric, found["mean"].to_numpy())
     axes.set_xlabel("lr", fontsize=LARGE)
-    finish(page, axes, heading)
-    left_out = f"the {DRAWN} best of {len(lines)} lines by validation; " if len(lines) > DRAWN else ""
-    crosses = "; cross: a run diverged" if found["diverged"].any() else ""
-    axes.set_title(f"{left_out}line: mean over seeds, band: lowest to highest{crosses}", fontsize=SMALL)
+    best = f"the {DRAWN} best of {len(lines)} lines by validation; " if len(lines) > DRAWN else ""
+    crosses = "; cross: runs that diverged" if found["diverged"].any() else ""
+    finish(page, [axes], heading, f"{best}line: mean over seeds, band: {spread(many)}{crosses}{left_out}")
     return page
 
 
@@ -67,41 +77,59 @@ def heatmap(
     FigureCanvasAgg(page)
     axes = page.subplots()
     means = found.pivot(index=y, columns=x, values="mean").reindex(index=rows, columns=columns).to_numpy(float)
-    finite = means[np.isfinite(means)]
-    wide = len(finite) > 0 and finite.min() > 0 and np.log10(finite.max() / finite.min()) > LOG_FROM
-    limits = (finite.min(), finite.max()) if len(finite) else (0, 1)
-    norm = LogNorm(*limits) if wide else Normalize(*limits)
+    norm, extend = _colours(means[np.isfinite(means)], larger_is_better)
+    colours = colormaps["viridis" if larger_is_better else "viridis_r"].with_extremes(under=GREY, over=GREY)
     image = axes.imshow(
-        np.where(np.isfinite(means), means, np.nan), norm=norm, cmap="viridis" if larger_is_better else "viridis_r",
-        aspect="auto", origin="lower",
-    )  # fmt: skip
+        np.where(np.isfinite(means), means, np.nan), norm=norm, cmap=colours, aspect="auto", origin="lower"
+    )
     x_names, y_names = (
         [textwrap.fill(f"{value:g}" if isinstance(value, float) else str(value), 24) for value in values]
         for values in (columns, rows)
     )
     upright = _longest(x_names) * len(columns) > 50  # letters; more in a row would run into one another
     if len(found) <= 120:  # more would not be legible
+        form = ".3g" if isinstance(norm, LogNorm) else _form(float(norm.vmin or 0), float(norm.vmax or 0))
+        texts = {}
+        for row in found.to_dict("records"):
+            text = [f"{row['mean']:{form}}"] if np.isfinite(row["mean"]) else []
+            text += [f"{row['diverged']} of {row['runs']}", "diverged"] if row["diverged"] else []
+            shade = image.cmap(norm(row["mean"]))[:3] if np.isfinite(row["mean"]) else (1, 1, 1)
+            texts[columns.index(row[x]), rows.index(row[y])] = "\n".join(text), np.dot(shade, (0.3, 0.59, 0.11)) < 0.5
         width = (660 - 10 * _longest(y_names)) / len(columns)  # of a cell, in points
         height = (520 - 10 * _longest(x_names) * upright) / len(rows)
-        size = min(SMALL - 2, width / 5, height / (4 if found["diverged"].any() else 2))
-        for row in found.to_dict("records"):
-            text = [number(row["mean"], ".3g")] if np.isfinite(row["mean"]) else []
-            text += [f"{row['diverged']} of {row['runs']}", "diverged"] if row["diverged"] else []
-            at = columns.index(row[x]), rows.index(row[y])
-            shade = image.cmap(norm(row["mean"]))[:3] if np.isfinite(row["mean"]) else (1, 1, 1)
-            dark = np.dot(shade, (0.3, 0.59, 0.11)) < 0.5
-            axes.annotate(
-                "\n".join(text), at, ha="center", va="center", fontsize=size, color="white" if dark else "black"
-            )
+        letters = max(5, _longest([words for words, _ in texts.values()]))
+        size = min(SMALL - 2, 1.3 * width / letters, height / (4 if found["diverged"].any() else 2))
+        for at, (words, dark) in texts.items():
+            axes.annotate(words, at, ha="center", va="center", fontsize=size, color="white" if dark else "black")
     axes.set_xticks(range(len(columns)), x_names, fontsize=SMALL, rotation=90 if upright else 0, parse_math=False)
     axes.set_yticks(range(len(rows)), y_names, fontsize=SMALL, parse_math=False)
     axes.set_xlabel(x, fontsize=LARGE, parse_math=False)
     axes.set_ylabel(y, fontsize=LARGE, parse_math=False)
-    bar = page.colorbar(image, ax=axes)
+    bar = page.colorbar(image, ax=axes, extend=extend)
     bar.set_label(f"{metric}, mean over seeds", fontsize=LARGE)
     bar.ax.tick_params(labelsize=SMALL)
     page.suptitle(textwrap.fill(heading, 60), fontsize=LARGE, fontweight="bold", parse_math=False)
     return page
+
+
+def _colours(means: np.ndarray, larger_is_better: bool) -> tuple[Normalize, str]:
+    """The range of the colours, and where they end before the values do: what is far off is grey, and does not make the
+    others look alike."""
+    if not len(means):
+        return Normalize(0, 1), "neither"
+    if is_wide(means):
+        return LogNorm(means.min(), means.max()), "neither"
+    best_first = sorted(means, reverse=larger_is_better)
+    low, high, outside = competition([(mean, mean) for mean in best_first])
+    return Normalize(low, high), ("min" if larger_is_better else "max") if outside else "neither"
+
+
+def _form(low: float, high: float) -> str:
+    """The format of all numbers of a picture: the decimals that three digits of the greatest take, or two of what they
+    differ by."""
+    greatest = max(abs(low), abs(high))
+    decimals = [0, 3 - ceil(log10(greatest)) if greatest else 0, 1 - floor(log10(high - low)) if high > low else 0]
+    return f".{max(decimals)}f" if max(decimals) <= 6 else ".3g"
 
 
 def _apart(rates: pd.Series) -> list[float]:
@@ -120,7 +148,14 @@ def _longest(names: Sequence[str]) -> int:
 
 
 def _values(axis: pd.Series) -> list[object]:
-    """Numbers in their order, then words in that of their appearance."""
+    """Numbers in their order, also where words among them made words of them; then words, as they appear."""
     values = axis.drop_duplicates().tolist()
-    numbers = sorted(value for value in values if isinstance(value, int | float))
-    return numbers + [value for value in values if value not in numbers]
+    numbers = {value: float(value) for value in values if _is_number(value)}
+    return sorted(numbers, key=lambda value: numbers[value]) + [value for value in values if value not in numbers]
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return isfinite(float(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False

@@ -43,10 +43,6 @@ class Findings:
     speeds: pd.DataFrame  #: `setting`, runs, reached, and a Median for each of TIMES
     notes: list[str]
 
-    def runs_of(self, setting: pd.Series) -> pd.DataFrame:
-        """The setting's runs that finished."""
-        return self.table[(self.table["setting"] == setting["setting"]) & self.table["status"].isin(FINISHED)]
-
 
 def find(
     table: pd.DataFrame,

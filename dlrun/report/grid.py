@@ -46,8 +46,7 @@ class Grid:
 
     def _lines(self, rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
         """The header, "" where there is none, and the lines of the rows."""
-        names = [column.rpartition(".")[2] for column in self.columns[: self.named_by]]
-        names = names if len(set(names)) == len(names) else self.columns[: self.named_by]
+        names = short(self.columns[: self.named_by])
         named = [_pairs(names, row) if len(names) > 1 else row[0] for row in rows]
         first = "setting" if len(names) > 1 else names[0]
         columns = range(self.named_by, len(self.columns))
@@ -101,6 +100,12 @@ def _fit(widths: dict[int, int], width: int, *names: int) -> tuple[int, int]:
             if room >= name:
                 return gap, room
     return next(((gap, 0) for gap, room in free.items() if room + gap >= 0), (0, -1))
+
+
+def short(keys: Sequence[str]) -> list[str]:
+    """The last parts of keys, where these tell them apart."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return last if len(set(last)) == len(last) else list(keys)
 
 
 def cells(text: str) -> int:

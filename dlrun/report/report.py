@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dlrun.errors import ConfigError
-from dlrun.plots import comparison, sensitivity
-from dlrun.plots.page import png
 from dlrun.records import replacing
 from dlrun.report import collect
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Grid, folded
 from dlrun.report.grids import grids, runs_grid
+from dlrun.report.pictures import NAMES as PICTURES
+from dlrun.report.pictures import draw
 from dlrun.report.study import study
 from dlrun.report.tables import name
 
@@ -67,7 +66,7 @@ def report(
     found = find(collect.table(into), runs, curves, metric, target)
     found.notes.extend(notes)
 
-    pictures = _pictures(found, curves, title)
+    pictures = draw(found, curves, title)
     shown = [*grids(found), *study(into)]
     _write(into / PAGE, _html(found, [*shown, runs_grid(found, runs, into)], pictures, title).encode())
     for picture, content in pictures.items():
@@ -81,39 +80,12 @@ def _refuse_others_files(folder: Path) -> None:
     page = folder / PAGE
     if page.exists() and MARK in page.read_text(encoding="utf-8", errors="replace"):
         return
-    for file in (page, *(folder / picture for picture in ("comparison.png", "sensitivity.png", "heatmap.png"))):
+    for file in (page, *(folder / picture for picture in PICTURES)):
         if file.exists():
             raise ConfigError(f"{file} is none of dlrun's reports, and is not overwritten; move it away first")
     for file in (folder / collect.SWEEP, folder / collect.CURVES):
         if file.exists() and not file.read_text(encoding="utf-8", errors="replace").startswith("run,"):
             raise ConfigError(f"{file} is no table of a sweep, and is not overwritten; move it away first")
-
-
-def _pictures(found: Findings, curves: pd.DataFrame, title: str) -> dict[str, bytes]:
-    """Each picture that the sweep has, as PNG."""
-    settings, pages = found.settings[found.settings["n"] > 0], {}
-    if settings.empty:
-        return {}
-    column = f"val_{found.metric}"
-    runs = {row["setting"] or "all runs": found.runs_of(row)["run"].tolist() for _, row in settings.iterrows()}
-    pages["comparison.png"] = comparison.figure(curves, runs, column, title)
-    finals = [found.runs_of(row)[f"last_{column}"] for _, row in found.settings.iterrows()]
-    data = found.settings.assign(
-        mean=[final.mean() for final in finals],
-        least=[final.min() for final in finals],
-        greatest=[final.max() for final in finals],
-    )
-    rates = "lr" in found.axes and pd.api.types.is_numeric_dtype(data["lr"])
-    if rates:
-        data["line"] = [name({axis: row[axis] for axis in found.axes if axis != "lr"}) for _, row in data.iterrows()]
-        lines = data["line"].drop_duplicates().tolist()
-        pages["sensitivity.png"] = sensitivity.figure(data, lines, f"last {column}", title)
-    if len(found.axes) == 2:
-        x, y = found.axes
-        pages["heatmap.png"] = sensitivity.heatmap(
-            data, (x, y), f"last {column}", title, larger_is_better=found.larger_is_better
-        )
-    return {picture: png(page) for picture, page in pages.items()}
 
 
 def _html(found: Findings, shown: list[Grid], pictures: dict[str, bytes], title: str) -> str:
@@ -140,7 +112,7 @@ def _lead(found: Findings) -> str:
     return f"{_count(found.table, 'run')} of {_count(found.settings, 'setting')}: {ended}."
 
 
-def _count(rows: pd.DataFrame, what: str) -> str:
+def _count(rows: Sized, what: str) -> str:
     return f"{len(rows)} {what}" + "s" * (len(rows) != 1)
 
 
