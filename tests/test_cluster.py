@@ -84,6 +84,9 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for i in (2, 3, 4):
         (sweep / str(i) / "metrics.csv").write_text("epoch,step,val_loss,seconds\n0,0,2.5,0.1\n1,9,1.25,0.2\n2,1")
     os.utime(sweep / "3" / "metrics.csv", (0, 0))
+    for i in (1, 2, 3):
+        (sweep / str(i) / ".hydra").mkdir()
+        (sweep / str(i) / ".hydra" / "overrides.yaml").write_text(f"- dataset=iris\n- lr={i}\n")
     (sweep / ".slurm" / "1").mkdir(parents=True)
     Submission(sweep / ".slurm" / "1", "12", [["4"], ["5"], ["0"]]).save()
     (tmp_path / "squeue").write_text('#!/bin/sh\nprintf "0 RUNNING None\\n1 PENDING Resources\\n2 COMPLETED None\\n"\n')
@@ -96,11 +99,12 @@ def test_status_tells_how_every_run_stands(sweep: Path, capsys: pytest.CaptureFi
     words = ["finished", "failed", "running", "interrupted", "running", "pending"]
     found = standings(sweep)
     assert [run.status for run in found] == words and [run.task for run in found] == ["", "", "", "", "12_0", "12_1"]
+    assert [run.setting for run in found] == ["", "lr=1", "lr=2", "lr=3", "", ""]  # what all runs share is no setting
     assert found[2].row == {"epoch": "1", "step": "9", "val_loss": "1.25", "seconds": "0.2"}
     show(sweep)
     told = capsys.readouterr().out.replace("\n", " ")
     assert told.startswith("6 runs: 2 running, 1 finished, 1 failed, 1 interrupted, 1 pending ")
-    assert "no such device" in told and "1.250" in told
+    assert "no such device" in told and "1.250" in told and "lr=2" in told and "dataset=iris" not in told
     assert f"Slurm's job 12: 1 RUNNING, 1 PENDING (Resources), 1 COMPLETED; logs in {sweep}/.slurm/1" in told
 
 

@@ -112,7 +112,7 @@ def test_curves_that_stand_apart_need_no_second_panel() -> None:
 
 def test_a_loss_is_shown_closer_where_its_decades_are_close() -> None:
     fall = 10.0 ** -np.linspace(0, 4, 21)
-    runs = {"a": list(fall), "b": list(1.1 * fall), "lost": [1e9] * 21}
+    runs = {"a": list(fall), "b": list(1.1 * fall), "lost": [1e30] * 21}
     whole, closer = comparison.figure(curves(runs, "val_loss"), {n: [n] for n in runs}, "val_loss", "").axes
     assert whole.get_yscale() == closer.get_yscale() == "log"  # two decades are left
     assert closer.get_ylim()[0] < fall[-1] < 1.1 * fall[10] < closer.get_ylim()[1] < 0.1

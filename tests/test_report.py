@@ -9,9 +9,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -19,17 +21,19 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from rich.cells import cell_len
 from rich.console import Console
 
 from dlrun.cli import main
 from dlrun.errors import ConfigError
-from dlrun.report import collect
+from dlrun.report import collect, pictures
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Cell, Grid
-from dlrun.report.grids import grids
+from dlrun.report.grids import grids, runs_grid
 from dlrun.report.report import _print as print_report
 from dlrun.report.report import report
+from dlrun.sweep.ending import of_all
 
 METRICS = "epoch,step,lr,train_loss,val_loss,train_accuracy,val_accuracy,grad_norm,seconds"
 
@@ -218,6 +222,26 @@ def test_runs_are_named_by_their_place(tmp_path: Path) -> None:
         collect.table(day)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["lr=1,2"], "DATA-NET-OPTIMIZER"),
+        (["optimizer=sgd,adam"], "DATA-NET-sgd+adam"),
+        (["optimizer=sgd,adam,lion,muon", "dataset=iris,wine"], "iris+wine-NET-4-optimizers"),
+        (["optimizer=sgd,adam", "optimizer=adam"], "DATA-NET-OPTIMIZER"),
+        (["optimizer=choice(sgd,adam)", "+architecture=a"], "DATA-NET-sgd+adam"),
+        (["optimizer=glob(*)"], "DATA-NET-some-optimizers"),
+    ],
+)
+def test_a_sweep_is_named_after_all_that_it_compares(overrides: list[str], name: str) -> None:
+    choices = {"dataset": "DATA", "architecture": "NET", "optimizer": "OPTIMIZER"}
+    template = "-".join(f"${{hydra:runtime.choices.{group}}}" for group in choices)
+    found = of_all(template, overrides)
+    for group, word in choices.items():
+        found = found.replace(f"${{hydra:runtime.choices.{group}}}", word)
+    assert found == name and of_all("mine", overrides) == "mine"
+
+
 # Findings
 
 
@@ -399,7 +423,7 @@ def test_the_page_needs_nothing_but_itself(sweep: Path) -> None:
     assert len(images) == 3 and all(str(src).startswith("data:image/png;base64,iVBOR") for src in images)
     assert not [tag for tag, attributes in page.found if tag == "link" or (tag == "script" and "src" in attributes)]
     links = [str(attributes["href"]) for tag, attributes in page.found if tag == "a"]
-    assert len(links) == 12 and all((sweep / link / "summary.json").exists() for link in links)
+    assert len(links) == 12 and all((sweep / link).is_file() for link in links)
     assert not re.search("https?://", (sweep / "report.html").read_text())
 
 
@@ -412,7 +436,86 @@ def test_no_value_is_taken_for_html(tmp_path: Path) -> None:
     assert [tag for tag, _ in page.found].count("script") == 1 and "b" not in [tag for tag, _ in page.found]
     assert f"{evil}a>" in page.words and f"{evil}0" in page.words and "b&amp;c" in page.words
     links = [str(attributes["href"]) for tag, attributes in page.found if tag == "a"]
-    assert links == ["%3Cscript%3Ealert%281%29%3Ca%3E/", "b%26amp%3Bc/"]
+    assert links == ["%3Cscript%3Ealert%281%29%3Ca%3E/metrics.csv", "b%26amp%3Bc/metrics.csv"]
+
+
+def test_a_link_opens_the_file_that_shows_most(tmp_path: Path) -> None:
+    for name, files, status in (
+        ("drawn", ("curves.png", "dlrun.log"), "finished"), ("failed", ("dlrun.log",), "failed"),
+        ("100 %#1", (), "finished"),
+    ):  # fmt: skip
+        run = write_run(tmp_path / "s" / name, f"name={len(name)}", status=status)
+        for file in files:
+            (run / file).write_text("")
+    (tmp_path / "s" / "empty" / ".hydra").mkdir(parents=True)
+    found = findings(tmp_path / "s")
+    grid = runs_grid(found, collect.find([tmp_path / "s"]), tmp_path / "s")
+    links = {row[0].text: row[0].link for row in grid.rows}
+    assert links == {
+        "100 %#1": "100%20%25%231/metrics.csv", "drawn": "drawn/curves.png", "failed": "failed/dlrun.log", "empty": "",
+    }  # fmt: skip
+    assert all((tmp_path / "s" / unquote(link)).is_file() for link in links.values() if link)
+
+
+def test_seconds_of_a_stack_are_called_so_beside_the_runs_share(tmp_path: Path) -> None:
+    for seed in range(4):
+        write_run(tmp_path / str(seed), f"seed={seed}", seconds=2.0, width=4)
+    found = findings(tmp_path, target=("val_accuracy", 0.4))
+    runs = runs_grid(found, collect.find([tmp_path]), tmp_path)
+    times = {name: [row[at].text for row in runs.rows] for at, name in enumerate(runs.columns) if "s" in name}
+    assert times["stack's seconds"] == ["2.000"] * 4 and times["its share"] == ["0.5000"] * 4
+    assert "seconds" not in runs.columns and "trained together" in runs.remark
+    assert "stack's seconds" in list(grids(found))[-1].columns
+    write_run(tmp_path / "alone" / "0", seconds=2.0, width=1)
+    alone = runs_grid(findings(tmp_path / "alone"), collect.find([tmp_path / "alone"]), tmp_path)
+    assert "seconds" in alone.columns and not alone.remark
+
+
+def test_of_very_many_runs_the_page_has_the_best_the_worst_and_some_without_a_result(sweep: Path) -> None:
+    found = findings(sweep)
+    rows = pd.DataFrame(
+        {
+            "run": map(str, range(3000)),
+            "lr": 0.1,
+            "seed": range(3000),
+            "status": ["diverged"] * 300 + ["finished"] * 2700,
+        }
+    ).assign(best_val_accuracy=lambda table: (table["seed"] % 1000 / 1000).where(table["status"] == "finished"))
+    many = replace(found, table=rows.assign(test_accuracy=0.5))
+    grid = runs_grid(many, {run: sweep for run in rows["run"]}, sweep)
+    values = [row[grid.columns.index("best_val_accuracy")].text for row in grid.rows]
+    assert len(values) == 1000 and values[:200] == ["-"] * 200
+    ranked = rows["best_val_accuracy"].dropna().sort_values(ascending=False)
+    assert [float(v) for v in values[200:]] == pytest.approx([*ranked[:400], *ranked[-400:]], abs=1e-4)
+    assert grid.remark == (
+        "Of 3,000 runs these are the 400 best and the 400 worst by best_val_accuracy, and 200 of the 300 without such "
+        "a value; sweep.csv has all."
+    )
+
+
+def test_very_many_settings_are_the_first_and_the_last_on_the_page() -> None:
+    grid = Grid("", ["setting"], [[Cell(str(i))] for i in range(3000)], "Why.", [True])
+    assert [row[0].text for row in grid.ends(1000).rows] == [*map(str, range(500)), *map(str, range(2500, 3000))]
+    assert grid.ends(1000).remark == "Why. Of 3,000 rows these are the first 500 and the last 500."
+    assert grid.ends(3000) is grid
+
+
+def test_a_setting_that_diverged_as_a_whole_is_told_everywhere(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path / f"a{seed}", "lr=0.1", f"seed={seed}")
+        write_run(tmp_path / f"b{seed}", "lr=9", f"seed={seed}", status="diverged")
+    found = findings(tmp_path)
+    assert found.comparisons["verdict"].tolist() == ["no finished seed in common (3 of 3 diverged)"]
+    settings, *_ = grids(found)
+    assert [row[-1].text for row in settings.rows] == ["0", "3 of 3 (44–100 %)"]  # Wilson 1927
+    seen = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            pictures.comparison, "figure", lambda *arguments: seen.setdefault("fates", arguments[-1]) and Figure()
+        )
+        patch.setattr(pictures, "png", lambda page: b"")
+        pictures.draw(found, collect.curves(tmp_path), "")
+    assert seen["fates"] == {"lr=9": "3 of 3 diverged"}
 
 
 def test_several_folders_and_single_runs_are_reported_elsewhere(
@@ -427,7 +530,7 @@ def test_several_folders_and_single_runs_are_reported_elsewhere(
         assert tmp_path / "outputs" / "report" in page.parents
         assert (page.parent / "sweep.csv").exists() and (page.parent / "comparison.png").exists()
         links = [attributes["href"] for tag, attributes in Tags(page.read_text()).found if tag == "a"]
-        assert all((page.parent / str(link) / "summary.json").exists() for link in links)
+        assert all((page.parent / str(link)).is_file() for link in links)
     assert before == sorted(p for p in tmp_path.rglob("*") if p.is_file() and tmp_path / "outputs" not in p.parents)
 
 
@@ -453,7 +556,7 @@ def test_divergences_are_counted_with_wilsons_interval(tmp_path: Path) -> None:
     for seed in range(10):
         write_run(tmp_path / "s" / str(seed), f"seed={seed}", status="diverged" if seed < 2 else "finished")
     line = next(line for line in printed(tmp_path / "s").splitlines() if line.startswith("all runs"))
-    assert line.split()[-3:] == ["2", "(6–51", "%)"] and "8/10" in line  # Wilson 1927 for 2 of 10
+    assert line.endswith("2 of 10 (6–51 %)") and "8/10" in line  # Wilson 1927 for 2 of 10
 
 
 def test_a_report_made_again_is_the_same_and_nothing_imports_torch(sweep: Path) -> None:

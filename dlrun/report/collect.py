@@ -26,7 +26,8 @@ SWEEP, CURVES = "sweep.csv", "curves.csv"
 RENAMED = {"epochs": "last_epoch", "steps": "last_step"}
 ORDER = [
     r"status", r"best_(epoch|step)", r"best_", r"last_(epoch|step)", r"last_(?!test_)", r"test_", r"last_test_",
-    r"parameters$", r"seconds$", r"steps_per_second$", r"lr_sum_infinite$", r"lr_squared_sum_finite$", r"error$",
+    r"parameters$", r"seconds$", r"width$", r"steps_per_second$", r"lr_sum_infinite$", r"lr_squared_sum_finite$",
+    r"error$",
 ]  # fmt: skip
 TEXT = {"run", "status", "error"}  #: columns that are never numbers, whatever stands in them
 BETWEEN = "status"  #: the column that parts a run's overrides from its results
@@ -57,9 +58,7 @@ def read_run(folder: str | Path, name: str | None = None) -> Row:
     A run without a summary, because it was killed or still goes on, is interrupted.
     """
     folder = Path(folder)
-    typed = yaml.load(_text(folder / ".hydra" / "overrides.yaml"), Loader=yaml.CSafeLoader) or []
-    pairs = (override.lstrip("+~").partition("=") for override in typed)
-    overrides = {key: _typed(value) for key, _, value in pairs}
+    overrides = overrides_of(folder)
     summary = json.loads(_text(folder / SUMMARY) or '{"status": "interrupted"}')
     if "seed" not in overrides:
         overrides["seed"] = _typed(summary["seed"]) if "seed" in summary else configured(folder, ["seed"])["seed"]
@@ -67,6 +66,13 @@ def read_run(folder: str | Path, name: str | None = None) -> Row:
     return {"run": name or folder.name, **overrides} | {
         key: _cell(results[key]) for key in sorted(results, key=_rank) if _rank(key) < len(ORDER)
     }
+
+
+def overrides_of(folder: Path) -> Row:
+    """A run's overrides as typed."""
+    typed = yaml.load(_text(folder / ".hydra" / "overrides.yaml"), Loader=yaml.CSafeLoader) or []
+    pairs = (override.lstrip("+~").partition("=") for override in typed)
+    return {key: _typed(value) for key, _, value in pairs}
 
 
 def collect(folders: Sequence[str | Path]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -29,6 +29,14 @@ class Grid:
     remark: str = ""
     text: list[bool] = field(default_factory=list)  #: whether each column holds words
     named_by: int = 1  #: how many of the first columns name a row
+
+    def ends(self, most: int) -> Grid:
+        """The grid, of very many rows with the first and the last ones alone."""
+        if len(self.rows) <= most:
+            return self
+        half = most // 2
+        remark = f"{self.remark} Of {len(self.rows):,} rows these are the first {half} and the last {half}.".strip()
+        return replace(self, rows=self.rows[:half] + self.rows[-half:], remark=remark)
 
     def show(self, console: Console, lines: int) -> None:
         """Print the first rows; no digit is ever cut off, and no word broken that fits into a line.

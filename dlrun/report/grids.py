@@ -12,10 +12,16 @@ from urllib.parse import quote
 import pandas as pd
 
 from dlrun.console import number
+from dlrun.records import CURVES, LOG, METRICS, SUMMARY
+from dlrun.report.collect import SWEEP
 from dlrun.report.findings import TIMES, Findings
 from dlrun.report.grid import NOTHING, Cell, Grid
+from dlrun.report.statistics import FINISHED
 from dlrun.report.survival import Median
 from dlrun.report.tables import typed
+
+MOST = 1000  #: rows of a table that the page shows
+STACK = "stack's seconds"
 
 
 def grids(found: Findings) -> Iterator[Grid]:
@@ -78,16 +84,18 @@ def grids(found: Findings) -> Iterator[Grid]:
         )
     if found.target:
         column, value = found.target
+        stacked = is_stacked(found.table)
         yield Grid(
             f"Time to {column} = {value:g}",
-            [*axes, "reached", *TIMES.values()],
+            [*axes, "reached", *(STACK if time == "seconds" and stacked else name for time, name in TIMES.items())],
             [
                 [*_setting(row, axes), Cell(f"{row['reached']}/{row['runs']}", row["reached"])]
                 + [_time(row[time]) for time in TIMES]
                 for row in found.speeds.to_dict("records")
             ],
             "Kaplan–Meier median, with its 95 % interval where the runs are enough for one; a run that was stopped "
-            "before it reached the target counts as one that takes longer.",
+            "before it reached the target counts as one that takes longer."
+            + (f" {STACK}: of all the runs that trained together." if stacked else ""),
             [*words, False, False, False, False],
             named_by=len(axes),
         )
@@ -100,16 +108,23 @@ def _setting(row: dict[Any, Any], axes: Sequence[str]) -> Iterator[Cell]:
 
 
 def runs_grid(found: Findings, runs: Mapping[str, Path], into: Path) -> Grid:
-    """All runs, with links to their folders."""
-    table = found.table
-    values = [*found.axes, "seed", "status", found.chosen_by, found.quoted, "seconds", "error"]
-    values = [column for column in dict.fromkeys(values) if column in table]
+    """The runs, each with a link to a file of its folder; of very many the best, the worst and some that have none."""
+    table, remark = _of_interest(found)
+    if is_stacked(found.table):
+        seconds, width = (pd.to_numeric(table[column], errors="coerce") for column in ("seconds", "width"))
+        table = table.assign(**{STACK: seconds, "its share": seconds / width})
+        remark += (
+            f" {STACK}: of all the runs that trained together, until this one's end; its share: that over their number."
+        )
+    values = [*found.axes, "seed", "status", found.chosen_by, found.quoted]
+    values += [STACK, "its share"] if STACK in table else ["seconds"]
+    values = [column for column in dict.fromkeys([*values, "error"]) if column in table]
     return Grid(
         "Runs",
         ["run", *values],
         [
             [
-                Cell(row["run"], link=quote(os.path.relpath(runs[row["run"]], into)) + "/"),
+                Cell(row["run"], link=_link(runs[row["run"]], row["status"], into)),
                 *(
                     _number(row[column]) if isinstance(row[column], float) else Cell(str(row[column]))
                     for column in values
@@ -117,8 +132,40 @@ def runs_grid(found: Findings, runs: Mapping[str, Path], into: Path) -> Grid:
             ]
             for row in table.to_dict("records")
         ],
+        remark.strip(),
         text=[True, *(not pd.api.types.is_numeric_dtype(table[column]) for column in values)],
     )
+
+
+def is_stacked(table: pd.DataFrame) -> bool:
+    """Whether some runs trained together, so that their seconds are those of all of them."""
+    return "width" in table and bool((pd.to_numeric(table["width"], errors="coerce") > 1).any())
+
+
+def _of_interest(found: Findings) -> tuple[pd.DataFrame, str]:
+    """The runs that the page shows, and what it says of those that it does not."""
+    table = found.table
+    if len(table) <= MOST:
+        return table, ""
+    good = table[table["status"].isin(FINISHED) & table[found.chosen_by].notna()]
+    good = good.sort_values(found.chosen_by, ascending=not found.larger_is_better, kind="stable")
+    others = table.drop(good.index)
+    some, half = others.iloc[: MOST // 5], 2 * MOST // 5
+    shown = pd.concat([some, good.iloc[:half], good.iloc[half:].iloc[-half:]])
+    return shown, (
+        f"Of {len(table):,} runs these are the {half} best and the {half} worst by {found.chosen_by}"
+        + (f", and {len(some)} of the {len(others):,} without such a value" if len(others) else "")
+        + f"; {SWEEP} has all."
+    )
+
+
+def _link(run: Path, status: str, into: Path) -> str:
+    """The file of a run that shows most, as the page has to name it; "" where there is none."""
+    files = (CURVES, METRICS, SUMMARY, LOG)
+    for file in (LOG, *files) if status == "failed" else files:
+        if (run / file).exists():
+            return quote(os.path.relpath(run / file, into))
+    return ""
 
 
 def _number(value: Any, form: str = "#.4g") -> Cell:
@@ -141,4 +188,5 @@ def _time(found: Median) -> Cell:
 
 def _share(row: dict[Any, Any]) -> Cell:
     low, high = (f"{100 * row[bound]:.0f}" for bound in ("diverged_low", "diverged_high"))
-    return Cell(f"{row['diverged']} ({low}–{high} %)" if row["diverged"] else "0", row["diverged"])
+    text = f"{row['diverged']} of {row['runs']} ({low}–{high} %)" if row["diverged"] else "0"
+    return Cell(text, row["diverged"])

@@ -15,7 +15,7 @@ from dlrun.records import replacing
 from dlrun.report import collect
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Grid, folded
-from dlrun.report.grids import grids, runs_grid
+from dlrun.report.grids import MOST, grids, runs_grid
 from dlrun.report.pictures import NAMES as PICTURES
 from dlrun.report.pictures import draw
 from dlrun.report.study import study
@@ -68,7 +68,10 @@ def report(
 
     pictures = draw(found, curves, title)
     shown = [*grids(found), *study(into)]
-    _write(into / PAGE, _html(found, [*shown, runs_grid(found, runs, into)], pictures, title).encode())
+    _write(
+        into / PAGE,
+        _html(found, [*(grid.ends(MOST) for grid in shown), runs_grid(found, runs, into)], pictures, title).encode(),
+    )
     for picture, content in pictures.items():
         _write(into / picture, content)
     _print(found, shown, title, console)

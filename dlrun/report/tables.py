@@ -95,11 +95,10 @@ def comparisons(
         {
             **setting,
             **asdict(replace(comparison, p=float(p))),
-            "verdict": verdict(
-                name(setting), name(base), comparison, p, len(others), larger_is_better=larger_is_better
-            ),
+            "verdict": verdict(name(setting), name(base), comparison, p, len(others), larger_is_better=larger_is_better)
+            + lost(runs["status"]) * (comparison.n == 0),
         }
-        for (setting, _), comparison, p in zip(others, found, adjusted, strict=True)
+        for (setting, runs), comparison, p in zip(others, found, adjusted, strict=True)
     )
 
 
@@ -127,6 +126,12 @@ def speeds(
         median = kaplan_meier_median(found["time"].mask(never, inf), found["reached"])
         rows.append({**setting, "runs": len(found), "reached": int(found["reached"].sum()), **median._asdict()})
     return pd.DataFrame(rows)
+
+
+def lost(status: pd.Series) -> str:
+    """How many of a setting's runs diverged, where that is worth telling: ` (3 of 3 diverged)`."""
+    diverged = int((status == "diverged").sum())
+    return f" ({diverged} of {len(status)} diverged)" if diverged else ""
 
 
 def name(setting: dict[str, Any]) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 OWN = "hydra_plugins.dlrun_stack."
+NAMED = 3  #: choices that a sweep's name holds at most
 
 #: the folders of the runs that the command asked for and that have ended, by their sweep's folder
 ended: dict[Path, list[Path]] = {}
@@ -26,15 +29,35 @@ class Beginning(Callback):
         _begun[:] = [(config, time.perf_counter())]
         if OmegaConf.is_interpolation(config.hydra.sweep, "dir"):
             # The name in it holds choices, which differ from job to job, and Hydra composes each job anew.
-            folder = QuotedString(str(config.hydra.sweep.dir), Quote.single).with_quotes()
+            raw: Any = OmegaConf.to_container(config, resolve=False)
+            one, own = raw["name"], raw["hydra"]["sweeper"].get("params") or {}
+            swept = [*(f"{key}={value}" for key, value in own.items()), *raw["hydra"]["overrides"]["task"]]
+            with open_dict(config):
+                config.name = of_all(str(one), swept)
+                path = str(config.hydra.sweep.dir)
+                config.name = one
+            folder = QuotedString(path, Quote.single).with_quotes()
             with read_write(config.hydra):
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")
-                config.hydra.sweep.dir = str(config.hydra.sweep.dir)
+                config.hydra.sweep.dir = path
         if config.hydra.sweeper._target_ == OPTUNA:
             options = OmegaConf.to_container(config.hydra.sweeper)
             own = {"_target_": f"{OWN}optuna.Optuna", "_recursive_": False, "options": options}
             with read_write(config.hydra):
                 config.hydra.sweeper = OmegaConf.create(own)
+
+
+def of_all(name: str, overrides: Sequence[str]) -> str:
+    """The name of a run, with its interpolations, as that of a sweep: for a choice that is swept, all of its choices,
+    or how many there are."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    for group, override in {override.get_key_element().lstrip("+"): override for override in parsed}.items():
+        choice = f"${{hydra:runtime.choices.{group}}}"
+        if choice in name and override.is_sweep_override():
+            choices = list(override.sweep_string_iterator()) if isinstance(override.value(), ChoiceSweep) else []
+            few = "+".join(choices) if 0 < len(choices) <= NAMED else f"{len(choices) or 'some'}-{group}s"
+            name = name.replace(choice, few)
+    return name
 
 
 def forget() -> None:

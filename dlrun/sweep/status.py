@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlrun.console import number, say
 from dlrun.records import METRICS, SUMMARY, read_summary
-from dlrun.report.collect import find
+from dlrun.report.collect import find, overrides_of
+from dlrun.report.grid import Cell, Grid
 from dlrun.sweep.jobs import ended, holding, submissions
 from dlrun.sweep.plan import PLAN, Plan
 
@@ -23,6 +25,7 @@ class Standing:
     """How a run stands.
 
     status: of its summary; without one, running, interrupted, or pending where it has not begun or waits in a queue.
+    setting: its overrides in which runs of the sweep differ.
     task: of Slurm's that holds it, 12_3.
     age: seconds since its last row.
     """
@@ -33,6 +36,7 @@ class Standing:
     row: dict[str, str] | None = None
     age: float | None = None
     error: str = ""
+    setting: str = ""
 
 
 def standings(sweep: Path) -> list[Standing]:
@@ -40,29 +44,40 @@ def standings(sweep: Path) -> list[Standing]:
     planned = (sweep / PLAN).exists()
     folders = {name: sweep / name for name in Plan(sweep, retry_failed=False).runs} if planned else find([sweep])
     tasks = holding(sweep)
-    return [_standing(name, folder, *tasks.get(name, ("", ""))) for name, folder in folders.items()]
+    runs = [_standing(name, folder, *tasks.get(name, ("", ""))) for name, folder in folders.items()]
+    overrides = {name: overrides_of(folder) for name, folder in folders.items()}
+    values: dict[str, set[str]] = {}
+    for key, value in (pair for typed in overrides.values() for pair in typed.items()):
+        values.setdefault(key, set()).add(value)
+    return [
+        replace(run, setting=" ".join(f"{k}={v}" for k, v in overrides[run.name].items() if len(values[k]) > 1))
+        for run in runs
+    ]
 
 
 def show(sweep: Path) -> None:
     """Print how many runs are done, running, pending or failed, those that run or failed, and Slurm's jobs."""
     from rich.console import Console
-    from rich.table import Table
 
     runs = standings(sweep)
     counts = Counter(run.status for run in runs)
     told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.most_common())
     say(f"{len(runs)} runs: {told}")
-    shown = [run for run in runs if run.status in ORDER]
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("run", "status", "task", "epoch", "val loss", "last row", ""):
-        table.add_column(name)
-    for run in sorted(shown, key=lambda run: ORDER.index(run.status))[:MOST]:
-        row = run.row or {}
-        loss = number(float(row["val_loss"])) if row else ""
-        ago = f"{run.age:.0f} s ago" if run.age is not None else ""
-        table.add_row(run.name, run.status, run.task, row.get("epoch", ""), loss, ago, run.error)
+    shown = sorted((run for run in runs if run.status in ORDER), key=lambda run: ORDER.index(run.status))
+    cells: dict[str, Callable[[Standing], str]] = {
+        "run": lambda run: run.name,
+        "setting": lambda run: run.setting,
+        "status": lambda run: run.status,
+        "task": lambda run: run.task,
+        "epoch": lambda run: run.row["epoch"] if run.row else "",
+        "val loss": lambda run: number(float(run.row["val_loss"])) if run.row else "",
+        "last row": lambda run: "" if run.age is None else f"{run.age:.0f} s ago",
+        "error": lambda run: run.error,
+    }
+    cells = {name: cell for name, cell in cells.items() if any(map(cell, shown[:MOST]))}
     if shown:
-        Console().print(table, highlight=False, markup=False)
+        rows = [[Cell(cell(run)) for cell in cells.values()] for run in shown[:MOST]]
+        Grid("", list(cells), rows, text=[name in ("setting", "error") for name in cells]).show(Console(), MOST)
     if len(shown) > MOST:
         say(f"and {len(shown) - MOST} more")
     if counts["failed"]:
