@@ -34,6 +34,7 @@ BEST = "model.safetensors"  #: the best parameters, judged by the validation par
 LAST = "last.safetensors"
 CHECKPOINT = "checkpoint"  #: a folder, see dlrun/checkpoint.py
 LOCK = ".lock"  #: held by the process that is at work in the folder, see dlrun/lock.py
+KNOWN_BY = (METRICS, SUMMARY, CONFIG, BEST)  #: a folder with one of these is a run's
 TABLES = (METRICS, RANGE, PRETRAINING)  #: what grows while a run goes on
 
 
@@ -50,7 +51,7 @@ def columns(metrics: list[str], kept: Sequence[str] = ()) -> list[str]:
 
 def holds_run(folder: str | Path) -> bool:
     """Whether a run was written here before; Hydra's own `.hydra/` and log file do not count."""
-    return any((Path(folder) / name).exists() for name in (METRICS, SUMMARY, CONFIG, BEST))
+    return any((Path(folder) / name).exists() for name in KNOWN_BY)
 
 
 def refuse_old_run(folder: str | Path) -> None:

@@ -30,7 +30,8 @@ from dlrun.errors import ConfigError
 from dlrun.report import collect, pictures
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Cell, Grid
-from dlrun.report.grids import grids, runs_grid
+from dlrun.report.grids import MOST, grids, runs_grid
+from dlrun.report.report import _html as page_of
 from dlrun.report.report import _print as print_report
 from dlrun.report.report import report
 from dlrun.sweep.ending import of_all
@@ -498,6 +499,21 @@ def test_very_many_settings_are_the_first_and_the_last_on_the_page() -> None:
     assert [row[0].text for row in grid.ends(1000).rows] == [*map(str, range(500)), *map(str, range(2500, 3000))]
     assert grid.ends(1000).remark == "Why. Of 3,000 rows these are the first 500 and the last 500."
     assert grid.ends(3000) is grid
+
+
+def test_the_page_of_very_many_runs_is_small() -> None:
+    """1,200 settings with 3 seeds each: 3,600 runs."""
+    runs = range(3600)
+    table = pd.DataFrame({"run": map(str, runs), "lr": [(1 + i // 3) / 1000 for i in runs], "optimizer": "momentum"})
+    table = table.assign(seed=[i % 3 for i in runs], status="finished", best_val_accuracy=np.linspace(0.1, 0.9, 3600))
+    table = table.assign(test_accuracy=table["best_val_accuracy"], seconds=1.5, error="")
+    places = dict.fromkeys(table["run"], Path("nowhere"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dlrun.report.findings._metrics", lambda run: ("accuracy", {"accuracy"}))
+        found = find(table, places, pd.DataFrame())
+    shown = [*(grid.ends(MOST) for grid in grids(found)), runs_grid(found, places, Path())]
+    assert [len(grid.rows) for grid in shown] == [1000, 1000, 800]
+    assert len(page_of(found, shown, {}, "many")) < 1.5e6  # the pictures take less than 1 MB
 
 
 def test_a_setting_that_diverged_as_a_whole_is_told_everywhere(tmp_path: Path) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from math import nan
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,6 +33,7 @@ from dlrun.plots.page import (
 
 COLOURS = [TRAIN, VAL, LR, *BESIDE, GREY]
 DRAWN = len(COLOURS)  #: more settings than colours cannot be told apart
+QUARTILES = (0.25, 0.75)
 SEEDS = 10  #: with more, a band holds the middle half of them: its ends would only tell of the rarest
 LOST = 3  #: settings without a finished run that are named
 ERRORS = ("loss", "rmse", "mae", "distance")  #: metrics that may fall by decades
@@ -95,11 +95,9 @@ def spread(many: bool) -> str:
     return "the middle half of them" if many else "lowest to highest"
 
 
-def band(values: np.ndarray, many: bool) -> tuple[Any, Any]:
-    """Where the band of values, of a run in each column, begins and ends; nan without a run."""
-    if not values.shape[-1]:
-        return nan, nan
-    low, high = np.quantile(values, [0.25, 0.75] if many else [0, 1], axis=-1)
+def band(values: np.ndarray, many: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Where the band of values, of a run in each column, begins and ends."""
+    low, high = np.quantile(values, QUARTILES if many else (0, 1), axis=-1)
     return low, high
 
 

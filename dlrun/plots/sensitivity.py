@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from dlrun.plots.comparison import COLOURS, DRAWN, finish, scale, spread, style
-from dlrun.plots.page import GREY, LARGE, SMALL, competition, gaps, is_wide
+from dlrun.plots.page import FEW, GREY, LARGE, SMALL, competition, gaps, is_wide
 
 
 def figure(
@@ -46,7 +46,7 @@ def figure(
                 lost["lr"], np.full(len(lost), height), "X", color=colour, markersize=13, clip_on=False, zorder=3,
                 transform=axes.get_xaxis_transform(),
             )  # fmt: skip
-        for at, diverged, runs in lost[["lr", "diverged", "runs"]].itertuples(index=False):
+        for at, diverged, runs in lost[["lr", "diverged", "runs"]].itertuples(index=False) if len(lost) < FEW else ():
             axes.annotate(
                 f"{diverged} of {runs}", (at, height), xycoords=axes.get_xaxis_transform(), xytext=(-10, 0),
                 textcoords="offset points", ha="right", va="center", fontsize=SMALL - 2, color=colour, zorder=3,
@@ -101,8 +101,9 @@ def heatmap(
         size = min(SMALL - 2, 1.3 * width / letters, height / (4 if found["diverged"].any() else 2))
         for at, (words, dark) in texts.items():
             axes.annotate(words, at, ha="center", va="center", fontsize=size, color="white" if dark else "black")
-    axes.set_xticks(range(len(columns)), x_names, fontsize=SMALL, rotation=90 if upright else 0, parse_math=False)
-    axes.set_yticks(range(len(rows)), y_names, fontsize=SMALL, parse_math=False)
+    for axis, names, turned in ((axes.xaxis, x_names, 90 if upright else 0), (axes.yaxis, y_names, 0)):
+        some = range(0, len(names), -(-len(names) // FEW))  # more would run into one another
+        axis.set_ticks(some, [names[i] for i in some], fontsize=SMALL, rotation=turned, parse_math=False)
     axes.set_xlabel(x, fontsize=LARGE, parse_math=False)
     axes.set_ylabel(y, fontsize=LARGE, parse_math=False)
     bar = page.colorbar(image, ax=axes, extend=extend)

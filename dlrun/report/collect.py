@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from dlrun.errors import ConfigError
-from dlrun.records import CONFIG, METRICS, SUMMARY, holds_run, replacing
+from dlrun.records import CONFIG, KNOWN_BY, METRICS, SUMMARY, replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ def read_run(folder: str | Path, name: str | None = None) -> Row:
     """
     folder = Path(folder)
     overrides = overrides_of(folder)
-    summary = json.loads(_text(folder / SUMMARY) or '{"status": "interrupted"}')
+    summary = json.loads(_text(f"{folder}/{SUMMARY}") or '{"status": "interrupted"}')
     if "seed" not in overrides:
         overrides["seed"] = _typed(summary["seed"]) if "seed" in summary else configured(folder, ["seed"])["seed"]
     results = {RENAMED.get(key, key): value for key, value in summary.items()}
@@ -70,14 +70,14 @@ def read_run(folder: str | Path, name: str | None = None) -> Row:
 
 def overrides_of(folder: Path) -> Row:
     """A run's overrides as typed."""
-    typed = yaml.load(_text(folder / ".hydra" / "overrides.yaml"), Loader=yaml.CSafeLoader) or []
+    typed = yaml.load(_text(f"{folder}/.hydra/overrides.yaml"), Loader=yaml.CSafeLoader) or []
     pairs = (override.lstrip("+~").partition("=") for override in typed)
     return {key: _typed(value) for key, _, value in pairs}
 
 
 def collect(folders: Sequence[str | Path]) -> pd.DataFrame:
     """sweep.csv's rows of all runs in the folders, finished or not; numbers are numbers."""
-    return _frame(*_rows(find(folders)))
+    return frame(*_rows(find(folders)))
 
 
 def write_tables(folders: Sequence[str | Path], into: str | Path) -> None:
@@ -85,12 +85,18 @@ def write_tables(folders: Sequence[str | Path], into: str | Path) -> None:
 
     The same runs give the same bytes. Raises ConfigError for a folder in which there is no run.
     """
-    runs = find(folders)
-    _write(Path(into) / SWEEP, *_rows(runs))
-    with replacing(Path(into) / CURVES) as part, open(part, "w", encoding="utf-8", newline="") as file:
+    write(find(folders), Path(into))
+
+
+def write(runs: Mapping[str, Path], into: Path) -> tuple[list[str], list[Row]]:
+    """`write_tables` for runs that were found; returns sweep.csv's header and rows."""
+    header, rows = _rows(runs)
+    _write(into / SWEEP, header, rows)
+    with replacing(into / CURVES) as part, open(part, "w", encoding="utf-8", newline="") as file:
         file.write("run,epoch,step,seconds,metric,value\n")
         for name, folder in runs.items():
-            file.writelines(_long(name, _text(folder / METRICS)))
+            file.writelines(_long(name, _text(f"{folder}/{METRICS}")))
+    return header, rows
 
 
 def append_run(sweep: str | Path, folder: str | Path) -> None:
@@ -120,7 +126,7 @@ def table(folder: str | Path) -> pd.DataFrame:
     """A sweep's sweep.csv with numbers as numbers. Raises ConfigError where there is none."""
     if not (Path(folder) / SWEEP).exists():
         raise ConfigError(f"{folder} has no {SWEEP}; `dlrun report {folder}` makes it from the runs' folders")
-    return _frame(*_read(Path(folder) / SWEEP))
+    return frame(*_read(Path(folder) / SWEEP))
 
 
 def curves(folder: str | Path) -> pd.DataFrame:
@@ -129,17 +135,22 @@ def curves(folder: str | Path) -> pd.DataFrame:
 
     if not (Path(folder) / CURVES).exists():
         raise ConfigError(f"{folder} has no {CURVES}; `dlrun report {folder}` makes it from the runs' folders")
-    return pd.read_csv(Path(folder) / CURVES, dtype={"run": str})
+    types: dict[str, Any] = {"run": str, "metric": "category"}
+    return pd.read_csv(Path(folder) / CURVES, dtype=types)
 
 
-def _runs(folder: Path) -> Iterator[Path]:
+def _runs(folder: str | Path) -> Iterator[Path]:
     """The folders of runs in a folder, which may be one itself; a job that died at its start has left `.hydra` only."""
-    if holds_run(folder) or (folder / ".hydra").is_dir():
-        yield folder
-    elif folder.is_dir():
-        for entry in os.scandir(folder):
-            if entry.is_dir() and not entry.name.startswith("."):
-                yield from _runs(Path(entry.path))
+    if not os.path.isdir(folder):
+        return
+    with os.scandir(folder) as entries:
+        inside = {entry.name: entry for entry in entries}
+    if not inside.keys().isdisjoint(KNOWN_BY) or (".hydra" in inside and inside[".hydra"].is_dir()):
+        yield Path(folder)
+    else:
+        for name, entry in inside.items():
+            if not name.startswith(".") and entry.is_dir():
+                yield from _runs(entry.path)
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
@@ -254,15 +265,17 @@ def _read(path: Path) -> tuple[list[str], list[Row]]:
         return list(reader.fieldnames or []), list(reader)
 
 
-def _text(path: Path) -> str:
+def _text(path: str | Path) -> str:
     """What stands in a file; nothing where there is none."""
     try:
-        return path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            return file.read()
     except FileNotFoundError:
         return ""
 
 
-def _frame(header: list[str], rows: list[Row]) -> pd.DataFrame:
+def frame(header: list[str], rows: list[Row]) -> pd.DataFrame:
+    """Rows of sweep.csv as a table, in which numbers are numbers."""
     import pandas as pd
 
     columns = {key: [row[key] for row in rows] for key in header}

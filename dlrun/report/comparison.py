@@ -50,7 +50,8 @@ def compare(a: pd.Series, b: pd.Series, bounds: Interval = UNBOUNDED) -> Compari
                 f"seed {twice[0]} occurs more than once in a setting, so its runs cannot be paired by seed; "
                 "name the override in which these runs differ, too"
             )
-    d = finite(a.sub(b).to_numpy(float))
+    _, ours, theirs = np.intersect1d(a.index, b.index, assume_unique=True, return_indices=True)
+    d = finite(a.to_numpy(float)[ours] - b.to_numpy(float)[theirs])
     n = len(d)
     low, high = mean_interval(d, (bounds[0] - bounds[1], bounds[1] - bounds[0]))
     std = deviation(d) if n > 2 else 0

@@ -77,7 +77,7 @@ def find(
 
     bounds = _bounds(metric, runs[first] if first else None, axes)
     settings = tables.settings(table, axes, quoted, larger_is_better=larger_is_better, bounds=bounds)
-    judged = tables.settings(table, axes, chosen_by, larger_is_better=larger_is_better)
+    judged = tables.judge(table, axes, chosen_by)
     settings = _named(settings.assign(val=judged["mean"]), axes)
     settings = settings.loc[tables.ranked(judged, larger_is_better=larger_is_better)].reset_index(drop=True)
     comparisons = speeds = pd.DataFrame()

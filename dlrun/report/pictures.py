@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from dlrun.plots import comparison, sensitivity
@@ -23,27 +23,24 @@ def draw(found: Findings, curves: pd.DataFrame, heading: str) -> dict[str, bytes
     if not found.settings["n"].any():
         return {}
     column, pages = f"val_{found.metric}", {}
-    settings = found.settings.to_dict("records")
-    runs = dict(iter(found.table.groupby("setting", sort=False)))
-    ended = [runs[row["setting"]][runs[row["setting"]]["status"].isin(FINISHED)] for row in settings]
-    labels = [_label(row, found.axes) or "all runs" for row in settings]
-    drawn = {label: rows["run"].tolist() for row, label, rows in zip(settings, labels, ended, strict=True) if row["n"]}
-    fates = {label: fate for row, label in zip(settings, labels, strict=True) if (fate := _fate(runs[row["setting"]]))}
+    settings, rows = found.settings, found.settings.to_dict("records")
+    labels = [_label(row, found.axes) or "all runs" for row in rows]
+    ended = found.table[found.table["status"].isin(FINISHED)].groupby("setting", sort=False)
+    runs, others = ended["run"].agg(list), _fates(found.table)
+    drawn = {label: runs[row["setting"]] for label, row in zip(labels, rows, strict=True) if row["n"]}
+    fates = {label: others[row["setting"]] for label, row in zip(labels, rows, strict=True) if row["setting"] in others}
     pages["comparison.png"] = comparison.figure(curves, drawn, column, heading, fates)
 
-    finals = [rows[f"last_{column}"].to_numpy(float) for rows in ended]
     many = comparison.are_many(drawn)
-    bands = [comparison.band(final[np.isfinite(final)], many) for final in finals]
-    data = found.settings.assign(
-        mean=[final.mean() if len(final) else np.nan for final in finals],
-        low=[low for low, _ in bands],
-        high=[high for _, high in bands],
-    )
+    finals = ended[f"last_{column}"]
+    low, high = map(finals.quantile, comparison.QUARTILES) if many else (finals.min(), finals.max())
+    ends = {"mean": finals.mean(), "low": low, "high": high}
+    data = settings.assign(**{end: settings["setting"].map(value) for end, value in ends.items()})
     if "lr" in found.axes:
         rates = pd.to_numeric(data["lr"], errors="coerce")
         words = data.loc[rates.isna(), "lr"].drop_duplicates().tolist()
-        others = [axis for axis in found.axes if axis != "lr"]
-        swept = data.assign(lr=rates, line=[_label(row, others) for row in settings])[rates > 0]
+        rest = [axis for axis in found.axes if axis != "lr"]
+        swept = data.assign(lr=rates, line=[_label(row, rest) for row in rows])[rates > 0]
         if swept["lr"].nunique() > 1:
             pages["sensitivity.png"] = sensitivity.figure(
                 swept, swept["line"].drop_duplicates().tolist(), f"last {column}", heading, many=many,
@@ -61,7 +58,11 @@ def _label(row: dict[Any, Any], axes: Sequence[str]) -> str:
     return name(dict(zip(short(axes), [row[axis] for axis in axes], strict=True)))
 
 
-def _fate(runs: pd.DataFrame) -> str:
-    """What became of a setting's runs that have not finished: `2 of 3 diverged`."""
-    counts = runs.loc[~runs["status"].isin(FINISHED), "status"].value_counts()
-    return ", ".join(f"{count} of {len(runs)} {status}" for status, count in counts.items())
+def _fates(table: pd.DataFrame) -> dict[str, str]:
+    """What became of runs that have not finished, by their settings: `2 of 3 diverged`."""
+    runs, fates = table["setting"].value_counts(), dict[str, str]()
+    lost = Counter(table.loc[~table["status"].isin(FINISHED), ["setting", "status"]].itertuples(index=False, name=None))
+    for (setting, status), count in lost.items():
+        before = f"{fates[setting]}, " if setting in fates else ""
+        fates[setting] = f"{before}{count} of {runs[setting]} {status}"
+    return fates

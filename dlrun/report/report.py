@@ -61,9 +61,9 @@ def report(
         _refuse_others_files(into)
         title = into.name
     into.mkdir(parents=True, exist_ok=True)
-    collect.write_tables(folders, into)
+    table = collect.frame(*collect.write(runs, into))
     curves = collect.curves(into)
-    found = find(collect.table(into), runs, curves, metric, target)
+    found = find(table, runs, curves, metric, target)
     found.notes.extend(notes)
 
     pictures = draw(found, curves, title)

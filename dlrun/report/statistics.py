@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import inf, isfinite, nan, sqrt
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, ndtri, stdtrit  # scipy.stats takes a second to import
 
@@ -146,12 +147,14 @@ class Summary:
     diverged_high: float
 
 
-def summarize(values: pd.Series, status: pd.Series, *, larger_is_better: bool, bounds: Interval = UNBOUNDED) -> Summary:
+def summarize(
+    values: ArrayLike, status: Collection[str], *, larger_is_better: bool, bounds: Interval = UNBOUNDED
+) -> Summary:
     """The summary of one setting: its runs' values and their statuses, as in summary.json, in the same order."""
-    counts = status.value_counts()
-    diverged, failed = int(counts.get("diverged", 0)), int(counts.get("failed", 0))
-    finished = status.isin(FINISHED)
-    x = finite(values[finished])
+    counts = Counter(status)
+    diverged, failed = counts["diverged"], counts["failed"]
+    finished = np.array([each in FINISHED for each in status], bool)
+    x = finite(np.asarray(values, float)[finished])
     low, high = mean_interval(x, bounds)
     diverged_low, diverged_high = wilson_interval(diverged, diverged + int(finished.sum()))
     return Summary(

@@ -7,12 +7,14 @@ lacks raises ConfigError.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
-from math import inf
+from math import inf, nan
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dlrun.errors import ConfigError
 from dlrun.report.comparison import compare, holm, verdict
@@ -28,10 +30,24 @@ def settings(
     bounds: of the metric.
     """
     _require(table, "status", metric)
+    values, status = table[metric].to_numpy(float), table["status"].to_numpy(object)
     return pd.DataFrame(
-        {**setting, **asdict(summarize(runs[metric], runs["status"], larger_is_better=larger_is_better, bounds=bounds))}
-        for setting, runs in _groups(table, axes)
+        {**setting, **vars(summarize(values[at], status[at], larger_is_better=larger_is_better, bounds=bounds))}
+        for setting, at in _groups(table, axes)
     )
+
+
+def judge(table: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:
+    """A row per setting, in the order of their first runs: its axes' values, and of its Summary of the metric's column
+    what decides: n, mean and diverged."""
+    _require(table, "status", metric)
+    values, status = table[metric].to_numpy(float), table["status"]
+    counts = np.isfinite(values) & status.isin(FINISHED).to_numpy()
+    parts = pd.DataFrame({"n": counts, "mean": np.where(counts, values, nan), "diverged": status == "diverged"})
+    groups = list(_groups(table, axes))
+    found = parts.groupby(_codes([at for _, at in groups], len(table)))
+    frame = pd.DataFrame([setting for setting, _ in groups])
+    return frame.assign(n=found["n"].sum(), mean=found["mean"].mean(), diverged=found["diverged"].sum())
 
 
 def select(
@@ -48,21 +64,22 @@ def select(
 
     Raises ConfigError where no run has finished.
     """
-    chosen = []
-    for setting, rivals in _groups(table, per):
-        found = settings(rivals, axes, by, larger_is_better=larger_is_better)
+    chosen: list[NDArray[np.intp]] = []
+    for setting, at in _groups(table, per):
+        rivals = table.iloc[at]
+        found = judge(rivals, axes, by)
         found = found[found["n"] > 0]
         if found.empty:
             raise ConfigError(
                 f"no run of {name(setting) or 'the sweep'} has finished with a {by}: nothing to choose from"
             )
         best = ranked(found, larger_is_better=larger_is_better)[0]
-        chosen.append([runs for _, runs in _groups(rivals, axes)][best])
-    return pd.concat(chosen)
+        chosen.append(at[next(itertools.islice(_groups(rivals, axes), best, None))[1]])
+    return table.iloc[np.concatenate(chosen)]
 
 
 def ranked(found: pd.DataFrame, *, larger_is_better: bool) -> list[int]:
-    """The rows of `settings`, the best first.
+    """The rows of `settings` or `judge`, the best first.
 
     A setting whose runs diverge less often goes first, then the better mean: a mean over the survivors alone would
     favour settings that kill their bad runs. Those without a finished run come last.
@@ -87,18 +104,24 @@ def comparisons(
     p is adjusted by Holm for the number of rows. Only finished runs are paired, by their seed. bounds: of the metric.
     """
     _require(table, "status", "seed", metric)
-    ((base, base_runs),) = _groups(reference, axes)
-    others = [(setting, runs) for setting, runs in _groups(table, axes) if name(setting) != name(base)]
-    found = [compare(_by_seed(runs, metric), _by_seed(base_runs, metric), bounds) for _, runs in others]
+    ((base, _),) = _groups(reference, axes)
+    others = [(setting, at) for setting, at in _groups(table, axes) if name(setting) != name(base)]
+    values, seeds, status = table[metric].to_numpy(float), table["seed"].to_numpy(), table["status"]
+    finished = status.isin(FINISHED).to_numpy()
+    good = reference[reference["status"].isin(FINISHED)]
+    theirs = pd.Series(good[metric].to_numpy(float), index=good["seed"].to_numpy())
+    ours = ((values[at[finished[at]]], seeds[at[finished[at]]]) for _, at in others)
+    found = [compare(pd.Series(run, index=seed), theirs, bounds) for run, seed in ours]
     adjusted = holm([comparison.p for comparison in found])
     return pd.DataFrame(
         {
             **setting,
-            **asdict(replace(comparison, p=float(p))),
+            **vars(comparison),
+            "p": float(p),
             "verdict": verdict(name(setting), name(base), comparison, p, len(others), larger_is_better=larger_is_better)
-            + lost(runs["status"]) * (comparison.n == 0),
+            + (lost(status.iloc[at]) if not comparison.n else ""),
         }
-        for (setting, runs), comparison, p in zip(others, found, adjusted, strict=True)
+        for (setting, at), comparison, p in zip(others, found, adjusted, strict=True)
     )
 
 
@@ -119,12 +142,16 @@ def speeds(
     """
     _require(table, "status", "run")
     runs_of = time_to_target(curves, metric, target, larger_is_better=larger_is_better, time=time)
+    joined = table.join(runs_of, on="run")
+    watched = joined["time"].notna().to_numpy()
+    reached = (joined["reached"] == True).to_numpy()  # noqa: E712 - nan where a run has no curves
+    never = (table["status"] == "diverged").to_numpy() & ~reached
+    times = np.where(never, inf, joined["time"].to_numpy(float))
     rows = []
-    for setting, runs in _groups(table.join(runs_of, on="run"), axes):
-        found = runs[runs["time"].notna()].astype({"reached": bool})
-        never = (found["status"] == "diverged") & ~found["reached"]
-        median = kaplan_meier_median(found["time"].mask(never, inf), found["reached"])
-        rows.append({**setting, "runs": len(found), "reached": int(found["reached"].sum()), **median._asdict()})
+    for setting, at in _groups(table, axes):
+        at = at[watched[at]]
+        median = kaplan_meier_median(times[at], reached[at])
+        rows.append({**setting, "runs": len(at), "reached": int(reached[at].sum()), **median._asdict()})
     return pd.DataFrame(rows)
 
 
@@ -144,17 +171,26 @@ def typed(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)
 
 
-def _groups(table: pd.DataFrame, axes: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+def _groups(table: pd.DataFrame, axes: Sequence[str]) -> Iterator[tuple[dict[str, Any], NDArray[np.intp]]]:
+    """Each setting, in the order of their first runs, and the places of its runs in the table."""
     _require(table, *axes)
     if not axes:
-        yield {}, table
+        yield {}, np.arange(len(table))
         return
-    for values, runs in table.groupby(list(axes), sort=False, dropna=False):
-        yield dict(zip(axes, values, strict=True)), runs
+    codes = table.groupby(list(axes), sort=False, dropna=False).ngroup().to_numpy()
+    order = np.argsort(codes, kind="stable")
+    places = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    columns = [table[axis].to_numpy()[[at[0] for at in places]].tolist() for axis in axes]
+    for values, at in zip(zip(*columns, strict=True), places, strict=True):
+        yield dict(zip(axes, values, strict=True)), at
 
 
-def _by_seed(runs: pd.DataFrame, metric: str) -> pd.Series:
-    return runs[runs["status"].isin(FINISHED)].set_index("seed")[metric]
+def _codes(places: Sequence[NDArray[np.intp]], length: int) -> NDArray[np.intp]:
+    """The number of the setting of each row."""
+    codes = np.empty(length, np.intp)
+    for code, at in enumerate(places):
+        codes[at] = code
+    return codes
 
 
 def _require(table: pd.DataFrame, *columns: str) -> None:
