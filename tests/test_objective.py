@@ -160,8 +160,6 @@ def test_a_network_without_second_derivatives_is_refused_before_it_trains(optimi
     linear = ["dataset=iris", "architecture=linear"]
     assert stack_of(*linear, f"optimizer={optimizer}").rule.curvature
     monkeypatch.setattr(Stack, "penalty", lambda stack, theta: distance(theta))
-    with pytest.raises(
-        ConfigError, match=r"second derivatives.*_cdist_backward.*gauss_newton or lbfgs"
-    ):
+    with pytest.raises(ConfigError, match=r"second derivatives.*_cdist_backward.*gauss_newton or lbfgs"):
         stack_of(*linear, f"optimizer={optimizer}")
     stack_of(*linear, "optimizer=gauss_newton")
