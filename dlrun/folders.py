@@ -15,7 +15,7 @@ from dlrun.build import Node
 from dlrun.checkpoint import Checkpoint, Interval, Record
 from dlrun.errors import ConfigError, reason
 from dlrun.evaluation import Row, Snapshot
-from dlrun.machine import keeps_bits, pays
+from dlrun.machine import pays
 from dlrun.records import (
     BEST,
     CHECKPOINT,
@@ -201,7 +201,7 @@ def _notes(node: Node, stack: Stack, run: int) -> Iterator[str]:
     size = node["batch_size"]
     if size != "full" and size > stack.train_size and not stack.dataset.surface:
         yield f"batch_size={size} exceeds the {stack.train_size} training samples: full batches"
-    if stack.runs > 1 and not keeps_bits(stack.theta.device):
+    if stack.runs > 1:
         yield f"trained beside {stack.runs - 1} other runs: the same as alone but for rounding"
     if node["compile"] == "auto" and not stack.compile and pays(stack.steps, stack.theta.numel()):
         yield "compile=auto: not compiled, since no C++ compiler (g++ or clang++) is found"

@@ -17,13 +17,6 @@ SAVED, SAVED_PER_PARAMETER = 2.5e-4, 2.5e-9  #: many calls become one, and so do
 THREADED = 10**9  #: operations per step from which `threads: auto` uses every core; below, threads wait for each other
 
 
-def keeps_bits(device: torch.device) -> bool:
-    """Whether sums of products do not depend on where their numbers lie, so that a stack's row can be the run alone to
-    the last bit: with MKL in its strict mode. Elsewhere, on GPUs too, they are equal to rounding."""
-    strict = "STRICT" in os.environ.get("MKL_CBWR", "").upper()
-    return device.type == "cpu" and torch.backends.mkl.is_available() and strict
-
-
 def usable_device(name: str) -> torch.device:
     """The device of this name; "auto" is the GPU where there is one. ConfigError for one that cannot be used.
 

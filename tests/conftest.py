@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-# Before MKL starts: for the tests that ask for bits, where the machine keeps them.
-os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
-
 from collections.abc import Callable
 
 import pytest
@@ -17,7 +12,6 @@ from torch import Tensor
 
 from dlrun.build import build
 from dlrun.catalogue import conf_dir
-from dlrun.machine import keeps_bits
 from dlrun.noise import Noise
 from dlrun.stack import Stack
 from dlrun.trace import Recording
@@ -55,18 +49,6 @@ def replayed(fn: Callable[..., tuple[Tensor, ...]], *moving: Tensor, step: int =
     noise = Noise(range(len(moving[0])), (), 1, every=False, step=step - 1)
     program = Recording(fn, [torch.zeros_like(each) for each in moving], noise=noise).program()
     return tuple(noise.before(program, lambda: step)(*moving))
-
-
-@pytest.fixture(scope="session")
-def kept_bits() -> bool:
-    """Whether this machine gives rows of a stack the bits of the run alone: it should, and its products do."""
-    random = torch.Generator().manual_seed(0)
-    sizes = torch.randint(1, 20, (300, 3), generator=random).tolist()
-    pairs = [(torch.randn(3, n, k, generator=random), torch.randn(3, k, m, generator=random)) for n, k, m in sizes]
-    return keeps_bits(torch.device("cpu")) and all(
-        torch.equal(a @ b, torch.stack([(x[None].clone() @ y[None].clone())[0] for x, y in zip(a, b, strict=True)]))
-        for a, b in pairs
-    )
 
 
 @pytest.fixture(scope="session")
