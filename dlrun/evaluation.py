@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from dlrun.optimizers.rule import State
 from dlrun.rows import over_rows
 from dlrun.stack import Stack
+from dlrun.theta import applied
 from dlrun.trace import Program, Recording
 
 Row = dict[str, float]
@@ -64,7 +64,7 @@ class Evaluation:
 
     def _sums(self, x: Tensor, y: Tensor) -> tuple[Tensor]:
         def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
-            return functional_call(self.stack.model, {**parameters, **buffers}, (x,))
+            return applied(self.stack.model, {**parameters, **buffers}, x)
 
         self.stack.model.eval()
         own = 0 if self.stack.separate else None

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from dlrun.errors import ConfigError
 from dlrun.rows import over_rows
 from dlrun.stack import Stack
+from dlrun.theta import applied
 
 Step = Callable[..., tuple[Tensor, ...]]
 
@@ -73,7 +73,7 @@ def _objective(stack: Stack, theta: Tensor, batch: Tensor) -> tuple[Tensor, Tens
 
     def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
         averages = {name: buffers[name].clone() for name in stack.averages}
-        return functional_call(stack.model, {**parameters, **buffers, **averages}, (x,))
+        return applied(stack.model, {**parameters, **buffers, **averages}, x)
 
     stack.model.train()
     outputs = over_rows(outputs_of_row)(stack.layout.views(leaf), stack.buffers, x)
@@ -100,7 +100,7 @@ def gauss_newton(stack: Stack, theta: Tensor, batch: Tensor) -> Tensor:
         buffers = {name: buffer.repeat_interleave(len(part), 0) for name, buffer in stack.buffers.items()}
 
         def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
-            return functional_call(stack.model, {**parameters, **buffers}, (x[None],))[0]
+            return applied(stack.model, {**parameters, **buffers}, x[None])[0]
 
         outputs = over_rows(outputs_of_row)(stack.layout.views(leaf), buffers, x[:, part].flatten(0, 1))
         jacobian = torch.stack(

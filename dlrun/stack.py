@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from dlrun.datasets.data import Dataset
 from dlrun.initializers.initializer import Initializer
@@ -21,7 +20,7 @@ from dlrun.parallel import Alone
 from dlrun.regularizers.regularizer import Regularizer
 from dlrun.rows import call, over_rows
 from dlrun.schedules import Schedule
-from dlrun.theta import Layout
+from dlrun.theta import Layout, applied
 
 Rows = Mapping[str, Tensor]
 
@@ -175,7 +174,7 @@ class Stack:
 
         def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Any:
             averages = {name: buffers[name].clone() for name in self.averages}  # layers change theirs in place
-            return functional_call(self.model, {**parameters, **buffers, **averages}, (x,)), averages
+            return applied(self.model, {**parameters, **buffers, **averages}, x), averages
 
         self.model.train()
         outputs, averages = over_rows(outputs_of_row)(parameters, self.buffers, x)
@@ -219,7 +218,7 @@ class Stack:
 
         def averages_of_row(parameters: Any, buffers: Any, x: Tensor) -> Any:
             averages = {name: buffers[name].clone() for name in self.averages}
-            functional_call(self.model, {**parameters, **buffers, **averages}, (x,))
+            applied(self.model, {**parameters, **buffers, **averages}, x)
             return averages
 
         sums, batches = {name: torch.zeros_like(self.buffers[name]) for name in self.averages}, 0

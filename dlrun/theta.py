@@ -1,11 +1,11 @@
-"""The parameter matrix theta: one row per run, (runs, params), and where each layer's parameters lie in it."""
+"""The parameter matrix theta, one row per run: where each layer's parameters lie in it, and networks that use them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,26 @@ class Layout:
     def mask(self, *kinds: Kind) -> Tensor:
         """(params,) of 1 where the parameter is of one of the kinds, else 0."""
         return self.named({s.name for s in self.slots if s.kind in kinds})
+
+
+def applied(model: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """The model's outputs for x with these tensors in the place of its own parameters and buffers of the same names.
+
+    The model is left as it was. torch.func.functional_call does not manage that where a module has two names, as the
+    layer has whose weights a decoder shares: under the second it puts back what it had put in under the first.
+    """
+    named = [*model.named_parameters(), *model.named_buffers()]
+    given = {id(own): tensors[name] for name, own in named if name in tensors}
+    stores: list[dict[str, Any]] = [each for m in model.modules() for each in (m._parameters, m._buffers)]
+    places = [(store, key, own) for store in stores for key, own in store.items() if id(own) in given]
+    try:
+        for store, key, own in places:
+            store[key] = given[id(own)]
+        outputs: Tensor = model(x)
+        return outputs
+    finally:
+        for store, key, own in places:
+            store[key] = own
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from math import prod
+from pathlib import Path
 
 import pytest
 import torch
+from conftest import Rows
+from fakes import EVERY, composed, files, typed  # noqa: F401
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
-from torch.func import functional_call
+from torch import Tensor, nn
+from torch.func import vmap
 
 from dlrun.architectures.blocks import Blocks
 from dlrun.architectures.cnn import CNN
+from dlrun.build import build
 from dlrun.normalizations import BatchNorm
-from dlrun.theta import Layout, fans
+from dlrun.theta import Layout, applied, fans
+from dlrun.train import fit
+
+NETWORKS = [[choice] for choice in EVERY if choice.startswith("architecture=")]
+NETWORKS += [["architecture=autoencoder", "architecture.tied=true"]]
 
 shapes = st.lists(st.lists(st.integers(1, 4), max_size=4), min_size=1, max_size=5)
 
@@ -52,10 +60,55 @@ def test_a_row_is_a_network():
     theta = torch.randn(2, layout.params)
     for run in range(2):
         views = {name: view[run] for name, view in layout.views(theta).items()}
-        outputs = functional_call(model, views, (x,))
+        outputs = applied(model, views, x)
         twin = network().eval()
         nn.utils.vector_to_parameters(theta[run], twin.parameters())
         torch.testing.assert_close(outputs, twin(x))
+
+
+class Shared(nn.Module):
+    """A layer that stands at two places, a weight that two layers share, and a buffer that two modules have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.again, self.second.weight = nn.Sequential(self.first), self.first.weight
+        self.register_buffer("shift", torch.ones(3))
+        self.second.register_buffer("shift", self.shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.again(self.first(x) + self.shift) + self.second(x) * self.second.shift
+
+
+def held(model: nn.Module) -> list[Tensor | None]:
+    """All tensors that a model's modules hold, those with several names several times."""
+    return [
+        own for module in model.modules() for store in (module._parameters, module._buffers) for own in store.values()
+    ]
+
+
+def test_what_has_two_names_is_replaced_at_both_and_put_back():
+    model, x = Shared(), torch.randn(5, 3)
+    names = [name for name, _ in [*model.named_parameters(), *model.named_buffers()]]
+    assert names == ["first.weight", "first.bias", "second.bias", "shift"]
+    w, b, c, s = (torch.randn(2, *shape) for shape in ([3, 3], [3], [3], [3]))
+    own = held(model)
+
+    outputs = vmap(lambda tensors: applied(model, tensors, x))(dict(zip(names, (w, b, c, s), strict=True)))
+    for i in range(2):
+        once = x @ w[i].T + b[i] + s[i]
+        torch.testing.assert_close(outputs[i], once @ w[i].T + b[i] + (x @ w[i].T + c[i]) * s[i])
+    with pytest.raises(RuntimeError):
+        applied(model, {"first.weight": torch.zeros(7, 7)}, x)
+    assert all(before is now for before, now in zip(own, held(model), strict=True))
+
+
+@pytest.mark.parametrize("words", NETWORKS, ids=" ".join)
+def test_a_stacks_network_has_its_own_tensors_after_a_training(words: list[str], files: Path) -> None:  # noqa: F811
+    stack = build([composed([*typed(*words), f"seed={seed}"], files) for seed in range(2)])
+    own = held(stack.model)
+    assert fit(stack, Rows(2)).status == ["finished"] * 2
+    assert all(before is now for before, now in zip(own, held(stack.model), strict=True))
 
 
 def test_masks():

@@ -7,11 +7,10 @@ from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.func import functional_call
 
 from dlrun.datasets.data import Dataset
 from dlrun.errors import ConfigError
-from dlrun.theta import Layout, Slot
+from dlrun.theta import Layout, Slot, applied
 
 Shape = tuple[int, ...]
 Bias = float | Literal["prior"]
@@ -111,7 +110,7 @@ def run_watched(model: nn.Module, layout: Layout, theta: Tensor, inputs: Tensor,
     buffers = {name: buffer.to(theta.dtype, copy=True) for name, buffer in model.named_buffers()}
     try:
         with torch.no_grad():
-            functional_call(model, {**parameters, **buffers}, (inputs.to(theta.dtype),))
+            applied(model, {**parameters, **buffers}, inputs.to(theta.dtype))
     finally:
         for handle in handles:
             handle.remove()
