@@ -348,30 +348,60 @@ def test_zca_is_the_inverse_root_of_the_covariance():
     parts = split(table(inputs), {"test": 0.2, "val": 0.1}, 0)
     for name, rows in parts.items():
         expected = (inputs[rows] - inputs[train].mean(0)) @ root
-        np.testing.assert_allclose(dataset.part(name)[0], expected, atol=1e-5)
+        np.testing.assert_allclose(dataset.part(name)[0], expected, atol=1e-12)
     x = dataset.part("train")[0].numpy()
-    np.testing.assert_allclose(x.T @ x / (len(x) - 1), np.eye(4), atol=1e-5)
+    np.testing.assert_allclose(x.T @ x / (len(x) - 1), np.eye(4), atol=1e-12)
 
 
-def test_zca_flattens_images_and_drops_what_does_not_vary():
-    digits = bundled.digits()
-    for size in (1000, 40):  # pixels that are always 0; fewer images than pixels
-        dataset = prepare(digits, **OPTIONS | {"scale": "zca", "train_size": size}, dtype=torch.float64)
-        assert dataset.inputs.shape == (size + 718, 1, 8, 8)
-        x = dataset.part("train")[0].flatten(1).numpy()
-        eigenvalues = np.linalg.eigvalsh(np.cov(x.T))
-        rank = np.linalg.matrix_rank(np.cov(x.T))
-        assert 30 < rank < 64 and np.abs(eigenvalues[-rank:] - 1).max() < 0.01
-        assert np.abs(eigenvalues[:-rank]).max() < 1e-9
-        val = dataset.part("val")[0].flatten(1).numpy()
-        assert np.linalg.matrix_rank(np.vstack([x, val]), tol=1e-6) == rank  # val is no larger than what train spans
+@pytest.mark.parametrize(("name", "size"), [("breast_cancer", None), ("wine", None), ("digits", 900)])
+def test_zca_whitens_every_direction_that_varies_and_drops_the_others(name, size):
+    """scikit-learn's PCA whitens the same rows; turned back into the features' own directions, they are ZCA's."""
+    from sklearn.decomposition import PCA
+
+    samples = getattr(bundled, name)()
+    options = OPTIONS | {"scale": "zca", "train_size": size}
+    given = prepare(samples, **options | {"scale": "none"}, dtype=torch.float64)
+    dataset = prepare(samples, **options, dtype=torch.float64)
+    assert dataset.inputs.shape == given.inputs.shape  # images stay images
+
+    train = given.part("train")[0].flatten(1).numpy()
+    rank = np.linalg.matrix_rank(train - train.mean(0))
+    assert rank == {"breast_cancer": 30, "wine": 13}.get(name, rank) and (name != "digits" or rank < 64)
+    pca = PCA(rank, whiten=True, svd_solver="full").fit(train)
+    for part in ("train", "val", "test"):
+        expected = pca.transform(given.part(part)[0].flatten(1)) @ pca.components_
+        np.testing.assert_allclose(dataset.part(part)[0].flatten(1), expected, rtol=1e-6, atol=1e-6)
+    components = dataset.part("train")[0].flatten(1).numpy() @ pca.components_.T
+    assert np.abs(np.cov(components.T) - np.eye(rank)).max() < 1e-9
+    total = np.linalg.eigvalsh(np.cov(dataset.part("train")[0].flatten(1).T))
+    assert np.abs(total[:-rank]).max(initial=0) < 1e-12  # what does not vary is 0, and val no larger than it was
+
+
+def test_zca_of_fewer_rows_than_features_spans_what_they_span():
+    dataset = prepare(bundled.digits(), **OPTIONS | {"scale": "zca", "train_size": 40}, dtype=torch.float64)
+    train, val = (dataset.part(part)[0].flatten(1).numpy() for part in ("train", "val"))
+    eigenvalues = np.linalg.eigvalsh(np.cov(train.T))
+    np.testing.assert_allclose(eigenvalues[-39:], 1, rtol=1e-9)  # 40 points span 39 directions
+    assert np.abs(eigenvalues[:-39]).max() < 1e-12
+    assert np.linalg.matrix_rank(np.vstack([train, val]), tol=1e-9) == 39
+
+
+@pytest.mark.parametrize("ratio", [1e3, 1e6, 1e9])
+def test_zca_keeps_directions_however_narrow_and_columns_that_do_not_vary_harmless(ratio):
+    rng = np.random.default_rng(0)
+    inputs = np.column_stack([rng.normal(size=(200, 2)) * [ratio, 1], np.full(200, 0.1)])
+    inputs[split(table(inputs), {"test": 0.2, "val": 0.2}, 0)["val"], 2] = 5
+    dataset = prepare(table(inputs), **OPTIONS | {"scale": "zca"}, dtype=torch.float64)
+    train = dataset.part("train")[0]
+    np.testing.assert_allclose(np.cov(train[:, :2].T), np.eye(2), atol=1e-9)
+    assert (dataset.inputs[:, 2] == 0).all()
 
 
 def test_zca_refuses_what_would_not_fit():
-    with pytest.raises(ConfigError, match=r"scale=zca: 4800 features need matrices of 4800 x 4800 .* 0\.6 GB"):
+    with pytest.raises(ConfigError, match=r"scale=zca: 4800 features need matrices of 4800 x 4800 .* 0\.9 GB"):
         prepare(table(np.zeros((9, 3, 40, 40), np.uint8)), **OPTIONS | {"scale": "zca"})
-    with pytest.raises(ConfigError, match="too large to be squared"), np.errstate(all="ignore"):
-        prepare(table(np.tile([-1e200, 1e200], 10)[:, None]), **OPTIONS | {"scale": "zca"})
+    with pytest.raises(ConfigError, match="too large to be added up"), np.errstate(all="ignore"):
+        prepare(table(np.tile([-1e308, 1e308], 10)[:, None]), **OPTIONS | {"scale": "zca"})
 
 
 def test_sequences_are_scaled_by_feature_over_all_steps():

@@ -10,7 +10,7 @@ from dlrun.errors import ConfigError
 
 EPS = 1e-8
 CHUNK = 2048  # rows at a time, so that float64 is never held for all of MNIST
-WHITENED = 4096  #: most features that ZCA takes: three matrices of 134 MB; CIFAR has 3072
+WHITENED, MATRICES = 4096, 5  #: most features that ZCA takes, and how many matrices of 134 MB then; CIFAR has 3072
 
 Scaling = Callable[[np.ndarray], np.ndarray]
 
@@ -50,40 +50,42 @@ def scaling(scale: str, values: np.ndarray, train: np.ndarray) -> Scaling:
 def whitening(values: np.ndarray, train: np.ndarray) -> Scaling:
     r"""ZCA: uncorrelated features of variance 1 that stay as near to the given ones as they can; images are flattened.
 
-    $$\hat X = U (\Lambda + \epsilon I)^{-1/2} U^\top (X - \mu), \quad
+    $$\hat X = U \Lambda^{-1/2} U^\top (X - \mu), \quad
     U \Lambda U^\top = \tfrac{1}{n - 1} (X - \mu)(X - \mu)^\top, \quad
-    \tfrac{1}{n - 1} \hat X \hat X^\top = I, \quad \epsilon = 10^{-8} \max \Lambda$$
+    \tfrac{1}{n - 1} \hat X \hat X^\top = I$$
 
-    The statistics are those of the n rows `train`. A direction in which these do not vary (there are some whenever
-    n does not exceed the number of features) becomes 0: val and test would come out $10^4$ times too large in it.
+    The statistics are those of the n rows `train`. A direction in which these do not vary but by rounding (standard
+    deviation at most max(n, features) 2e-16 of the largest; there are some whenever n does not exceed the number of
+    features, or a feature follows from others) has no variance to divide by and becomes 0, in all parts: $\Lambda^{-1/2}$
+    is a pseudo-inverse. All others get variance 1, however little they vary. U and $\Lambda$ come from X itself: its
+    squares would keep half of the digits, and none of a direction $10^8$ times narrower than another.
 
     Raises ConfigError above 4,096 features, with the memory that they would take.
 
-    Reference: Bell & Sejnowski 1997, doi:10.1016/S0042-6989(97)00121-1; lecture 002.
+    Reference: Bell & Sejnowski 1997, doi:10.1016/S0042-6989(97)00121-1; Chan 1982, doi:10.1145/355984.355990 (the
+    decomposition, of the triangle from a QR of the rows); lecture 002.
     """
     features = int(np.prod(values.shape[1:]))
     if features > WHITENED:
         raise ConfigError(
             f"dataset.scale=zca: {features} features need matrices of {features} x {features} numbers, about "
-            f"{3 * 8 * features**2 / 1e9:.1f} GB in all; at most {WHITENED} are whitened: choose "
+            f"{MATRICES * 8 * features**2 / 1e9:.1f} GB in all; at most {WHITENED} are whitened: choose "
             "dataset.scale=standard, or smaller images"
         )
 
     def flat(x: np.ndarray) -> np.ndarray:
         return x.reshape(len(x), features).astype(np.float64)
 
-    mean = np.sum([flat(x).sum(axis=0) for x in _chunks(values, train)], axis=0) / len(train)
-    scatter = np.zeros((features, features))
+    first = flat(values[train[:1]])  # so that what is constant differs from its mean by nothing, not by rounding
+    mean = first + np.sum([(flat(x) - first).sum(axis=0) for x in _chunks(values, train)], axis=0) / len(train)
+    triangle = np.empty((0, features))  # R of X = QR has X's singular values and right singular vectors
     for x in _chunks(values, train):
-        deviation = flat(x) - mean
-        scatter += deviation.T @ deviation
-    if not np.isfinite(scatter).all():
-        raise ConfigError("dataset.scale=zca: there are values too large to be squared: choose dataset.scale=standard")
-    eigenvalues, vectors = np.linalg.eigh(scatter / max(len(train) - 1, 1))
-    largest = max(eigenvalues[-1], 0)
-    varies = eigenvalues > largest * features * np.finfo(np.float64).eps
-    factors = np.where(varies, 1 / np.sqrt(np.where(varies, eigenvalues, 1) + EPS * largest), 0)
-    matrix = (vectors * factors) @ vectors.T
+        triangle = np.linalg.qr(np.vstack([triangle, flat(x) - mean]), mode="r")
+    if not np.isfinite(triangle).all():
+        raise ConfigError("dataset.scale=zca: there are values too large to be added up: choose dataset.scale=standard")
+    _, lengths, vectors = np.linalg.svd(triangle, full_matrices=False)
+    varies = lengths > lengths[0] * max(len(train), features) * np.finfo(np.float64).eps
+    matrix = (vectors[varies].T * (np.sqrt(len(train) - 1) / lengths[varies])) @ vectors[varies]
     return lambda x: ((flat(x) - mean) @ matrix).reshape(x.shape)
 
 
