@@ -118,6 +118,10 @@ def build(
         replace(each, inputs=inputs[i * size : (i + 1) * size], targets=targets[i * size : (i + 1) * size])
         for i, each in enumerate(variants)
     ]
+    stds = [data.target_std for data in own]
+    unit = None
+    if any(std is not None for std in stds):
+        unit = torch.stack([torch.ones(dataset.outputs, dtype=torch.float64) if std is None else std for std in stds])
     stack = Stack(
         dataset=variants[0],
         variants=variants,
@@ -131,6 +135,7 @@ def build(
         averages=running_averages(model),
         loss=loss,
         metrics=metrics_for(dataset, loss.probabilistic),
+        unit=None if unit is None else unit.to(device),
         rule=rule,
         hyper={name: here(column("optimizer", name)) for name in sorted(rule_rows - {"lr"})},
         moving=["lr", *_cycled(schedule, rule_rows), *(["trained"] if phases else [])],

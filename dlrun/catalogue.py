@@ -39,6 +39,12 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
+def takes_several(group: str) -> bool:
+    """Whether choices of the group go together in one run: each then has its keys under a name of its own."""
+    files = (conf_dir() / group).glob("*.yaml")
+    return not any(line.startswith("_target_:") for file in files for line in file.read_text("utf-8").splitlines())
+
+
 def choices_with(group: str, key: str) -> tuple[str, list[str]]:
     """The key of any choice of the group that is spelled most like `key`, and the choices that have it."""
     keys = {name: {path[-1] for path in constraints(conf_dir() / group / f"{name}.yaml")} for name in choices(group)}

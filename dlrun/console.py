@@ -243,6 +243,8 @@ def closing_table(summary: Mapping[str, Any], folder: str | Path, console: Conso
         console.print(table)
     if summary.get("train_metrics") == "running":
         _say(console, "train: averaged over the batches of an epoch, while the parameters moved", "dim")
+    if note := worse_than_the_mean(summary):
+        _say(console, note, "yellow")
     if summary.get("suggested_lr"):
         _say(console, f"the loss falls fastest around lr={summary['suggested_lr']:.2g}: a rate to start from")
     if "steps" in summary:
@@ -252,6 +254,17 @@ def closing_table(summary: Mapping[str, Any], folder: str | Path, console: Conso
             f"per second), {summary['parameters']:,} parameters, {summary['device']}, seed {summary['seed']}",
         )
     _say(console, str(folder))
+
+
+def worse_than_the_mean(summary: Mapping[str, Any]) -> str | None:
+    """What to tell of a regression whose network, at its best, predicts worse than a constant would; or None."""
+    r2 = summary.get("test_r2")
+    if r2 is None or r2 >= 0:
+        return None
+    return (
+        f"test r2 is {number(r2)}: below 0, that is worse than predicting the mean. Train longer (epochs) while "
+        "val_loss still falls; else try a lower or higher lr, dataset.scale=standard, dataset.scale_target=true"
+    )
 
 
 def say(text: str) -> None:

@@ -74,7 +74,7 @@ class Evaluation:
         if self.weight is not None:
             outputs = self.stack.loss.combine(outputs.unflatten(0, (self.stack.runs, -1)), self.weight)
         y = y if self.stack.separate else y.expand(self.stack.runs, *y.shape)
-        return (self.stack.sums(self.stack.loss(outputs, y), outputs, y),)
+        return (self.stack.sums(self.stack.reported(outputs, y), outputs, y),)
 
 
 class Snapshot:

@@ -13,6 +13,7 @@ import torch
 from dlrun import checkpoint
 from dlrun.build import Node
 from dlrun.checkpoint import Checkpoint, Interval, Record
+from dlrun.console import worse_than_the_mean
 from dlrun.errors import ConfigError, reason
 from dlrun.evaluation import Row, Snapshot
 from dlrun.machine import pays
@@ -182,20 +183,30 @@ class Folders:
         for name, snapshot in ((BEST, outcome.best), (LAST, outcome.last)):
             record.save_weights(name, weights(stack, snapshot, run), {"step": str(snapshot.rows[run]["step"])})
         for name, measured in zip(stack.averaging, outcome.measured[1:], strict=True):
-            members = list(members_of(stack, measured.last, run))
-            for i, tensors in enumerate(members):
-                file = f"{name}.safetensors" if len(members) == 1 else f"{name}_{i + 1}.safetensors"
+            for cycle, tensors in members_of(stack, measured.last, run):
+                file = f"{name}_{cycle}.safetensors" if cycle else f"{name}.safetensors"
                 record.save_weights(file, tensors, {"step": str(measured.last.rows[run]["step"])})
 
     def _summarize(self, run: int, outcome: Outcome) -> dict[str, Any]:
         summary, steps = summarize(self.nodes[run], self.stack, outcome, run), self.steps[run]
         if steps:
             summary["suggested_lr"] = suggestion([row["lr"] for row in steps], [row["smoothed"] for row in steps])
+        if note := worse_than_the_mean(summary):
+            self.records[run].note(note)
         self.records[run].finish(summary)
         return summary
 
 
 def _notes(node: Node, stack: Stack, run: int) -> Iterator[str]:
+    data = stack.variants[stack.variant[run]]
+    if data.target_mean is not None and data.target_std is not None:
+        mean, std = (
+            ", ".join(f"{number:.4g}" for number in each.tolist()) for each in (data.target_mean, data.target_std)
+        )
+        yield (
+            f"the targets are standardised for the training (mean {mean}, standard deviation {std}), and what is "
+            "reported is in their own unit; dataset.scale_target=false trains on them as they are"
+        )
     for what, names in stack.initializers[run].report.items():
         yield f"initializer: {what} {', '.join(names) or 'nothing'}"
     size = node["batch_size"]
@@ -213,12 +224,14 @@ def weights(stack: Stack, snapshot: Snapshot, run: int = 0) -> dict[str, torch.T
     return _named(stack, kept)
 
 
-def members_of(stack: Stack, snapshot: Snapshot, run: int = 0) -> Iterator[dict[str, torch.Tensor]]:
-    """`weights` of each network that a regularizer keeps beside the trained one, and that counts."""
+def members_of(stack: Stack, snapshot: Snapshot, run: int = 0) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
+    """`weights` of each network that a regularizer keeps beside the trained one, and that counts, with the number of
+    the cycle that it is of; 0 for a network that is of none."""
     kept = {name: snapshot.kept[name][run] for name in stack.network}
     counts = snapshot.kept["weight"][run] > 0 if "weight" in snapshot.kept else torch.ones(1)
     for i in counts.nonzero()[:, 0].tolist():
-        yield _named(stack, {name: tensor[i] for name, tensor in kept.items()})
+        cycle = int(snapshot.kept["cycle"][run, i]) if "cycle" in snapshot.kept else 0
+        yield cycle, _named(stack, {name: tensor[i] for name, tensor in kept.items()})
 
 
 def _named(stack: Stack, network: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -26,11 +26,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from dlrun.catalogue import KeyPath, conf_dir
+from dlrun.catalogue import KeyPath, conf_dir, groups, takes_several
 from dlrun.errors import ConfigError
 
 PRIMARY = "dlrun"  #: the name of dlrun's own main file
@@ -71,6 +71,9 @@ class FileConfigSource(HydraFileConfigSource):
             result = super().load_config(config_path)
         if not isinstance(result.config, DictConfig):
             raise ConfigError(f"{file}: keys and values are wanted, `lr: 0.1`, and this file holds a list")
+        for each in result.config.get("defaults") or []:
+            for key, value in each.items() if isinstance(each, DictConfig) else ():
+                _refuse_several(str(key).split()[-1].lstrip("/"), value, f"{file}: ")
         search = OmegaConf.select(result.config, "hydra.searchpath", throw_on_resolution_failure=False)
         for place in [search] if isinstance(search, str) else search or []:
             if "://" in str(place) and not str(place).startswith("file://"):
@@ -120,6 +123,8 @@ class Loader(ConfigLoaderImpl):
             raise ConfigError(
                 f"--config-path {main.path} would take the place of dlrun's own configs: add a folder with --config-dir"
             )
+        for each in OverridesParser.create(config_loader=self).parse_overrides(overrides):
+            _refuse_several(each.key_or_group, None if each.is_sweep_override() else each.value())
         try:
             config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         except HydraException as problem:
@@ -130,6 +135,11 @@ class Loader(ConfigLoaderImpl):
             raise
         except Exception as problem:  # Hydra asserts what odd overrides and defaults lists do not keep to
             raise ConfigError(f"Hydra makes no config of this: {problem!r}") from problem
+        for group in groups() if config_name else ():
+            if group not in config and not takes_several(group):
+                raise ConfigError(
+                    f"{group}: a run has one, and this config none; `dlrun list {group}` has what there is"
+                )
         sources = config.hydra.runtime.config_sources
         foreign = any(source.schema == "file" and not _is_own(source.path) for source in sources)
         # An environment may hold passwords, and what a config says is written into every run's folder.
@@ -139,6 +149,16 @@ class Loader(ConfigLoaderImpl):
             typed = [str(each.input_line) for each in parser.parse_overrides(overrides) if each.is_hydra_override()]
             _refuse(config.hydra, typed, run_mode)
         return config
+
+
+def _refuse_several(group: str, value: Any, place: str = "") -> None:
+    """Raise ConfigError for a list of choices, of which Hydra would take the last, where a run has one."""
+    if not isinstance(value, list | ListConfig) or group not in groups() or takes_several(group):
+        return
+    names = ",".join(map(str, value))
+    one = f"give one, {group}={names}" if value else f"`dlrun list {group}` has what there is"
+    way = f"dlrun -m {group}={names} trains a run with each" if len(value) > 1 else one
+    raise ConfigError(f"{place}{group}=[{names}]: a run has one {group}, not a list: {way}")
 
 
 def _is_own(path: str) -> bool:

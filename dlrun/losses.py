@@ -56,6 +56,14 @@ class Loss:
         """What the metrics compare with the targets, (..., batch, n)."""
         return outputs
 
+    def in_unit(self, outputs: Tensor, targets: Tensor, unit: Tensor) -> Tensor:
+        """The loss of a regression in the targets' own unit, where outputs and targets are standardised, (..., batch).
+
+        unit: their standard deviations, (..., 1, n). Unless a loss says otherwise, it is that of outputs and targets
+        both times these: what it would be for the targets as they were.
+        """
+        return self(outputs * unit, targets * unit)
+
 
 class CrossEntropy(Loss):
     r"""$L = -\log \text{softmax}(f)_y$; with targets (batch, classes), $L = -\sum_k t_k \log \text{softmax}(f)_k$.
@@ -100,6 +108,10 @@ class MSE(Loss):
     $p = f$ for a regression; $p = \sigma(f)$ for binary targets; $p = \text{softmax}(f)$ against one-hot y for
     classes. A sigmoid that is wrong and saturated has next to no gradient: the plateau of lecture 004.
 
+    Where dataset.scale_target standardises a regression's targets, that is what is minimised; what is reported is
+    $\frac{1}{m} \sum_j \sigma_j^2 (p_j - y_j)^2$ with their standard deviations $\sigma_j$, in the square of the
+    targets' own unit. An autoencoder's targets are its inputs as dataset.scale leaves them.
+
     Reference: lectures 002, 003, 004; Brier 1950 for probabilities.
     """
 
@@ -133,8 +145,12 @@ class Huber(Loss):
 
     $$h(e) = \tfrac12 e^2 \text{ where } |e| \le \delta, \quad \delta (|e| - \tfrac12 \delta) \text{ elsewhere}$$
 
+    Where dataset.scale_target standardises the targets, f and y are standardised; what is reported is
+    $\frac{1}{m} \sum_j \sigma_j^2 h(f_j - y_j)$ with their standard deviations $\sigma_j$: the Huber loss in the
+    targets' own unit, linear from $\delta \sigma_j$ on.
+
     Args:
-        delta: in the units of the targets as scaled.
+        delta: in standard deviations where the targets are standardised, else in their own unit.
 
     Reference: Huber 1964, doi:10.1214/aoms/1177703732; torch.nn.HuberLoss.
     """
@@ -146,13 +162,22 @@ class Huber(Loss):
         self.delta = delta
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.huber_loss(outputs, targets, reduction="none", delta=self.delta).mean(-1)
+        return self._by_output(outputs, targets).mean(-1)
+
+    def in_unit(self, outputs: Tensor, targets: Tensor, unit: Tensor) -> Tensor:
+        return (unit.square() * self._by_output(outputs, targets)).mean(-1)
+
+    def _by_output(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.huber_loss(outputs, targets, reduction="none", delta=self.delta)
 
 
 class GaussianNLL(Loss):
     r"""$L = \frac{1}{m} \sum_{j=1}^m \frac12 \left(s_j + e^{-s_j} (\mu_j - y_j)^2 + \log 2\pi\right)$ for m targets.
 
     The network puts out m means $\mu$, then m log-variances s; the metrics take the means.
+
+    Where dataset.scale_target standardises the targets, $\frac{1}{m} \sum_j \log \sigma_j$ of their standard
+    deviations is added to what is reported, which makes it the likelihood of the targets in their own unit.
 
     Reference: Nix & Weigend 1994, doi:10.1109/ICNN.1994.374138; lecture 003 (maximum likelihood).
     """
@@ -163,6 +188,9 @@ class GaussianNLL(Loss):
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         mean, log_variance = outputs.chunk(2, dim=-1)
         return (log_variance + (mean - targets).square() * (-log_variance).exp() + log(2 * pi)).mean(-1) / 2
+
+    def in_unit(self, outputs: Tensor, targets: Tensor, unit: Tensor) -> Tensor:
+        return self(outputs, targets) + unit.log().mean(-1)
 
     def combine(self, outputs: Tensor, weight: Tensor) -> Tensor:
         """Mean and log-variance of the mixture (Lakshminarayanan et al. 2017, arXiv:1612.01474)."""

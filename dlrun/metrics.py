@@ -111,8 +111,10 @@ def _root(mean: Tensor) -> Tensor:
 def _determination(mean: Tensor) -> Tensor:
     error, y, y_squared = mean.chunk(3, dim=-1)
     variance = y_squared - y.square()
-    constant = variance <= 1e-14 * y_squared  # but for rounding; the value is then scikit-learn's convention
-    return torch.where(constant, (error == 0).to(error), 1 - error / variance).mean(-1)
+    constant = variance <= 1e-14 * y_squared  # but for rounding
+    error_of_varying, variance = (torch.where(constant, 0, each).sum(-1) for each in (error, variance))
+    only_constant = (error == 0).to(error).mean(-1)  # scikit-learn's convention
+    return torch.where(constant.all(-1), only_constant, 1 - error_of_varying / variance)
 
 
 def metrics_for(dataset: Dataset, probabilistic: bool = True) -> list[Metric]:
@@ -123,8 +125,11 @@ def metrics_for(dataset: Dataset, probabilistic: bool = True) -> list[Metric]:
     ece: expected calibration error $\sum_b \frac{n_b}{n} |\text{confidence}_b - \text{accuracy}_b|$ over 15 bins
     $(\frac{b-1}{15}, \frac{b}{15}]$ of the most probable class's probability, unless the outputs mean no
     probabilities (`probabilistic`).
-    rmse: $\sqrt{E (f-y)^2}$, mae: $E |f-y|$, r2: $1 - E (f-y)^2 / Var\, y$, mean over outputs, 0 (1 without error) for
-    one whose targets are all equal; all in the units of the targets as scaled.
+    rmse: $\sqrt{E (f-y)^2}$, mae: $E |f-y|$, means over outputs too, in the targets' own unit, whether or not
+    dataset.scale_target standardises them for the training.
+    r2: $1 - \sum_j E (f_j-y_j)^2 / \sum_j Var\, y_j$ over the outputs j whose targets vary in the part that is
+    measured: the share of all variance that is explained. One that is constant there has none, however large its
+    error, and is left out; where all are, it is the share of outputs without any error (0 or 1 for one output).
     distance: of the parameters from a test function's nearest minimum, if it has any.
 
     Reference: Guo et al. 2017, arXiv:1706.04599 (ece).

@@ -58,9 +58,9 @@ class Alone:
         """This process's share of a minibatch's row numbers, (runs, batch)."""
         return batch if self.size == 1 else batch[:, self.share(batch.shape[1])]
 
-    def total(self, g: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient (runs, params) and loss (runs,) of all processes' shares."""
-        return g, loss
+    def total(self, g: Tensor, *losses: Tensor) -> tuple[Tensor, ...]:
+        """Gradient (runs, params) and losses (runs,) of all processes' shares."""
+        return g, *losses
 
     def mean(self, sums: Tensor, samples: int) -> Tensor:
         """The mean over all processes' samples, from this one's number of samples and sums over them, on the CPU."""
@@ -121,10 +121,12 @@ class Team(Alone):
         self.last: tuple[int, float] | None = None  #: when that was: the step, and the time
         self.next = 0  #: the step after which they ask again
 
-    def total(self, g: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+    def total(self, g: Tensor, *losses: Tensor) -> tuple[Tensor, ...]:
         """See `Alone`."""
-        sums = self.sum(torch.cat([g, loss[:, None]], 1))
-        return sums[:, :-1], sums[:, -1].clone()  # to be kept until the next evaluation, without the gradient
+        params = g.shape[1]
+        sums = self.sum(torch.cat([g, *(loss[:, None] for loss in losses)], 1))
+        # cloned, to be kept until the next evaluation without the gradient
+        return sums[:, :params], *(loss.clone() for loss in sums[:, params:].unbind(1))
 
     def sum(self, own: Tensor) -> Tensor:
         """The sum over all processes, by operations that can be recorded, replayed and compiled."""

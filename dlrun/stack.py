@@ -46,6 +46,7 @@ class Stack:
     averages: set[str]  #: the buffers that a training step changes
     loss: Loss
     metrics: list[Metric]
+    unit: Tensor | None  #: (runs, outputs), what is 1 in standardised targets in their own unit; None: none are
     rule: Rule
     hyper: Rows
     moving: list[str]  #: what differs from step to step: lr, what else of `hyper` the schedule moves, phases' `trained`
@@ -94,6 +95,7 @@ class Stack:
             hyper=rows(self.hyper),
             rates={name: row[:, index] for name, row in self.rates.items()},
             penalties=[rows(numbers) for numbers in self.penalties],
+            unit=None if self.unit is None else self.unit[here],
             seeds=[self.seeds[run] for run in runs],
             clip_norm=None if self.clip_norm is None else self.clip_norm[here],
             clip_value=None if self.clip_value is None else self.clip_value[here],
@@ -163,7 +165,7 @@ class Stack:
     @torch.enable_grad()
     def gradient(self, point: Tensor, batch: Tensor) -> tuple[Any, ...]:
         """Each row's objective, its mean loss on its minibatch plus penalties, (runs,), the objective's gradient at
-        `point`, (runs, params), the mean loss alone, (runs,), and new running averages.
+        `point`, (runs, params), the mean loss alone as it is reported, (runs,), and new running averages.
 
         Without measure_train also what `sums` takes: losses, outputs and the data's own targets, (runs, batch, ...),
         of this process's share of the minibatch.
@@ -180,9 +182,10 @@ class Stack:
         outputs, averages = over_rows(outputs_of_row)(parameters, self.buffers, x)
         by_sample = self.loss(outputs, y)
         losses = by_sample.sum(1) / batch.shape[1]
+        reported = by_sample if self.unit is None else self.reported(outputs, y)
         measured = []
         if not self.measure_train:
-            own_losses = self.loss(outputs, own_y) if changed else by_sample
+            own_losses = self.reported(outputs, own_y) if changed else reported
             measured = [own_losses.detach(), outputs.detach(), own_y]
         # a sum, since autograd imports all of SymPy to look at the gradients that it is given for several outputs
         gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
@@ -192,13 +195,12 @@ class Stack:
             g = self.g  # one piece of memory, whose views a recorded step has at hand
             for view, part in zip(self.layout.views(g).values(), gradients, strict=True):
                 view.copy_(part)
-        g, loss = self.team.total(g, losses.detach())
-        objective = loss
+        g, objective, loss = self.team.total(g, losses.detach(), reported.detach().sum(1) / batch.shape[1])
         leaf = point.detach().requires_grad_()
         penalty = self.penalty(leaf)
         if penalty is not None:
             g = g + torch.autograd.grad(penalty.sum(), leaf)[0]
-            objective = loss + penalty.detach()
+            objective = objective + penalty.detach()
         return objective, g, loss, averages, *measured
 
     @torch.no_grad()
@@ -234,11 +236,23 @@ class Stack:
             layer.momentum = momentum
         return {name: total / batches for name, total in sums.items()}
 
+    def reported(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Each sample's loss in the targets' own unit, (runs, batch)."""
+        return self.loss(outputs, y) if self.unit is None else self.loss.in_unit(outputs, y, self._unit_as(y))
+
     def sums(self, losses: Tensor, outputs: Tensor, y: Tensor) -> Tensor:
-        """Sums over each row's samples of the loss and of every metric's statistics, (runs, 1 + statistics) doubles."""
+        """Sums over each row's samples of the reported loss and of every metric's statistics, (runs, 1 + statistics)
+        doubles."""
         predictions = self.loss.prediction(outputs)
+        if self.unit is not None:  # the mean is left out, which no metric would see
+            predictions, y = (each.double() * self._unit_as(each.double()) for each in (predictions, y))
         sums = [metric.sums(predictions, y) for metric in self.metrics]
         return torch.cat([losses.sum(1, keepdim=True, dtype=torch.float64), *sums], 1)
+
+    def _unit_as(self, y: Tensor) -> Tensor:
+        """(runs, 1, outputs) of y's type."""
+        assert self.unit is not None
+        return self.unit[:, None].to(y.dtype)
 
     @property
     def statistics(self) -> int:

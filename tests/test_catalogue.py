@@ -22,6 +22,7 @@ from dlrun.catalogue import (
     constraints,
     description,
     groups,
+    takes_several,
     targets,
 )
 from dlrun.check import check, did_you_mean
@@ -282,3 +283,8 @@ def test_a_users_file_for_a_class_of_dlrun(tmp_path):
 def test_checking_imports_nothing_heavy():
     code = "import dlrun.check, sys; print({'torch', 'numpy', 'pandas', 'sklearn', 'matplotlib'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_which_groups_take_several_choices():
+    """Those whose choices keep their keys apart, each under its own name."""
+    assert [group for group in groups() if takes_several(group)] == ["regularizer"]

@@ -17,6 +17,8 @@ import pytest
 from safetensors.torch import load_file
 
 from dlrun.cli import main
+from dlrun.datasets.bundled import diabetes
+from dlrun.datasets.split import split
 
 QUICK = ["dataset=iris", "epochs=3", "plots=none"]
 
@@ -160,6 +162,11 @@ MISTAKES = {
     "wrong type": (["epochs=ten"], "epochs=ten: must be int >= 1"),
     "out of range": (["optimizer.beta1=1"], "optimizer.beta1=1: must be in [0, 1)"),
     "wrong word": (["batch_size=fulll"], "did you mean full?"),
+    "a list of choices": (["optimizer=[sgd,adam]"], "a run has one optimizer, not a list: dlrun -m optimizer=sgd,adam"),
+    "a list of one": (["dataset=[iris]"], "dataset=[iris]: a run has one dataset, not a list: give one, dataset=iris"),
+    "a list in a sweep": (["-m", "loss=[mse,huber],mse"], "loss=[mse,huber]: a run has one loss, not a list"),
+    "a list of none": (["schedule=[]"], "schedule=[]: a run has one schedule"),
+    "a choice taken away": (["~optimizer"], "optimizer: a run has one, and this config none"),
     "wrong regularizer": (["regularizer=[l2,dropuot]"], "regularizer=dropuot: there is no such choice"),
     "foreign code": (["optimizer._target_=os.system"], "only dlrun's own code is run"),
     "not an override": (["--epochs=3"], "unrecognized arguments"),
@@ -214,6 +221,27 @@ def test_missing_numbers_of_a_table_are_told_by_column_and_count(dlrun: Callable
     ended = dlrun("dataset=table", f"dataset.path={table}")
     assert ended.code == 2
     assert "b" in ended.err and "7" in ended.err and "Traceback" not in ended.err
+
+
+def test_what_was_made_of_a_regressions_targets_is_told_and_that_it_failed(
+    dlrun: Callable[..., Ended], tmp_path: Path
+) -> None:
+    command = ["dataset=diabetes", "epochs=2", "plots=none"]
+    ended = dlrun(*command, f"hydra.run.dir={tmp_path / 'scaled'}")
+    y = diabetes().targets[split(diabetes(), {"test": 0.15, "val": 0.15}, 0)["train"]]
+    standardised = (
+        f"the targets are standardised for the training (mean {y.mean():.4g}, standard deviation {y.std():.4g})"
+    )
+    for told in (ended.out, (tmp_path / "scaled" / "dlrun.log").read_text()):
+        assert standardised in told and "dataset.scale_target=false" in told and "below 0" not in told
+    assert 50 < float(summary(tmp_path / "scaled")["test_rmse"]) < 90  # type: ignore[arg-type]
+
+    ended = dlrun(*command, "dataset.scale_target=false", f"hydra.run.dir={tmp_path / 'raw'}")
+    r2 = float(summary(tmp_path / "raw")["test_r2"])  # type: ignore[arg-type]
+    assert r2 < 0
+    for told in (ended.out, (tmp_path / "raw" / "dlrun.log").read_text()):
+        assert f"test r2 is {r2:#.4g}: below 0, that is worse than predicting the mean" in told
+        assert "standardised" not in told
 
 
 def test_a_batch_larger_than_the_data_is_told_and_becomes_the_full_batch(
@@ -321,11 +349,11 @@ def test_pretraining_leaves_its_own_table(dlrun: Callable[..., Ended], tmp_path:
 def test_kept_networks_leave_files_that_start_other_runs(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     network = ["architecture.hidden=[8]", "dataset=iris"]
-    averages = ["regularizer=[ema,snapshot_ensemble]", "schedule=cosine_restarts", "schedule.period=2", "epochs=8"]
+    averages = ["regularizer=[ema,snapshot_ensemble]", "schedule=cosine_restarts", "schedule.period=1", "epochs=8"]
     assert dlrun(*network, *averages, "schedule.t_mult=1", f"hydra.run.dir={folder}").code == 0
     files = sorted(path.name for path in folder.glob("*.safetensors"))
     assert files == ["ema.safetensors", "last.safetensors", "model.safetensors"] + [
-        f"snapshot_ensemble_{i}.safetensors" for i in range(1, 5)
+        f"snapshot_ensemble_{i}.safetensors" for i in range(4, 9)
     ]
     result = summary(folder)
     rows = metrics(folder)

@@ -233,7 +233,7 @@ REFERENCES = {
         "ece": lambda f, y: calibration_error(two_classes(f), y),
     },
     "regression": {
-        "r2": lambda f, y: sklearn_metrics.r2_score(y, f),
+        "r2": lambda f, y: sklearn_metrics.r2_score(y, f, multioutput="variance_weighted"),
         "rmse": lambda f, y: np.sqrt(sklearn_metrics.mean_squared_error(y, f)),
         "mae": lambda f, y: sklearn_metrics.mean_absolute_error(y, f),
     },
@@ -306,10 +306,12 @@ def test_r2_of_constant_targets(value):
         assert by_chunks(r2, y, y, 7).item() == 1
         assert by_chunks(r2, y + 0.1 * value, y, 7).item() == 0
     varied = torch.cat([TARGETS[:, :1], y[:57]], 1)
-    expected = sklearn_metrics.r2_score(TARGETS[:, 0].double(), NUMBERS[:, 0].double()) / 2
     r2 = metrics_of("regression", varied, 2)["r2"]
     f = torch.cat([NUMBERS[:, :1], y[:57] * 1.1], 1)
-    assert by_chunks(r2, f, varied, 57).item() == pytest.approx(expected)
+    expected = sklearn_metrics.r2_score(TARGETS[:, 0].double(), NUMBERS[:, 0].double())
+    assert by_chunks(r2, f, varied, 57).item() == pytest.approx(expected)  # what is constant has no variance to explain
+    both = torch.cat([y, 2 * y], 1)
+    assert by_chunks(metrics_of("regression", both, 2)["r2"], torch.cat([y, y], 1), both, 7).item() == 0.5
 
 
 @settings(max_examples=20, deadline=None)
@@ -344,3 +346,22 @@ def test_calibration_by_hand():
     top = torch.tensor([[99.0], [logit(0.95)]], dtype=torch.float64)  # 1 is the last bin's, with 0.95
     assert by_chunks(ece, top, torch.tensor([0.0, 1]), 2).item() == pytest.approx((1 - 0.05) / 2)
     assert by_chunks(ece, torch.tensor([[float("nan")], [1.0]]), torch.tensor([1.0, 0]), 2).isnan()
+
+
+@pytest.mark.parametrize("std", [[1.0], [77.0], [1e-3], [1e6], [77.0, 1e-3, 5.0]])
+def test_losses_in_the_targets_own_unit(std):
+    """What a loss of standardised outputs and targets tells is that of the outputs and targets as they were."""
+    std = torch.tensor(std, dtype=torch.float64)
+    m, mean = len(std), 3 * std
+    f, y, s = NUMBERS[:, :m].double(), TARGETS[:, :m].double(), LOG_VARIANCES[:, :m].double()
+    own_f, own_y = f * std + mean, y * std + mean
+    unit = std[None]
+
+    mse = MSE().in_unit(f, y, unit).mean()
+    assert mse.item() == pytest.approx(sklearn_metrics.mean_squared_error(own_y, own_f), rel=1e-9)
+    huber = Huber(0.3).in_unit(f, y, unit).mean()
+    own = [F.huber_loss(own_f[:, j], own_y[:, j], delta=0.3 * std[j].item()).item() for j in range(m)]
+    assert huber.item() == pytest.approx(np.mean(own), rel=1e-9)
+    nll = GaussianNLL().in_unit(torch.cat([f, s], 1), y, unit).mean()
+    expected = -norm.logpdf(own_y, own_f, (s / 2).exp() * std).mean()
+    assert nll.item() == pytest.approx(expected, rel=1e-9)

@@ -79,11 +79,15 @@ class Dataset:
     class_names: list[str]
     surface: Surface | None = None
     digest: str = ""  #: of the samples that it was made of
+    #: (outputs,) doubles, of a regression's targets in the training part, where these are standardised by them
+    target_mean: Tensor | None = None
+    target_std: Tensor | None = None
 
     def reconstruction(self) -> Dataset:
         """The regression whose targets are the inputs, (samples, features); views, not copies."""
         flat = self.inputs.flatten(1)
-        return replace(self, targets=flat, task="regression", outputs=flat.shape[1], class_names=[])
+        targets: dict[str, Any] = {"targets": flat, "target_mean": None, "target_std": None, "class_names": []}
+        return replace(self, task="regression", outputs=flat.shape[1], **targets)
 
     def part(self, name: str) -> tuple[Tensor, Tensor]:
         """Inputs and targets of "train", "val" or "test", as views."""

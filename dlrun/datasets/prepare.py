@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ def prepare(
     samples: Samples,
     *,
     scale: str,
-    scale_target: bool,
+    scale_target: bool | Literal["auto"],
     val_fraction: float,
     test_fraction: float,
     split_seed: int,
@@ -33,7 +35,8 @@ def prepare(
 
     Args:
         scale: none, minmax, symmetric, standard or zca, see `scaling`.
-        scale_target: standardise the targets of a regression.
+        scale_target: standardise the targets of a regression for the training; what is reported is in their own unit
+            all the same. auto: where they are far from unit scale in the training part, `far_from_unit`.
         val_fraction, test_fraction: of the rows that the source does not assign itself, see `split`.
         label_noise: fraction of the training labels that are replaced, see `replace_labels`.
         train_size: rows, or fraction of the rows, of the training part that are kept, see `subset`; None is all.
@@ -42,7 +45,7 @@ def prepare(
     Raises ConfigError for an empty part, scaled classes, noise on a regression's targets, a column without any number
     in the training part, and values beyond what dtype holds.
     """
-    if scale_target and samples.task != "regression":
+    if scale_target is True and samples.task != "regression":
         raise ConfigError(f"dataset.scale_target=true: only a regression's targets can be scaled, not {samples.task}")
     if label_noise and samples.task in ("regression", "none"):
         raise ConfigError(
@@ -68,7 +71,10 @@ def prepare(
     if samples.task in ("regression", "none"):
         numbers = samples.targets.reshape(len(samples.targets), -1)
         with np.errstate(over="ignore", invalid="ignore"):
-            targets = _gather(numbers, rows, scaling("standard" if scale_target else "none", numbers, train), dtype)
+            if scale_target == "auto":
+                scale_target = samples.task == "regression" and far_from_unit(numbers[train])
+            mean, std = center(numbers[train]) if scale_target else (0, 1)
+            targets = _gather(numbers, rows, lambda y: (y - mean) / std, dtype)
         if not bool(torch.isfinite(targets).all()):
             raise ConfigError(
                 f"dataset: the targets hold values too large for {dtype}: dataset.scale_target=true may help"
@@ -81,7 +87,7 @@ def prepare(
         targets = torch.from_numpy(labels).to(dtype if samples.task == "binary" else torch.int64)
         outputs = 1 if samples.task == "binary" else classes
     sizes = {name: len(parts[name]) for name in ("train", "val", "test")}
-    return Dataset(
+    dataset = Dataset(
         inputs,
         targets,
         samples.task,
@@ -92,6 +98,22 @@ def prepare(
         samples.surface,
         samples.digest,
     )
+    if scale_target is True:
+        dataset.target_mean, dataset.target_std = torch.from_numpy(mean), torch.from_numpy(std)
+    return dataset
+
+
+def far_from_unit(targets: np.ndarray) -> bool:
+    """Whether of any column of the targets (rows, outputs) the standard deviation is below 0.1, or the root mean square
+    above 10: a network that begins with outputs around 0 and 1 would then be long in getting there, or see no more than
+    their mean."""
+    return bool((targets.std(0) < 0.1).any() or (np.square(targets.astype(np.float64)).mean(0) > 100).any())
+
+
+def center(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation, (outputs,), of the targets (rows, outputs); 1 for a column that is constant."""
+    constant = targets.min(0) == targets.max(0)
+    return np.where(constant, targets[0], targets.mean(0)), np.where(constant, 1, targets.std(0))
 
 
 def fill_missing(inputs: np.ndarray, train: np.ndarray, names: list[str]) -> np.ndarray:

@@ -56,9 +56,9 @@ def whitening(values: np.ndarray, train: np.ndarray) -> Scaling:
 
     The statistics are those of the n rows `train`. A direction in which these do not vary but by rounding (standard
     deviation at most max(n, features) 2e-16 of the largest; there are some whenever n does not exceed the number of
-    features, or a feature follows from others) has no variance to divide by and becomes 0, in all parts: $\Lambda^{-1/2}$
-    is a pseudo-inverse. All others get variance 1, however little they vary. U and $\Lambda$ come from X itself: its
-    squares would keep half of the digits, and none of a direction $10^8$ times narrower than another.
+    features, or a feature follows from others) has no variance to divide by and becomes 0, in all parts:
+    $\Lambda^{-1/2}$ is a pseudo-inverse. All others get variance 1, however little they vary. U and $\Lambda$ come
+    from X itself: its squares keep half of the digits, and none of a direction $10^8$ times narrower than another.
 
     Raises ConfigError above 4,096 features, with the memory that they would take.
 
@@ -78,9 +78,9 @@ def whitening(values: np.ndarray, train: np.ndarray) -> Scaling:
 
     first = flat(values[train[:1]])  # so that what is constant differs from its mean by nothing, not by rounding
     mean = first + np.sum([(flat(x) - first).sum(axis=0) for x in _chunks(values, train)], axis=0) / len(train)
-    triangle = np.empty((0, features))  # R of X = QR has X's singular values and right singular vectors
+    triangle: np.ndarray = np.empty((0, features))  # R of X = QR has X's singular values and right singular vectors
     for x in _chunks(values, train):
-        triangle = np.linalg.qr(np.vstack([triangle, flat(x) - mean]), mode="r")
+        triangle = np.asarray(np.linalg.qr(np.vstack([triangle, flat(x) - mean]), mode="r"))
     if not np.isfinite(triangle).all():
         raise ConfigError("dataset.scale=zca: there are values too large to be added up: choose dataset.scale=standard")
     _, lengths, vectors = np.linalg.svd(triangle, full_matrices=False)

@@ -103,7 +103,8 @@ class SnapshotEnsemble(Averaging):
     r"""The mean prediction of the network's own snapshots, one wherever the learning rate is at a low.
 
     That is before it rises again, as at the end of each of cosine_restarts' periods, and at the end of the training.
-    Until the first of them it is the network itself.
+    Until the first of them it is the network itself. Their files are numbered by these cycles: of the latest 5 of 7,
+    snapshot_ensemble_3.safetensors is the oldest.
 
     Args:
         snapshots: how many of the latest are kept.
@@ -121,25 +122,27 @@ class SnapshotEnsemble(Averaging):
 
     def init(self, network: State) -> State:
         members = {name: tensor.repeat_interleave(self.snapshots, 1) for name, tensor in super().init(network).items()}
-        runs = len(network["theta"])
-        return {**members, "n": torch.zeros(runs, dtype=torch.int64), "weight": members["theta"][:, :, 0] * 0}
+        weight = members["theta"][:, :, 0] * 0
+        return {**members, "weight": weight, "cycle": weight.long()}  # each member's, from 1; 0 for none
 
     def moments(self, t: Tensor, lr: Tensor, clock: Clock, *_: Any, **rows: Any) -> Tensor:
         low = (lr[1:-1] < lr[:-2]) & (lr[1:-1] < lr[2:])
         return low | (t == clock.total - 1)
 
     def collect(self, memory: State, network: State, due: Tensor) -> None:
-        _put(memory, network, due, memory["n"] % self.snapshots)
-        memory["n"].add_(due)
+        done = memory["cycle"].amax(1)
+        oldest, rows = done % self.snapshots, due.nonzero()[:, 0]
+        _put(memory, network, due, oldest)
+        memory["cycle"][rows, oldest[rows]] = done[rows] + 1
         self._weigh(memory)
 
     def settle(self, memory: State, network: State, measured_averages: Callable[[Tensor], State]) -> None:
-        _put(memory, network, memory["n"] == 0, 0)
+        _put(memory, network, memory["cycle"].amax(1) == 0, 0)
         self._weigh(memory)
 
     def _weigh(self, memory: State) -> None:
-        member = torch.arange(self.snapshots, device=memory["n"].device)
-        memory["weight"].copy_(member < memory["n"].clamp(min=1)[:, None])
+        memory["weight"].copy_(memory["cycle"] > 0)
+        memory["weight"][:, 0] = 1  # the first, or the network itself while there is none
 
     def weight(self, memory: State) -> Tensor:
         return memory["weight"]

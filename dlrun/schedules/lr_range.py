@@ -20,7 +20,7 @@ class LRRange(Schedule):
 
     at step t of total, with m = min_factor and M = max_factor. The minibatches' losses over the rate show which rates
     learn, and where they begin to diverge. Their exponential average over about 3 % of the steps, $s_t$, smooths them;
-    a run ends where it exceeds `explosion` times its lowest value, or is no longer a number.
+    a run ends where it exceeds its lowest value by `explosion` - 1 times the size of that, or is no longer a number.
 
     Reference: Smith 2017, arXiv:1506.01186 (section 3.3).
     """
@@ -45,7 +45,7 @@ class LRRange(Schedule):
         s = torch.cat(smoothed)
         lowest = torch.cat([state["lowest"], s]).cummin(0).values[1:]
         state["lowest"].copy_(lowest[-1:])
-        return s, ~(s <= explosion * lowest)  # what is not a number has exploded too
+        return s, ~(s <= lowest + (explosion - 1) * lowest.abs())  # what is not a number has exploded too
 
     def robbins_monro(self) -> tuple[bool, bool]:
         """The last rate is the largest, and stays."""
