@@ -109,8 +109,7 @@ def test_inverse_time():
 def test_inverse_sqrt_after_a_warmup_is_the_transformers():
     (row,) = table("inverse_sqrt", k=1 / 8, per="step", warmup=8)
     transformer = [min(step**-0.5, step * 8**-1.5) for step in range(1, 61)]
-    assert row[:8] == close([0.1 * 8**0.5 * rate for rate in transformer[:8]])
-    assert row[9:] == close([0.1 * 8**0.5 * rate for rate in transformer[8:-1]])  # lr itself stands for two steps
+    assert row == close([0.1 * 8**0.5 * rate for rate in transformer])
     assert table("inverse_sqrt", k=1.0) == [close([0.1 / math.sqrt(1 + t / 6) for t in range(60)])]
 
 
@@ -192,6 +191,11 @@ def test_the_range_test_smooths_and_ends_where_the_loss_explodes():
         == int(np.argmax(smoothed[:, 1].numpy() > 4 * smoothed[:150, 1].min().item()))
     )
     assert int(stops[:, 2].nonzero()[0]) == 100
+    below_zero = torch.linspace(-1, -2, 50).double()[:, None]  # as the likelihood of numbers close together
+    assert not test.watch(test.init(1), below_zero, Clock(50, 20), explosion=explosion[:, :1])[1].any()
+    assert test.watch(
+        test.init(1), below_zero.where(torch.arange(50)[:, None] < 40, 30), Clock(50, 20), explosion=explosion[:, :1]
+    )[1].any()
 
 
 def test_the_range_test_suggests_where_the_loss_falls_fastest():
@@ -384,17 +388,41 @@ def test_two_rows_are_two_schedules(name, warmup):
             assert row == close(alone)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_warmup_rises_then_the_schedule_starts_with_what_remains(name):
+BY_EPOCHS = ["manual", "multistep", "step"]  # their times are epochs of the training
+
+
+def risen(rates, warmup):
+    """The rates of a training whose first steps rise to them."""
+    return [rate * min(1, (t + 1) / warmup) for t, rate in enumerate(rates)]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in BY_EPOCHS])
+def test_warmup_rises_to_where_the_schedule_starts_with_the_steps_that_are_left(name):
     (row,) = table(name, warmup=8)
-    assert row[:8] == close([0.1 * (t + 1) / 8 for t in range(8)])
-    assert [row[8:]] == table(name, Clock(total=52, per_epoch=6))
+    (rest,) = table(name, Clock(total=53, per_epoch=6))  # the warmup's last step is the schedule's first
+    assert row == close(risen([rest[0]] * 7 + rest, 8))
+
+
+def test_warmup_does_not_shift_epochs_that_were_typed():
+    (row,) = table("multistep", milestones=[1, 3], gamma=0.5, warmup=9)
+    assert row == close(
+        [0.1 * t / 9 for t in range(1, 7)] + [0.05 * t / 9 for t in range(7, 10)] + [0.05] * 9 + [0.025] * 42
+    )
+    (row,) = table("step", every=2, gamma=0.5, warmup=9)
+    assert row == close(risen([0.1 * 0.5 ** (t // 12) for t in range(60)], 9))
+    (row,) = table("manual", rates={0: 0.3, 5: 0.1}, warmup=9)  # it rises to the table's rate, whatever lr is
+    assert row == close([0.3 * t / 9 for t in range(1, 10)] + [0.3] * 21 + [0.1] * 30)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_warmup_of_one_step_is_none(name):
+    assert table(name, warmup=1) == table(name)
 
 
 def test_warmup_is_linear_lr_then_cosine_of_torch():
     def twin(optimizer):
         rise = lr_scheduler.LinearLR(optimizer, start_factor=1 / 8, total_iters=7)
-        return lr_scheduler.SequentialLR(optimizer, [rise, lr_scheduler.CosineAnnealingLR(optimizer, 52)], [8])
+        return lr_scheduler.SequentialLR(optimizer, [rise, lr_scheduler.CosineAnnealingLR(optimizer, 53)], [7])
 
     assert table("cosine", warmup=8) == [close(torch_table(twin)[0])]
 
@@ -402,12 +430,52 @@ def test_warmup_is_linear_lr_then_cosine_of_torch():
 def test_momentum_waits_for_the_warmup():
     (row,) = table("one_cycle", warmup=8, kind=momenta)
     assert row[:8] == close([0.95] * 8)
-    assert [row[8:]] == table("one_cycle", Clock(total=52, per_epoch=6), kind=momenta)
+    assert [row[7:]] == table("one_cycle", Clock(total=53, per_epoch=6), kind=momenta)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_training_of_warmup_alone(name):
-    assert table(name, Clock(total=6, per_epoch=6), warmup=6) == [close([0.1 * (t + 1) / 6 for t in range(6)])]
+    ((last,),) = table(name, Clock(total=1, per_epoch=6))
+    (row,) = table(name, Clock(total=6, per_epoch=6), warmup=6)
+    assert row == close([last * (t + 1) / 6 for t in range(6)])
+
+
+#: by the words of conf/: the first rate, the last one, and where it arrives one step later, over lr
+ENDS = [
+    ("cosine", {"min_factor": 0.2}, 1, None, 0.2),
+    ("linear", {"min_factor": 0.2}, 1, None, 0.2),
+    ("polynomial", {"min_factor": 0.2}, 1, None, 0.2),
+    ("cosine_restarts", {"period": 10, "min_factor": 0.2}, 1, None, 1),  # at a restart
+    ("cyclic", {"half_cycle": 5, "min_factor": 0.2}, 0.2, None, 0.2),
+    ("one_cycle", {"start_divisor": 25, "end_divisor": 1000}, 1 / 25, 1 / 1000, None),
+    ("lr_range", {"min_factor": 1e-3, "max_factor": 100}, 1e-3, 100, None),
+    ("exponential", {"gamma": 0.9}, 1, None, 0.9**10),
+    ("natural_exponential", {"k": 0.1}, 1, None, math.exp(-1)),
+    ("inverse_time", {"k": 0.1}, 1, None, 0.5),  # halved after 1/k epochs
+    ("inverse_sqrt", {"k": 0.3}, 1, None, 0.5),  # halved after 3/k
+    ("step", {"every": 10, "gamma": 0.3}, 1, 1, 0.3),
+    ("multistep", {"milestones": [10], "gamma": 0.3}, 1, 1, 0.3),
+    ("manual", {"rates": {0: 0.3, 10: 0.02}}, 3, 3, 0.2),
+    ("constant", {}, 1, 1, 1),
+    ("plateau", {}, 1, 1, 1),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "first", "last", "beyond"), ENDS)
+def test_a_schedule_begins_and_ends_where_its_yaml_says(name, changes, first, last, beyond):
+    schedule, rows = schedule_and_rows(name, **changes)
+    rows |= schedule.init(1)
+    t = torch.tensor([[0.0], [CLOCK.total - 1], [CLOCK.total]], dtype=torch.float64)
+    found = (schedule(t, CLOCK, **named(schedule.__call__, rows)) / 0.1)[:, 0].tolist()
+    for got, said in zip(found, (first, last, beyond), strict=True):
+        assert said is None or got == close(said)
+    if name == "cosine_restarts":  # where it was about to arrive
+        near, *_ = schedule(t[2:] - 1e-6, CLOCK, **named(schedule.__call__, rows)).flatten().tolist()
+        assert near == pytest.approx(0.02, abs=1e-9)
+
+
+def test_every_schedules_ends_are_looked_at():
+    assert {name for name, *_ in ENDS} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "lr_range"])

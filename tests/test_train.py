@@ -102,8 +102,8 @@ def test_every_step_uses_its_own_rate(stack_of, train) -> None:
     torch.nn.utils.vector_to_parameters(stack.theta[0].clone(), model.parameters())
     optimizer = make(model.parameters())
     warm = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / 4, 1, 3)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 16)
-    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cosine], [4])
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 17)
+    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cosine], [3])
     x, y = stack.dataset.part("train")
     batches = [b for e in range(4) for b in order(0, e, len(x)).split(16)][:20]
     for rows in batches:

@@ -13,7 +13,7 @@ class Cosine(Schedule):
 
     $$\text{lr}\,\bigl(m + (1 - m)\,(1 + \cos(\pi t / \text{total})) / 2\bigr)$$
 
-    at step t of total, with m = min_factor.
+    at step t of total, with m = min_factor: where the rate arrives when the last step, total - 1, is done.
 
     Reference: Loshchilov & Hutter 2017, arXiv:1608.03983 (one period, no restart); lecture 003.
     """
@@ -31,7 +31,8 @@ class CosineRestarts(Schedule):
 
     $$\text{lr}\,\bigl(m + (1 - m)\,(1 + \cos(\pi\, t_i / T_i)) / 2\bigr), \quad T_i = \text{period} \cdot q^i$$
 
-    with $t_i$ the time since the last of i restarts, m = min_factor and q = t_mult.
+    with $t_i$ the time since the last of i restarts, m = min_factor and q = t_mult. At a restart the rate would arrive
+    at m lr, and is lr instead. Periods count from the end of a warmup.
 
     Reference: Loshchilov & Hutter 2017, arXiv:1608.03983 (SGDR); lectures 002, 003.
     """

@@ -12,7 +12,8 @@ class Cyclic(Schedule):
 
     $$\text{lr}\,\bigl(m + (1 - m)\, x\bigr), \quad x = 1 - |1 - (t \bmod 2h) / h|$$
 
-    with h the length of half a cycle, and m = min_factor. x, which starts at 0, is 1 after half a cycle. The momentum
+    with h the length of half a cycle, and m = min_factor. x, which starts at 0, is 1 after half a cycle. Cycles count
+    from the end of a warmup, which rises to the lowest rate. The momentum
     is max_momentum where x = 0 and min_momentum where x = 1.
 
     Reference: Smith 2017, arXiv:1506.01186 (the "triangular" policy); momentum: Smith 2018, arXiv:1803.09820.

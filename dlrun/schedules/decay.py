@@ -11,7 +11,7 @@ from dlrun.schedules.schedule import Clock, Schedule, at_rest
 
 
 class Decay(Schedule):
-    """A rate that falls with time.
+    """A rate that falls with time, from the end of a warmup on.
 
     Args:
         per: the unit of time: "epoch" (a step is a fraction of one, so the rate falls within epochs too) or "step".
@@ -78,7 +78,8 @@ class InverseSqrt(Decay):
 
     $$\text{lr} / \sqrt{1 + k t}$$
 
-    After a warmup of w steps, k = 1/w per step continues it as in the Transformer, $\text{lr} \sqrt{w / \text{step}}$.
+    After a warmup of w steps, k = 1/w per step continues it as in the Transformer: steps counted from 1, step w has lr,
+    and those after it $\text{lr} \sqrt{w / \text{step}}$.
 
     Reference: Vaswani et al. 2017, arXiv:1706.03762 (section 5.3); lecture 003 ($\text{lr} / \sqrt{t}$).
     """

@@ -29,8 +29,12 @@ class Step(Schedule):
 
     $$\text{lr}\; \gamma^{\lfloor \text{epoch} / \text{every} \rfloor}$$
 
+    Epochs count from the start of the training, those of a warmup too.
+
     Reference: lectures 002 (halve it every 50 epochs), 004.
     """
+
+    by_epochs = True
 
     def __call__(self, t: Tensor, clock: Clock, *, lr: Tensor, every: Tensor, gamma: Tensor) -> Tensor:
         return lr * gamma ** torch.floor(t / (every * clock.per_epoch))
@@ -45,8 +49,12 @@ class MultiStep(Schedule):
 
     $$\text{lr}\; \gamma^{|\{m \in \text{milestones}: m \le \text{epoch}\}|}$$
 
+    Epochs count from the start of the training, those of a warmup too.
+
     Reference: He et al. 2016, arXiv:1512.03385 (0.1 after 32,000 and 48,000 steps).
     """
+
+    by_epochs = True
 
     def __init__(self, milestones: Sequence[float]) -> None:
         self.milestones = sorted(milestones)
@@ -62,6 +70,8 @@ class MultiStep(Schedule):
 class Manual(Schedule):
     """The rates of a table from epochs to rates, each held until the next; lr itself before the first.
 
+    Epochs count from the start of the training, those of a warmup too, which rises to the table's rates.
+
     Args:
         rates: {epoch: rate}, in any order; None is the empty table.
 
@@ -69,6 +79,8 @@ class Manual(Schedule):
 
     Reference: lecture 004 ("manual decay").
     """
+
+    by_epochs = True
 
     def __init__(self, rates: Mapping[Any, Any] | None = None) -> None:
         if rates is not None and not isinstance(rates, Mapping):

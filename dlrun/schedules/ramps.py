@@ -12,7 +12,7 @@ class Polynomial(Schedule):
 
     $$\text{lr}\,\bigl(m + (1 - m)\,(1 - t / \text{total})^{\text{power}}\bigr)$$
 
-    at step t of total, with m = min_factor.
+    at step t of total, with m = min_factor: where the rate arrives when the last step, total - 1, is done.
 
     Reference: lecture 003; Chen et al. 2017, arXiv:1606.00915 (power 0.9).
     """
@@ -30,7 +30,7 @@ class Linear(Schedule):
 
     $$\text{lr}\,\bigl(1 - (1 - m)\, t / \text{total}\bigr)$$
 
-    at step t of total, with m = min_factor.
+    at step t of total, with m = min_factor: where the rate arrives when the last step, total - 1, is done.
 
     Reference: lectures 002 (from $\epsilon_0$ down to $\epsilon_f$), 003.
     """

@@ -21,12 +21,13 @@ class Clock:
 class Schedule:
     """Maps steps to learning rates.
 
-    Called with t, a (steps, 1) float64 tensor of step numbers that starts at 0 after the warmup, and the clock
-    of the steps after the warmup. Every keyword-only argument of a method is either a number that may differ by
+    Called with t, a (steps, 1) float64 tensor of step numbers that starts at 0 when the warmup ends, and the clock
+    of the steps from there on. Every keyword-only argument of a method is either a number that may differ by
     row or an entry of the state, and arrives as a (1, runs) float64 tensor. Returns (steps, runs).
     """
 
     watches = False  #: `watch` is to see the loss of every step
+    by_epochs = False  #: its times are epochs of the training, which a warmup does not shift: t starts at 0 with it
 
     def __call__(self, t: Tensor, clock: Clock, *_: Any, **rows: Any) -> Tensor:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The rates of a whole training: a linear warmup, then the schedule."""
+"""The rates of a whole training: those of the schedule, to which a warmup rises."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dlrun.schedules.schedule import Clock, Schedule
 
 
 def rates(schedule: Schedule, t: Tensor, clock: Clock, warmup: int, **rows: Tensor) -> Tensor:
-    r"""The learning rates (steps, runs) of a training whose first `warmup` steps rise linearly to lr.
+    r"""The learning rates (steps, runs) of a training whose first `warmup` steps rise linearly to the schedule's rate.
 
-    $$\text{lr}\,(t + 1) / \text{warmup} \quad \text{for } t < \text{warmup}$$
+    $$\min\bigl(1, (t + 1) / \text{warmup}\bigr)\; \text{lr}_{t'}$$
 
-    t (steps, 1) and the clock count the whole training; the schedule gets what is after the warmup, from its step 0.
+    t (steps, 1) and the clock count the whole training. t' is the schedule's own time. A schedule whose times are epochs
+    that the user typed (`Schedule.by_epochs`) has t' = t: its epochs are those of the training. Any other begins where
+    the warmup ends, at its last step, t' = max(0, t - warmup + 1), and is laid out over the steps that are left.
     rows: what the schedule's `__call__` names.
     """
-    rising = rows["lr"] * (t + 1) / max(warmup, 1)
-    t_after, clock_after = _after(t, clock, warmup)
-    return torch.where(t < warmup, rising, schedule(t_after, clock_after, **rows))
+    return ((t + 1) / max(warmup, 1)).clamp(max=1) * schedule(*_own_time(schedule, t, clock, warmup), **rows)
 
 
 def momenta(schedule: Schedule, t: Tensor, clock: Clock, warmup: int, **rows: Tensor) -> Tensor | None:
@@ -29,8 +29,7 @@ def momenta(schedule: Schedule, t: Tensor, clock: Clock, warmup: int, **rows: Te
 
     rows: what the schedule's `momentum` names.
     """
-    t_after, clock_after = _after(t, clock, warmup)
-    return schedule.momentum(t_after, clock_after, **rows)
+    return schedule.momentum(*_own_time(schedule, t, clock, warmup), **rows)
 
 
 def warmup_steps(warmup: float | str, clock: Clock) -> int:
@@ -54,5 +53,7 @@ def warmup_steps(warmup: float | str, clock: Clock) -> int:
     return steps
 
 
-def _after(t: Tensor, clock: Clock, warmup: int) -> tuple[Tensor, Clock]:
-    return (t - warmup).clamp(min=0), Clock(clock.total - warmup, clock.per_epoch)
+def _own_time(schedule: Schedule, t: Tensor, clock: Clock, warmup: int) -> tuple[Tensor, Clock]:
+    """The steps t as the schedule counts them, and its clock."""
+    before = 0 if schedule.by_epochs else max(warmup - 1, 0)
+    return (t - before).clamp(min=0), Clock(clock.total - before, clock.per_epoch)
