@@ -174,11 +174,12 @@ def gradient(stack: Stack, state: State, batch: Tensor, *moving: Tensor) -> tupl
     """Each row's gradient (runs, params) and objective (runs,), then its loss (runs,), its gradient's norm before
     clipping (runs,) and what running training columns are made of."""
     hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=True))}
-    point = call(stack.rule.point, stack.theta, state.memory, rows=hyper)
+    point, trained = call(stack.rule.point, stack.theta, state.memory, rows=hyper), hyper.get("trained")
+    if trained is not None:
+        point = torch.where(trained > 0, point, stack.theta)
     objective, g, loss, averages, *measured = stack.gradient(point, batch)
     for name, average in averages.items():
         stack.buffers[name].copy_(average)
-    trained = hyper.get("trained")
     if trained is not None:
         g = g * trained
     norm = torch.linalg.vector_norm(g, dim=1)
@@ -193,13 +194,15 @@ def gradient(stack: Stack, state: State, batch: Tensor, *moving: Tensor) -> tupl
 def update(stack: Stack, state: State, g: Tensor, objective: StepObjective | None, *moving: Tensor) -> None:
     """Change theta and the memories of optimizer and regularizers in place."""
     hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=True))}
+    before = stack.theta.clone() if "trained" in hyper else stack.theta
     for regularizer, mask, rows in zip(stack.regularizers, stack.masks, stack.penalties, strict=True):
-        trained = mask * hyper["trained"] if "trained" in hyper else mask
-        call(regularizer.decay, stack.theta, trained, hyper["lr"], rows=rows)
+        call(regularizer.decay, stack.theta, mask, hyper["lr"], rows=rows)
     asked = [objective] if stack.rule.curvature or stack.rule.searches else []
     call(stack.rule.update, stack.theta, g, state.memory, *asked, rows=hyper)
     for regularizer, rows in zip(stack.regularizers, stack.penalties, strict=True):
         call(regularizer.project, stack.theta, stack.layout, rows=rows)
+    if "trained" in hyper:  # whatever decays, carries on or projects: the rest stays as it is, to the bit
+        stack.theta.copy_(torch.where(hyper["trained"] > 0, stack.theta, before))
     for regularizer, memory, rows in zip(stack.regularizers, state.regularizers, stack.penalties, strict=True):
         call(regularizer.follow, memory, stack.network, rows=rows)
 

@@ -204,6 +204,54 @@ def test_equals_the_papers_loop(box, name, changes):
     np.testing.assert_allclose(theta, expected, rtol=0, atol=1e-10)
 
 
+BETAS = [0.95 - 0.3 * min(t, STEPS - 1 - t) / STEPS for t in range(STEPS)]  # as one_cycle and cyclic move beta1
+
+
+def train_with_moving_beta1(name, **changes):
+    rule, hyper = rule_and_hyper(name, **changes)
+    theta = THETA.clone()
+    state = rule.init(theta)
+    for step, beta1 in enumerate(BETAS):
+        rows = {key: torch.tensor([[value]]) for key, value in {**hyper, "beta1": beta1, "lr": 0.01}.items()}
+        rule.update(theta, mlp_gradient(theta, step), state, **rows)
+    return theta
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("adam", {}),
+        ("adam", {"eps_inside_sqrt": True}),
+        ("adamw", {"weight_decay": 0.3}),
+        ("amsgrad", {"bias_correction": True}),
+    ],
+)
+def test_bias_correction_of_a_moving_beta1_makes_a_weighted_mean(name, changes):
+    """A plain loop that keeps every gradient with its weight in the moving average, and divides by their sum."""
+    theta, gradients, weights, squares, r_max = THETA.numpy(), [], np.zeros(0), [], np.zeros(THETA.shape)
+    for step, beta1 in enumerate(BETAS):
+        gradients.append(mlp_gradient(torch.tensor(theta), step).numpy())
+        weights = np.append(beta1 * weights, 1 - beta1)
+        first = np.average(gradients, axis=0, weights=weights)
+        squares = np.append(0.999 * np.array(squares), 0.001)
+        r_max = np.maximum(r_max, np.tensordot(squares, np.square(gradients), 1))
+        second = (r_max if name == "amsgrad" else np.tensordot(squares, np.square(gradients), 1)) / squares.sum()
+        theta = theta * (1 - 0.01 * changes.get("weight_decay", 0))
+        root = np.sqrt(second + 1e-8) if changes.get("eps_inside_sqrt") else np.sqrt(second) + 1e-8
+        theta = theta - 0.01 * first / root
+    np.testing.assert_allclose(train_with_moving_beta1(name, **changes), theta, rtol=0, atol=1e-9)
+
+
+def test_nadam_of_a_moving_beta1_is_torchs():
+    parameter = torch.nn.Parameter(THETA.clone())
+    twin = torch.optim.NAdam([parameter], lr=0.01)
+    for step, beta1 in enumerate(BETAS):
+        twin.param_groups[0]["betas"] = (beta1, 0.999)
+        parameter.grad = mlp_gradient(parameter, step)
+        twin.step()
+    torch.testing.assert_close(train_with_moving_beta1("nadam"), parameter.detach(), rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("name", ["momentum", "nesterov"])
 def test_velocity_forms_differ_once_the_rate_changes(name):
     ends = {}

@@ -13,7 +13,10 @@ class Adam(Rule):
 
     $$s \leftarrow \beta_1 s + (1-\beta_1) g, \quad r \leftarrow \beta_2 r + (1-\beta_2) g^2$$
     $$\theta \leftarrow \theta - \text{lr}\; \hat s / (\sqrt{\hat r} + \epsilon), \quad
-    \hat s = s / (1-\beta_1^t), \quad \hat r = r / (1-\beta_2^t)$$
+    \hat s = s / (1-\textstyle\prod_{i \le t} \beta_{1,i}), \quad \hat r = r / (1-\beta_2^t)$$
+
+    The product of the steps' own $\beta_1$ is the paper's $\beta_1^t$ unless a schedule moves it (one_cycle, cyclic);
+    with it the weights of the gradients in $\hat s$ add up to 1 then too. torch.optim.Adam takes the last one's power.
 
     Args:
         eps_inside_sqrt: divide by $\sqrt{\hat r + \epsilon}$ instead (lecture 003).
@@ -25,8 +28,7 @@ class Adam(Rule):
         self.eps_inside_sqrt = eps_inside_sqrt
 
     def init(self, theta: Tensor) -> State:
-        powers = {name: torch.ones_like(theta[:, :1]) for name in ("beta1_t", "beta2_t")}
-        return {"s": torch.zeros_like(theta), "r": torch.zeros_like(theta), **powers}
+        return {"s": torch.zeros_like(theta), "r": torch.zeros_like(theta), **products(theta)}
 
     def update(
         self, theta: Tensor, g: Tensor, state: State, *, lr: Tensor, beta1: Tensor, beta2: Tensor, eps: Tensor
@@ -84,8 +86,8 @@ class AMSGrad(Rule):
     $$\theta \leftarrow \theta - \text{lr}\; s / (\sqrt{r_{\max}} + \epsilon)$$
 
     Args:
-        bias_correction: divide s by $1-\beta_1^t$ and $r_{\max}$ by $1-\beta_2^t$, as
-            torch.optim.Adam(amsgrad=True). The paper does not, so its first step is not lr but
+        bias_correction: divide s by $1-\prod_{i \le t} \beta_{1,i}$ and $r_{\max}$ by $1-\beta_2^t$, as Adam does,
+            and torch.optim.Adam(amsgrad=True). The paper does not, so its first step is not lr but
             $(1-\beta_1) / \sqrt{1-\beta_2}$ lr, 3.2 lr by default.
 
     Reference: Reddi, Kale & Kumar 2018, arXiv:1904.09237 (Algorithm 2).
@@ -96,17 +98,17 @@ class AMSGrad(Rule):
 
     def init(self, theta: Tensor) -> State:
         zeros = {name: torch.zeros_like(theta) for name in ("s", "r", "r_max")}
-        return {**zeros, "t": torch.zeros_like(theta[:, :1])}
+        return {**zeros, **products(theta)} if self.bias_correction else zeros
 
     def update(
         self, theta: Tensor, g: Tensor, state: State, *, lr: Tensor, beta1: Tensor, beta2: Tensor, eps: Tensor
     ) -> None:
-        t = state["t"].add_(1)
         s = state["s"].lerp_(g, 1 - beta1)
         r = state["r"].lerp_(g * g, 1 - beta2)
         r_max = state["r_max"].copy_(torch.maximum(state["r_max"], r))
         if self.bias_correction:
-            lr, r_max = lr / (1 - beta1**t), r_max / (1 - beta2**t)
+            lr = lr / (1 - state["beta1_t"].mul_(beta1))
+            r_max = r_max / (1 - state["beta2_t"].mul_(beta2))
         theta.addcdiv_(lr * s, r_max.sqrt().add_(eps), value=-1)
 
 
@@ -117,8 +119,9 @@ class Nadam(Rule):
     \hat s = \frac{\mu_{t+1}}{1 - \prod_{i \le t+1} \mu_i} s + \frac{1 - \mu_t}{1 - \prod_{i \le t} \mu_i} g$$
     $$\theta \leftarrow \theta - \text{lr}\; \hat s / (\sqrt{\hat r} + \epsilon)$$
 
-    with s, r and $\hat r$ as in Adam. $\psi$ (momentum_decay) is how soon the momentum warms up from half of
-    $\beta_1$ to $\beta_1$; a large one gives the constant $\mu = \beta_1$. Equal to torch.optim.NAdam.
+    with s, r and $\hat r$ as in Adam, and each step's own $\beta_1$ where a schedule moves it. $\psi$ (momentum_decay)
+    is how soon the momentum warms up from half of $\beta_1$ to $\beta_1$; a large one gives the constant
+    $\mu = \beta_1$. Equal to torch.optim.NAdam.
 
     Reference: Dozat 2016, Incorporating Nesterov Momentum into Adam (ICLR workshop).
     """
@@ -147,3 +150,8 @@ class Nadam(Rule):
         root = (r / (1 - beta2**t)).sqrt_().add_(eps)
         step = (mu_next / (1 - product * mu_next) * s).addcmul_((1 - mu) / (1 - product), g)
         theta.addcdiv_(lr * step, root, value=-1)
+
+
+def products(theta: Tensor) -> State:
+    """The memory of bias corrections: the products of all steps' decays so far, 1 before the first step."""
+    return {name: torch.ones_like(theta[:, :1]) for name in ("beta1_t", "beta2_t")}

@@ -16,9 +16,9 @@ def rates(schedule: Schedule, t: Tensor, clock: Clock, warmup: int, **rows: Tens
 
     $$\min\bigl(1, (t + 1) / \text{warmup}\bigr)\; \text{lr}_{t'}$$
 
-    t (steps, 1) and the clock count the whole training. t' is the schedule's own time. A schedule whose times are epochs
-    that the user typed (`Schedule.by_epochs`) has t' = t: its epochs are those of the training. Any other begins where
-    the warmup ends, at its last step, t' = max(0, t - warmup + 1), and is laid out over the steps that are left.
+    t (steps, 1) and the clock count the whole training, t' is the schedule's own time. One whose times are epochs that
+    the user typed (`Schedule.by_epochs`) has t' = t: its epochs are those of the training. Any other begins where the
+    warmup ends, at its last step, t' = max(0, t - warmup + 1), and is laid out over the steps that are left.
     rows: what the schedule's `__call__` names.
     """
     return ((t + 1) / max(warmup, 1)).clamp(max=1) * schedule(*_own_time(schedule, t, clock, warmup), **rows)
