@@ -290,6 +290,36 @@ def test_metric_of_rows(task, name):
     assert metric.value(means).tolist() == pytest.approx([by_chunks(metric, run, y, 57).item() for run in runs])
 
 
+CONSTANT = torch.cat([TARGETS[:, :1], torch.full((57, 1), 3.0)], 1)
+UGLY = {  # of a validation part: outputs, targets
+    "one class alone": ("multiclass", MANY, torch.full((57,), 3)),
+    "a class that never comes": ("multiclass", MANY, torch.where(CLASSES == 2, 7, CLASSES)),
+    "outputs that overflow": ("multiclass", 1e4 * MANY, 2 * CLASSES),
+    "one sample": ("multiclass", MANY[:1], CLASSES[:1]),
+    "ones alone": ("binary", SCORES, torch.ones(57)),
+    "zeros alone": ("binary", SCORES, torch.zeros(57)),
+    "sure outputs": ("binary", 1e4 * SCORES, LABELS),
+    "outputs that are constant": ("regression", torch.full((57, 3), 2.0), TARGETS),
+    "a target that is constant": ("regression", NUMBERS[:, :2], CONSTANT),
+    "a constant target that is met": ("regression", torch.cat([NUMBERS[:, :1], CONSTANT[:, 1:]], 1), CONSTANT),
+    "targets of other sizes": (
+        "regression",
+        NUMBERS * torch.tensor([1e-6, 1, 1e6]),
+        TARGETS * torch.tensor([1e-6, 1, 1e6]),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UGLY)
+def test_metrics_of_parts_as_they_come(case):
+    """As scikit-learn has them, where a part lacks classes, or targets or outputs do not vary."""
+    task, f, y = UGLY[case]
+    known = {"multiclass": 2 * CLASSES, "binary": LABELS, "regression": TARGETS[:, : f.shape[1]]}[task]  # to train on
+    for name, metric in metrics_of(task, known, f.shape[1]).items():
+        expected = float(REFERENCES[task][name](f.double().numpy(), y.double().numpy()))
+        assert by_chunks(metric, f, y, 10).item() == pytest.approx(expected, rel=1e-9, abs=1e-12), name
+
+
 def test_rmse_of_one_output():
     metric = metrics_of("regression", TARGETS[:, :1], 1)["rmse"]
     expected = sklearn_metrics.root_mean_squared_error(TARGETS[:, :1].double(), NUMBERS[:, :1].double())

@@ -18,7 +18,8 @@ class Autoencoder(nn.Module):
     r"""$\hat x = g(f(x))$: an encoder of fully connected layers, and a decoder with its widths in reverse.
 
     All layers but the decoder's last, which is linear, end with normalization and activation; inputs (batch, *shape)
-    are flattened, and come back as (batch, prod(shape)): its targets are its inputs, whatever else the dataset has.
+    are flattened, and come back as (batch, prod(shape)): its targets are its inputs, whatever else the dataset has, and
+    loss, rmse and mae are in the unit that dataset.scale leaves them in.
     The decoder puts out more where the loss wants more, as loss=gaussian_nll's variances.
     With regularizer=augmentation or dropout on the input it learns to undo them (denoising).
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import torch
 from torch import Tensor
 
 from dlrun.errors import ConfigError
@@ -21,7 +20,8 @@ def rates(schedule: Schedule, t: Tensor, clock: Clock, warmup: int, **rows: Tens
     warmup ends, at its last step, t' = max(0, t - warmup + 1), and is laid out over the steps that are left.
     rows: what the schedule's `__call__` names.
     """
-    return ((t + 1) / max(warmup, 1)).clamp(max=1) * schedule(*_own_time(schedule, t, clock, warmup), **rows)
+    own_t, own_clock = _own_time(schedule, t, clock, warmup)
+    return ((t + 1) / max(warmup, 1)).clamp(max=1) * schedule(own_t, own_clock, **rows)
 
 
 def momenta(schedule: Schedule, t: Tensor, clock: Clock, warmup: int, **rows: Tensor) -> Tensor | None:
@@ -29,7 +29,8 @@ def momenta(schedule: Schedule, t: Tensor, clock: Clock, warmup: int, **rows: Te
 
     rows: what the schedule's `momentum` names.
     """
-    return schedule.momentum(*_own_time(schedule, t, clock, warmup), **rows)
+    own_t, own_clock = _own_time(schedule, t, clock, warmup)
+    return schedule.momentum(own_t, own_clock, **rows)
 
 
 def warmup_steps(warmup: float | str, clock: Clock) -> int:
