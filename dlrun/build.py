@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import getitem
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from dlrun.check import refuse_foreign
 from dlrun.compatible import refuse
 from dlrun.datasets.data import Dataset, Samples
 from dlrun.datasets.prepare import prepare
+from dlrun.datasets.tables.typed import printable
 from dlrun.errors import ConfigError
 from dlrun.initializers.initializer import Initializer
 from dlrun.machine import compiles, threads_for, usable_device
@@ -234,7 +236,14 @@ def _datasets(nodes: Sequence[Node]) -> tuple[list[Dataset], list[int]]:
 def _dataset(node: Node) -> Dataset:
     options = {key: value for key, value in node["dataset"].items() if key != "_target_"}
     common = {key: options.pop(key) for key in keywords(prepare) & options.keys()}
-    return prepare(_samples(node["dataset"]["_target_"], options), **common, dtype=getattr(torch, node["precision"]))
+    target = node["dataset"]["_target_"]
+    dataset = prepare(_samples(target, options), **common, dtype=getattr(torch, node["precision"]))
+    file = Path(str(options["path"])).name if options.get("path") else ""
+    dataset.description = {
+        "name": " ".join(filter(None, [target.rpartition(".")[2], printable(file)])),
+        **dataset.description,
+    }
+    return dataset
 
 
 _last_samples: dict[str, Samples] = {}

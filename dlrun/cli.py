@@ -109,10 +109,10 @@ def _app(config: DictConfig) -> None:
         if crowded:
             config.threads = 1 if config.threads == "auto" else config.threads
             with redirect_stdout(StringIO()):
-                statuses.append(run(config, folder))
+                statuses.append(run(config, folder, sweeping))
             say(f"run {context.job.num}: {statuses[-1].replace('_', ' ')}")
         else:
-            statuses.append(run(config, folder))
+            statuses.append(run(config, folder, sweeping))
         if sweeping and statuses[-1] == "interrupted":
             raise KeyboardInterrupt
     except KeyboardInterrupt:

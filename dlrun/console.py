@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
+
+from dlrun.records import LOG
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,8 +90,8 @@ class Progress:
             self._unprinted = row
 
     def note(self, text: str) -> None:
-        """Print a line above the bar."""
-        _say(self.console, text)
+        """Print a line above the bar, broken between words where it is too long."""
+        _say(self.console, text, wrap=True)
 
     def _print(self, row: Mapping[str, float]) -> None:
         self._unprinted = None
@@ -234,6 +237,9 @@ def closing_table(summary: Mapping[str, Any], folder: str | Path, console: Conso
     beside = [
         name for name in names if name not in quantities and name.endswith(tuple(f"_{q}" for q in quantities[:2]))
     ]
+    data = summary.get("dataset", {"task": "none"})
+    if data["task"] != "none":
+        table.add_row("", "rows", *(f"{data['rows'][part]:,}" for part in ("train", "val", "test")))
     for which, epoch, prefix in (("best", "best_epoch", ""), ("last", "epochs", "last_")):
         for quantity in [*quantities, *beside]:
             keys = [f"{which}_train_{quantity}", f"{which}_val_{quantity}", f"{prefix}test_{quantity}"]
@@ -241,6 +247,9 @@ def closing_table(summary: Mapping[str, Any], folder: str | Path, console: Conso
             table.add_row(label, quantity, *(number(summary.get(key)) for key in keys))
     if quantities:
         console.print(table)
+    if data.get("notes"):
+        notes = "a note" if len(data["notes"]) == 1 else f"{len(data['notes'])} notes"
+        _say(console, f"on the data there {'is' if len(data['notes']) == 1 else 'are'} {notes} in {LOG}", "dim")
     if summary.get("train_metrics") == "running":
         _say(console, "train: averaged over the batches of an epoch, while the parameters moved", "dim")
     if note := worse_than_the_mean(summary):
@@ -267,11 +276,11 @@ def worse_than_the_mean(summary: Mapping[str, Any]) -> str | None:
     )
 
 
-def say(text: str) -> None:
-    """Print a line on standard output, as it is."""
+def say(text: str, wrap: bool = False) -> None:
+    """Print a line on standard output, as it is, or broken between words where it is too long."""
     from rich.console import Console
 
-    _say(Console(), text)
+    _say(Console(), text, wrap=wrap)
 
 
 def error(message: str) -> None:
@@ -286,8 +295,10 @@ def number(value: float | None, form: str = "#.4g") -> str:
     return "-" if value is None else f"{value:{form}}".rstrip(".")
 
 
-def _say(console: Console, text: str, style: str = "") -> None:
-    """Print text as it is: brackets are no markup, and long lines are left to the terminal to wrap."""
+def _say(console: Console, text: str, style: str = "", wrap: bool = False) -> None:
+    """Print text as it is: brackets are no markup, and long lines are left to the terminal to wrap, unless `wrap`."""
     from rich.text import Text
 
+    if wrap:
+        text = fill(text, console.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     console.print(Text(text, style), soft_wrap=True)

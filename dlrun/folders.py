@@ -14,6 +14,7 @@ from dlrun import checkpoint
 from dlrun.build import Node
 from dlrun.checkpoint import Checkpoint, Interval, Record
 from dlrun.console import worse_than_the_mean
+from dlrun.datasets.description import told
 from dlrun.errors import ConfigError, reason
 from dlrun.evaluation import Row, Snapshot
 from dlrun.machine import pays
@@ -84,6 +85,7 @@ class Folders:
         self.due = self.interval.due
         header = columns([metric.name for metric in stack.metrics], list(stack.averaging))
         self.records: list[Run] = []
+        self.data = [stack.variants[place] for place in stack.variant]
         self.steps: list[list[Row]] = [[] for _ in nodes]  #: single ones, where the schedule watches them
         resolved = [_resolved(node, stack, i) for i, node in enumerate(nodes)]
         self.members: Record = {
@@ -99,12 +101,16 @@ class Folders:
                 text = HEADER.format(folder=folder) + yaml_text(resolved[i])
                 self.records.append(Run.create(folder, header, text))
                 append_rows(folder / PRETRAINING, stack.initializers[i].history)
-        #: what users should know of a run
+            matrices: dict[str, Path] = {}
+            for record, data in zip(self.records, self.data, strict=True):
+                if data.encoding:
+                    record.save_encoding(data.encoding, matrices)
+        self.read = [[] if begun else told(data.description) for data in self.data]  #: what a run's data are
+        #: what else users should know of a run
         self.notes = [[*problems, *([] if begun else _notes(node, stack, i))] for i, node in enumerate(nodes)]
-        for record, notes in zip(self.records, self.notes, strict=True):
+        for record, read, notes in zip(self.records, self.read, self.notes, strict=True):
             record.durable = stack.runs == 1
-            for note in notes:
-                record.note(note)
+            record.note(*read, *notes)
 
     def _go_on(self, begun: Checkpoint, folders: Sequence[Path], header: list[str]) -> list[str]:
         """Put everything where it was at the checkpoint; returns what users should know of that."""
@@ -155,7 +161,7 @@ class Folders:
         except Exception as problem:
             for i, record in enumerate(self.records):
                 record.note(traceback.format_exc())
-                status = {"status": "failed", **identity(self.nodes[i], self.stack), "error": reason(problem)}
+                status = {"status": "failed", **identity(self.nodes[i], self.stack, i), "error": reason(problem)}
                 record.finish({**status, **environment()})
             raise
         for i in range(self.stack.runs):

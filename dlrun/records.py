@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+    from dlrun.datasets.encoding import Encoding
+
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
 SUMMARY = "summary.json"
@@ -33,6 +35,8 @@ PRETRAINING = "pretraining.csv"  #: an initializer's own trainings
 BEST = "model.safetensors"  #: the best parameters, judged by the validation part
 LAST = "last.safetensors"
 CHECKPOINT = "checkpoint"  #: a folder, see dlrun/checkpoint.py
+ENCODING = "encoding.json"  #: what encodes new rows as the run's were, see docs/encoding.md
+MATRICES = "zca-*.safetensors"  #: a matrix that it needs
 LOCK = ".lock"  #: held by the process that is at work in the folder, see dlrun/lock.py
 KNOWN_BY = (METRICS, SUMMARY, CONFIG, BEST)  #: a folder with one of these is a run's
 TABLES = (METRICS, RANGE, PRETRAINING)  #: what grows while a run goes on
@@ -66,10 +70,20 @@ def refuse_old_run(folder: str | Path) -> None:
 def clear(folder: Path) -> None:
     """Delete what a run that did not come to its end left in its folder: its own files, and no others."""
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
-    for file in (*TABLES, CURVES, RANGE_PLOT, SUMMARY, BEST, LAST, LOG, CONFIG):  # without CONFIG it is no run's folder
+    for file in (
+        *TABLES,
+        CURVES,
+        RANGE_PLOT,
+        SUMMARY,
+        BEST,
+        LAST,
+        LOG,
+        ENCODING,
+        CONFIG,
+    ):  # without CONFIG it is no run's folder
         (folder / file).unlink(missing_ok=True)
-    for part in folder.glob(".*.part"):
-        part.unlink()
+    for path in (*folder.glob(".*.part"), *folder.glob(MATRICES)):
+        path.unlink()
 
 
 def discard(folder: Path) -> None:
@@ -208,10 +222,33 @@ class Run:
         """Write summary.json."""
         write_summary(self.folder, summary, self.durable)
 
-    def note(self, text: str) -> None:
+    def note(self, *texts: str) -> None:
         """Add to dlrun.log."""
         with naming(self.folder / LOG), open(self.folder / LOG, "a", encoding="utf-8") as file:
-            file.write(f"[{datetime.now():%Y-%m-%d %H:%M:%S}] {text}\n")
+            file.writelines(f"[{datetime.now():%Y-%m-%d %H:%M:%S}] {text}\n" for text in texts)
+
+    def save_encoding(self, encoding: Encoding, matrices: dict[str, Path]) -> None:
+        """Write encoding.json, and the matrix that it needs, if any, to a file of its own.
+
+        The runs of a sweep share the matrix, which may have 75 MB, as one file with many links where the file system
+        has them.
+
+        matrices: those that runs of this stack have, by name; gets this run's.
+        """
+        try:
+            with replacing(self.folder / ENCODING) as part:
+                part.write_text(encoding.text, encoding="utf-8")
+            if encoding.matrix is not None:
+                from safetensors.numpy import save
+
+                path = self.folder / encoding.matrix_file
+                data = b"" if path.name in matrices else save({"matrix": encoding.matrix})
+                if not _linked(path, matrices.get(path.name) or _twin(path, data)):
+                    with replacing(path) as part:
+                        part.write_bytes(data or save({"matrix": encoding.matrix}))
+                matrices.setdefault(path.name, path)
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
 
     def save_weights(self, name: str, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
         """Write tensors, each copied out of theta, to the safetensors file `name`."""
@@ -236,6 +273,23 @@ class Run:
         with naming(self.folder / METRICS):
             self._csv.write(",".join(cells) + "\n")
             self._csv.flush()
+
+
+def _twin(path: Path, data: bytes) -> Path | None:
+    """A file with this name and content in a folder beside the one that path lies in."""
+    for twin in path.parent.parent.glob(f"*/{path.name}"):
+        with suppress(OSError):
+            if twin.is_file() and not twin.is_symlink() and twin.read_bytes() == data:
+                return twin
+    return None
+
+
+def _linked(path: Path, there: Path | None) -> bool:
+    """Make path another name of a file, where there is one and the file system has links."""
+    with suppress(OSError):
+        if there:
+            os.link(there, path)
+    return path.exists()
 
 
 def _appending(path: Path) -> TextIO:

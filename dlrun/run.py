@@ -26,10 +26,12 @@ from dlrun.signals import obeyed
 
 
 @obeyed()
-def run(config: DictConfig, folder: Path) -> str:
+def run(config: DictConfig, folder: Path, sweeping: bool = False) -> str:
     """Train what the config says and leave its folder complete; returns the run's status.
 
     A folder that was left with a run of this config goes on from its last checkpoint, to the same results.
+
+    sweeping: whether it is one of a sweep's, which has told already what was read.
 
     Raises ConfigError, with the folder as it was, where the config cannot be trained or the folder holds another run.
     """
@@ -41,7 +43,7 @@ def run(config: DictConfig, folder: Path) -> str:
             say(f"{folder} holds this run already: {status.replace('_', ' ')}")
             summary = None
         else:
-            summary = _train(node, folder, status == "begun")
+            summary = _train(node, folder, status == "begun", sweeping)
             status = str(summary["status"])
         if node["plots"] != "none" and (summary or not (folder / CURVES).exists()):
             from dlrun.plots.pictures import draw
@@ -52,7 +54,7 @@ def run(config: DictConfig, folder: Path) -> str:
     return status
 
 
-def _train(node: Node, folder: Path, resuming: bool) -> dict[str, Any]:
+def _train(node: Node, folder: Path, resuming: bool, sweeping: bool) -> dict[str, Any]:
     """Train one run in its folder; returns what its summary says."""
     torch.set_num_threads(1)
     begun, problems = continuing([folder]) if resuming else (None, [])
@@ -68,7 +70,7 @@ def _train(node: Node, folder: Path, resuming: bool) -> dict[str, Any]:
         Folders([node], [folder], stack, begun, problems) as folders,
         Progress(stack.steps, stack.steps_per_epoch, metric) as progress,
     ):
-        for note in folders.notes[0]:
+        for note in [*([] if sweeping else folders.read[0]), *folders.notes[0]]:
             progress.note(note)
         [summary] = folders.train(Watch(folders, progress))
     return summary

@@ -18,7 +18,7 @@ from dlrun.train import Outcome
 DIVERGED = "the loss or the gradient is no longer finite; a smaller lr may help"
 
 
-def identity(node: Node, stack: Stack) -> dict[str, Any]:
+def identity(node: Node, stack: Stack, run: int) -> dict[str, Any]:
     """What summary.json says of any run, also one that failed."""
     return {
         "name": node["name"],
@@ -29,6 +29,7 @@ def identity(node: Node, stack: Stack) -> dict[str, Any]:
         "width": stack.runs,
         "processes": stack.team.size,
         "data": stack.dataset.digest,
+        "dataset": stack.variants[stack.variant[run]].description,
     }
 
 
@@ -39,7 +40,7 @@ def summarize(node: Node, stack: Stack, outcome: Outcome, run: int) -> dict[str,
     report = stack.initializers[run].report
     return {
         "status": status,
-        **identity(node, stack),
+        **identity(node, stack, run),
         **({"initialized": report} if report else {}),
         "epochs": last["epoch"],
         "steps": steps,

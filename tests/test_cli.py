@@ -62,6 +62,8 @@ def test_a_run_leaves_a_complete_folder(dlrun: Callable[..., Ended], tmp_path: P
         ".hydra",
         "config.yaml",
         "curves.png",
+        "dlrun.log",
+        "encoding.json",
         "last.safetensors",
         "metrics.csv",
         "model.safetensors",
@@ -79,6 +81,17 @@ def test_a_run_leaves_a_complete_folder(dlrun: Callable[..., Ended], tmp_path: P
     assert result["best_val_loss"] == min(float(row["val_loss"]) for row in rows)
     weights = load_file(folder / "model.safetensors")
     assert sum(tensor.numel() for tensor in weights.values()) == result["parameters"]
+    data = result["dataset"]
+    assert isinstance(data, dict) and data["rows"] == {"train": 106, "val": 22, "test": 22} and data["shape"] == [4]
+    assert data["task"] == "multiclass" and data["classes"]["train"] == {
+        "setosa": 36,
+        "versicolor": 35,
+        "virginica": 35,
+    }
+    read = ["iris: 106 train, 22 val, 22 test (dataset.split_seed=0)"]
+    read += ["4 features, dataset.scale=standard; 3 classes, 35-36 train rows each"]
+    assert ended.out.splitlines()[:2] == read and re.search(r"rows +106 +22 +22\n", ended.out)
+    assert [line.partition("] ")[2] for line in (folder / "dlrun.log").read_text().splitlines()] == read
 
 
 def test_config_yaml_repeats_the_run_to_the_last_digit(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
@@ -120,7 +133,7 @@ def test_ctrl_c_leaves_a_complete_folder(tmp_path: Path) -> None:
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )
     assert started.stdout is not None
-    assert "epoch" in started.stdout.readline()
+    assert "epoch" in next(line for line in started.stdout if "train_loss" in line)
     started.send_signal(signal.SIGINT)
     _, errors = started.communicate(timeout=60)
     assert started.returncode == 130 and errors == ""

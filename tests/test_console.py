@@ -100,7 +100,9 @@ def test_the_bar_shows_everything_and_goes_away():
         assert re.search(r" [\d,]+/s \d\d:\d\d$", shown.rstrip())  # speed and time left
         assert max(map(len, shown.splitlines())) <= 80
         progress.note("half [128,128] of :smile:")
+        progress.note("words " * 20)
     assert "half [128,128] of :smile:\n" in written(console)
+    assert "words\n  words words" in written(console)  # broken where a word ends
     assert written(console).endswith("\x1b[?25h\r\x1b[1A\x1b[2K")  # cursor back, line erased
 
 
@@ -188,6 +190,10 @@ def test_closing_table():
     assert text.splitlines()[6] == "3,000 steps in 1.2 s (2,431 per second), 26,122 parameters, cpu, seed 7"
     assert text.splitlines()[7] == "outputs/2026-01-01/10-00-00-digits-mlp"
     assert "averaged" not in text and "averaged" in table(train_metrics="running")
+    data = {"task": "multiclass", "rows": {"train": 1257, "val": 270, "test": 27}, "notes": ["one", "two"]}
+    text = table(dataset=data)
+    assert text.splitlines()[2].split() == ["rows", "1,257", "270", "27"]
+    assert "on the data there are 2 notes in dlrun.log" in text.splitlines()
 
 
 def test_closing_table_of_a_diverged_run_fits():

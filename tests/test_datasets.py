@@ -574,7 +574,7 @@ def test_folds_of_shared_rows_are_refused():
 # The registry
 
 YAMLS = sorted((ROOT / "conf" / "dataset").glob("*.yaml"))
-KIND = r"(?:(?:int|number|list of int|list of numbers|list of text)\b ?)?(?:(?:>=?|<=?) \S+|in [\[(].+, .+[\])])?"
+KIND = r"(?:(?:int|number|list of int|list of numbers|list of text|list of any)\b ?)?(?:(?:>=?|<=?) \S+|in [\[(].+, .+[\])])?"
 CONSTRAINT = re.compile(rf"^(?:{KIND}|null|bool|text|path|any|[a-z]+)(?: or (?:{KIND}|[a-z]+))*; \S")
 
 
@@ -587,6 +587,7 @@ def test_yaml_fits_its_source_and_states_its_constraints(yaml):
     parameters = inspect.signature(getattr(import_module(module), name)).parameters
     assert set(parameters) <= set(config) <= set(parameters) | set(inspect.signature(prepare).parameters)
     defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
+    defaults = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
     assert {key: config[key] for key in defaults} == defaults
     for line in lines[2:]:
         assert CONSTRAINT.match(line.split(" # ", 1)[1]), line

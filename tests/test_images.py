@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
 import re
+import shutil
 import struct
 import sys
 import tarfile
+import time
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dlrun.datasets import cifar, download, idx, image_folder
+from dlrun.datasets import cifar, download, idx, image_files, image_folder
 from dlrun.datasets.prepare import prepare
 from dlrun.errors import ConfigError
 
@@ -409,14 +414,15 @@ def test_every_unreadable_file_is_named(cache, tmp_path):
     (root / "train/cat/1.png").write_bytes(b"not an image")
     (root / "train/dog/1.png").write_bytes(whole[:-30])
     (root / "train/dog/2.jpg").write_bytes(b"")
-    Image.fromarray(np.full((4, 4), 40000, np.uint16)).save(root / "train/dog/3.png")
+    Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(root / "train/dog/3.tif")
+    (root / "train/dog/3.png").unlink()
     with pytest.raises(ConfigError) as refused:
         image_folder.image_folder(str(root))
     told = str(refused.value).splitlines()
     assert told[0] == "4 of 9 images cannot be read:"
-    for line, name in zip(told[1:], ("cat/1.png", "dog/1.png", "dog/2.jpg", "dog/3.png"), strict=True):
+    for line, name in zip(told[1:], ("cat/1.png", "dog/1.png", "dog/2.jpg", "dog/3.tif"), strict=True):
         assert line.startswith(f"  {root}/train/{name}: ")
-    assert "8 bits per channel" in told[4] and not cache.exists()
+    assert "mode F; 8 or 16 bits per channel" in told[4] and not cache.exists()
 
 
 def test_the_cache_serves_until_a_file_or_the_size_changes(cache, monkeypatch, tmp_path):
@@ -426,7 +432,7 @@ def test_the_cache_serves_until_a_file_or_the_size_changes(cache, monkeypatch, t
     first = image_folder.image_folder(str(root)).inputs
     assert len(list(cache.iterdir())) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(image_folder, "_decode_all", None)  # decoding now would fail
+        patch.setattr(image_files, "decode_all", None)  # decoding now would fail
         assert np.array_equal(image_folder.image_folder(str(root)).inputs, first)
     changed = save(root / "train/cat/0.png", np.full((4, 4), 3), compress_level=0)
     os.utime(changed, ns=(0, 1))
@@ -460,9 +466,12 @@ def test_a_terminal_sees_how_far_decoding_is(cache, monkeypatch, tmp_path, strea
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        ([], r"there is no folder .*/in/train; a folder per class"),
+        ([], r"dataset\.path=.*/in: there is no such folder that holds train/<class>/"),
         (["train/a/0.png"], "holds 1 folders; one for each of 2 or more classes"),
-        (["train/a/0.png", "train/b/"], r"train/b holds no images \(\.png, \.jpg, \.jpeg\)"),
+        (
+            ["train/a/0.png", "train/b/"],
+            r"train/b holds no images \(\.png, .*\): put some there, or move it away",
+        ),
         (["train/a/0.png", "train/b/0.png", "test/c/0.png"], r"test/c: there is no class 'c' in .*train"),
     ],
 )
@@ -476,6 +485,254 @@ def test_folders_that_are_no_classes_are_refused(cache, tmp_path, make, message)
         image_folder.image_folder(str(tmp_path / "in"))
     with pytest.raises(ConfigError, match=r"needs a folder .* dataset\.path=pictures"):
         image_folder.image_folder()
+
+
+def told(root: Path, **options) -> list[str]:
+    return image_folder.image_folder(str(root), **options).notes
+
+
+#: where the corner pixels of an image lie once it is turned as its EXIF data ask, by the standard's own words:
+#: "the 0th row is at the visual top and the 0th column at the visual right-hand side", for 2, and so on
+VISUAL = {1: "top left", 2: "top right", 3: "bottom right", 4: "bottom left"}
+VISUAL |= {5: "left top", 6: "right top", 7: "right bottom", 8: "left bottom"}
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+def test_images_are_turned_as_their_exif_data_ask(cache, tmp_path, ending):
+    shape = (32, 32, 3)
+    for orientation in range(10):  # 0 and 9 are none of the standard's, and change nothing
+        stored = np.zeros(shape)
+        stored[:16, 16:] = 80  # blocks that JPEG keeps: the 0th row and column meet in the darkest
+        stored[16:, :16] = 160
+        stored[16:, 16:] = 240
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        options = {"lossless": True} if ending == "webp" else {"quality": 100} if ending == "jpg" else {}
+        save(tmp_path / f"in/train/{orientation}/0.{ending}", stored, exif=exif, **options)
+    made = image_folder.image_folder(str(tmp_path / "in"))
+    assert made.notes[-1] == "7 of 10 images are turned or mirrored as EXIF data ask for"
+    for orientation, image in enumerate(made.inputs[:, 0]):
+        corners = {"top left": image[4, 4], "top right": image[4, 28], "bottom left": image[28, 4]}
+        corners["bottom right"] = image[28, 28]
+        rows, columns = VISUAL.get(orientation, VISUAL[1]).split()
+        first = f"{rows} {columns}" if rows in ("top", "bottom") else f"{columns} {rows}"
+        assert corners[first] < 10, orientation
+        # along the 0th row lies 80, along the 0th column 160
+        horizontal = first.split()[0] + {"left": " right", "right": " left"}[first.split()[1]]
+        vertical = {"top": "bottom ", "bottom": "top "}[first.split()[0]] + first.split()[1]
+        beside = {horizontal, vertical}
+        row_end = horizontal if rows in ("top", "bottom") else vertical
+        assert abs(corners[row_end] - 80.0) < 10 and abs(corners[(beside - {row_end}).pop()] - 160.0) < 10, orientation
+
+
+def test_a_turned_image_is_cut_and_scaled_as_it_is_seen_and_damaged_exif_data_turn_nothing(cache, tmp_path):
+    stored = np.zeros((8, 16), np.uint8)
+    stored[:, 12:] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the 0th row is at the right
+    save(tmp_path / "in/train/a/0.png", stored, exif=exif)
+    save(tmp_path / "in/train/b/0.png", np.zeros((16, 8)), exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
+    made = image_folder.image_folder(str(tmp_path / "in"))
+    assert made.inputs.shape == (2, 1, 16, 8)
+    assert (made.inputs[0, 0, 12:] == 255).all() and not made.inputs[0, 0, :12].any() and not made.inputs[1].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        *((name, "val") for name in ("valid", "Val", "validation", "VALIDATION_SET")),
+        ("Test", "test"),
+        ("testing", "test"),
+    ],
+)
+def test_a_parts_folder_has_several_names(cache, tmp_path, name, part):
+    pictures(tmp_path / "in", 4, 4, parts=("Training", name), count=2)
+    made = image_folder.image_folder(str(tmp_path / "in"))
+    assert {key: rows.tolist() for key, rows in made.parts.items()} == {part: [4, 5, 6, 7]}
+    word = {"val": "validation", "test": "test"}[part]
+    assert {f"{name}/ is taken as the {word} part", "Training/ is taken as the training part"} == set(made.notes)
+
+
+def test_what_lies_beside_the_parts_is_told_or_refused(cache, tmp_path):
+    pictures(tmp_path / "in", 4, 4, parts=("train", "eval"), count=2)
+    save(tmp_path / "in/pages/7/0.png", np.zeros((4, 4)))
+    save(tmp_path / "in/0.png", np.zeros((4, 4)))
+    (tmp_path / "in/README").write_text("")
+    assert told(tmp_path / "in") == [
+        "eval/ holds classes of train/, but is not read: rename it to val or test if it is that part",
+        "beside train/, pages/ is not read",
+        "1 image directly in in/ is not read: without a folder of a class, an image has none",
+    ]
+    pictures(tmp_path / "in", 4, 4, parts=("val", "valid"), count=2)
+    with pytest.raises(ConfigError, match=r"in/val and .*in/valid would both be the validation part: move one of them"):
+        told(tmp_path / "in")
+
+
+@pytest.mark.parametrize(
+    ("names", "path", "message"),
+    [
+        (["train/a/0.png", "train/b/0.png"], "train", r"no folder .*train/train; .*did you mean dataset\.path=.*/in\?"),
+        (["a/0.png", "b/0.png"], "", r"no folder .*in/train; .*: move a/, b/ into .*/in/train if they are the classes"),
+        (["trian/a/0.txt"], "", r"no folder .*in/train; .*: rename trian to train if that is it"),
+        (["train/Cat/0.png", "train/dog/0.png", "test/cat/0.png"], "", "no class 'cat' in .*; did you mean Cat?"),
+        (["0.zip"], "0.zip", r"dataset\.path=.*0\.zip: is a file: unpack it, and give the folder"),
+    ],
+)
+def test_the_wrong_folder_is_refused_with_the_right_one(cache, tmp_path, names, path, message):
+    for name in names:
+        save(tmp_path / "in" / name, np.zeros((4, 4)), format="PNG")
+    with pytest.raises(ConfigError, match=message):
+        told(tmp_path / "in" / path)
+
+
+def test_what_is_skipped_is_counted_and_told(cache, tmp_path):
+    root = tmp_path / "in"
+    pictures(root, 4, 4)
+    for name in (".DS_Store", "cat/Thumbs.db", "cat/.hidden.png", "__MACOSX/cat/._0.png", "cat/@eaDir/0.png"):
+        (root / "train" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "train" / name).write_bytes(b"")
+    for name in ("cat/a.TXT", "cat/b.txt", "dog/c.heic", "dog/d", "labels.csv"):
+        (root / "train" / name).write_bytes(b"")
+    save(root / "train/loose.png", np.zeros((4, 4)))
+    save(root / "train/cat/siamese/old/9.PNG", np.full((4, 4), 9))
+    (root / "elsewhere").mkdir()
+    (root / "train/dog/link").symlink_to(root / "elsewhere")
+    (root / "test").mkdir()
+    save(root / "test/1.png", np.zeros((4, 4)))
+    save(root / "val/dog/1.png", np.full((4, 4), 3))
+    made = image_folder.image_folder(str(root))
+    assert made.inputs[4, 0, 0, 0] == 9 and made.targets.tolist() == [0] * 5 + [1] * 5
+    assert made.notes == [
+        "beside train/, elsewhere/ is not read",
+        "val/ holds no image of 1 of the 2 classes: cat",
+        "test/ holds no image in a class's folder: the test part is drawn from the others, by dataset.test_fraction",
+        "1 image directly in train/ is not read: without a folder of a class, an image has none",
+        "1 image directly in test/ is not read: without a folder of a class, an image has none",
+        "5 files are not read, by their endings: 2 .txt, 1 without an ending, 1 .csv, 1 .heic; read are .png, .jpg, "
+        ".jpeg, .bmp, .gif, .webp, .tif, .tiff, .ppm, .pgm",
+        "5 hidden or system files are not read: .DS_Store, __MACOSX, @eaDir and 2 more",
+        "1 link to folders is not followed: train/dog/link",
+        "1 image is read from folders below those of its class: train/cat/siamese/old/9.PNG",
+    ]
+
+
+def png16(pixels: np.ndarray) -> bytes:
+    """A PNG of 16 bits per channel in colour, which Pillow reads but does not write."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    parts = {b"IHDR": struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)}
+    parts |= {b"IDAT": zlib.compress(rows), b"IEND": b""}
+    chunks = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in parts.items()]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_what_is_changed_in_images_is_counted_and_told(cache, tmp_path):
+    train = tmp_path / "in/train"
+    gray16, colour = np.array([[0, 128, 129], [32896, 65406, 65535]], np.uint16), np.full((2, 3, 3), [10, 20, 30])
+    train.joinpath("a").mkdir(parents=True)
+    train.joinpath("b").mkdir()
+    Image.fromarray(gray16).save(train / "a/0.png")
+    Image.fromarray(gray16).save(train / "a/1.tif")
+    (train / "a/2.png").write_bytes(png16(colour * 257))
+    save(train / "a/3.png", np.dstack([colour, np.full((2, 3), 255)]))  # not transparent anywhere
+    clear = Image.fromarray(np.dstack([colour, [[255, 255, 255], [255, 254, 255]]]).astype(np.uint8))
+    clear.save(train / "a/4.png")
+    indexed = Image.fromarray(colour.astype(np.uint8)).quantize(4)
+    indexed.save(train / "b/0.GIF")
+    indexed.save(train / "b/1.png", transparency=indexed.getpixel((0, 0)))
+    Image.fromarray(colour.astype(np.uint8)).convert("CMYK").save(train / "b/2.jpg", quality=100)
+    frames = [Image.fromarray(np.full((2, 3, 3), i, np.uint8)) for i in (7, 8)]
+    frames[0].save(train / "b/3.tiff", save_all=True, append_images=frames[1:])
+    frames[0].save(train / "b/4.webp", save_all=True, append_images=frames[1:], lossless=True)
+    (train / "b/5.pgm").write_bytes(b"P5 3 2 65535\n" + gray16.astype(">u2").tobytes())
+    frames[0].save(train / "b/6.bmp")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = image_folder.image_folder(str(tmp_path / "in"))
+    pixels = dict(zip([*"a0 a1 a2 a3 a4 b0 b1 b2 b3 b4 b5 b6".split()], made.inputs, strict=True))
+    for name in ("a0", "a1", "b5"):
+        assert pixels[name][0].tolist() == [[0, 0, 1], [128, 254, 255]] and (pixels[name] == pixels[name][0]).all()
+    for name in ("a2", "a3", "a4", "b0", "b1"):
+        assert (pixels[name].transpose(1, 2, 0) == colour).all(), name
+    assert abs(pixels["b2"].transpose(1, 2, 0) - colour.astype(float)).max() <= 3
+    assert (pixels["b3"] == 7).all() and (pixels["b4"] == 7).all() and (pixels["b6"] == 7).all()
+    assert made.notes == [
+        "2 of 12 images are partly transparent, which is left out: the colours beneath are taken",
+        "1 of 12 images is in the colours of print (CMYK), converted to red, green and blue",
+        "4 of 12 images are of 16 bits per channel, scaled to 8",
+        "2 of 12 images are animated or of several pages, of which the first is taken",
+        "3 of 12 images are gray, in three equal channels since others have colours",
+    ]
+    assert told(tmp_path / "in") == made.notes  # from the cache too
+
+
+def test_copies_are_told_where_they_lie(cache, tmp_path):
+    root = tmp_path / "in"
+    pictures(root, 4, 4, parts=("train", "valid", "test"))
+    for source, copy in [
+        ("train/cat/0.png", "test/cat/8.png"),
+        ("train/cat/1.png", "test/dog/8.png"),  # under another class, too
+        ("train/cat/0.png", "valid/cat/8.png"),  # and so in val and test
+        ("train/dog/0.png", "train/dog/8.png"),
+    ]:
+        shutil.copy(root / source, root / copy)
+    assert told(root)[1:] == [
+        "1 image of valid/ is also in train/, byte for byte: what is measured there is too good",
+        "2 images of test/ are also in train/, byte for byte: what is measured there is too good",
+        "1 image of test/ is also in valid/, byte for byte: what is measured there is too good",
+        "1 image of train/ is there before, byte for byte",
+        "1 image is there under several classes, byte for byte",
+    ]
+    shutil.rmtree(root / "valid")
+    assert "1 image of train/ is there before, byte for byte: drawn from there, val may hold images that train" in told(
+        root
+    )
+
+
+def test_the_cache_gives_no_other_images(cache, tmp_path):
+    """Same names, sizes and times, as after `rsync -t` or unpacking an archive: only where the files lie tells."""
+    for name in ("one/in", "two/in"):
+        for i, c in enumerate("ab"):
+            value = {"one/in": 10, "two/in": 20}[name] + i
+            file = save(tmp_path / name / "train" / c / "0.png", np.full((4, 4), value), compress_level=0)
+            os.utime(file, ns=(10**18, 10**18))
+    files = [tmp_path / name / "train/a/0.png" for name in ("one/in", "two/in")]
+    assert len({(file.stat().st_size, file.stat().st_mtime_ns) for file in files}) == 1
+    values = [image_folder.image_folder(str(tmp_path / name)).inputs[0, 0, 0, 0] for name in ("one/in", "two/in")]
+    assert values == [10, 20]
+    new = save(tmp_path / "new.png", np.full((4, 4), 30), compress_level=0)
+    os.utime(new, ns=(10**18, 10**18))
+    os.replace(new, files[0])  # as rsync does
+    assert image_folder.image_folder(str(tmp_path / "one/in")).inputs[0, 0, 0, 0] == 30
+    content = save(tmp_path / "new.png", np.full((4, 4), 40), compress_level=0).read_bytes()
+    time.sleep(0.02)  # a kernel's clock ticks every 10 ms or so
+    files[0].write_bytes(content)  # as rsync --inplace does
+    os.utime(files[0], ns=(10**18, 10**18))
+    assert image_folder.image_folder(str(tmp_path / "one/in")).inputs[0, 0, 0, 0] == 40
+
+
+def test_a_cache_that_cannot_be_written_is_told_and_does_without(monkeypatch, tmp_path):
+    pictures(tmp_path / "in", 4, 4)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "file"))
+    [note] = told(tmp_path / "in")
+    assert note.startswith(f"the decoded images cannot be kept in {tmp_path / 'file/image_folder'} (")
+    assert "DLRUN_DATA=FOLDER before the command names another place" in note
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(np, "save", full)
+    [note] = told(tmp_path / "in")
+    assert "(No space left on device)" in note and not list((tmp_path / "cache/image_folder").iterdir())
+
+
+def test_names_of_any_bytes_become_text(cache, tmp_path):
+    root = os.fsencode(tmp_path / "in")
+    for name in (b"train/a\xff/0.png", b"train/b/0.png"):
+        os.makedirs(os.path.dirname(os.path.join(root, name)))
+        Image.new("L", (2, 2)).save(os.fsdecode(os.path.join(root, name)))
+    assert image_folder.image_folder(str(tmp_path / "in")).class_names == ["a\\udcff", "b"]
 
 
 def test_real_jpegs_are_decoded_as_pillow_does_one_by_one(cache, tmp_path):

@@ -34,7 +34,7 @@ from test_images import GOOD, OPTIONS, packed, pictures, write_cifar, write_mnis
 
 from dlrun.catalogue import conf_dir
 from dlrun.check import check, leaves
-from dlrun.datasets import california, cifar, idx, image_folder
+from dlrun.datasets import california, cifar, idx, image_files, image_folder
 from dlrun.datasets.prepare import prepare
 from dlrun.datasets.table import table
 from dlrun.errors import ConfigError
@@ -110,8 +110,8 @@ def read(name: str, file: Path) -> Any:
         "idx": lambda: idx.read_idx(file, 2),
         "tar.gz": lambda: cifar.cifar10(str(file)),
         "pkz": california.california_housing,
-        "png": lambda: image_folder._decode_all([file], None),
-        "jpeg": lambda: image_folder._decode_all([file], 5),
+        "png": lambda: image_files.decode_all([file], None),
+        "jpeg": lambda: image_files.decode_all([file], 5),
         "safetensors": lambda: checkpoint._load(str(file)),
     }
     return readers[name]()

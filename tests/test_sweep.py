@@ -75,6 +75,12 @@ def test_a_sweeps_runs_are_those_that_single_commands_give(sweep, tmp_path: Path
         subprocess.run([*COMMAND, *repeat], check=True, capture_output=True)
         for name, tensor in load_file(again / "last.safetensors").items():
             assert equal(tensor, weights[name])
+    read = "iris: 106 train, 22 val, 22 test (dataset.split_seed=0)"
+    assert ended.stdout.startswith(f"{read}\n4 features, ") and ended.stdout.count(read) == 1
+    for run in range(8):
+        assert json.loads((tmp_path / "sweep" / str(run) / "summary.json").read_text())["dataset"]["rows"]["val"] == 22
+        assert read in (tmp_path / "sweep" / str(run) / "dlrun.log").read_text()
+    assert (tmp_path / "sweep" / "report.html").read_text().count(f"<p>{read}; 4 features, ") == 1
     assert (tmp_path / "sweep" / "report.html").exists() and (tmp_path / "sweep" / "comparison.png").exists()
 
 

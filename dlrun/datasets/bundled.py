@@ -25,7 +25,8 @@ def digits() -> Samples:
     """
     table = np.loadtxt(_shipped("digits.csv.gz"), delimiter=",")
     images, classes = table[:, :-1].reshape(-1, 1, 8, 8), table[:, -1].astype(np.int64)
-    return Samples(images, classes, "multiclass", class_names=[str(digit) for digit in range(10)])
+    encoding = {"image": {"channels": "gray", "range": [0, 16]}}
+    return Samples(images, classes, "multiclass", class_names=[str(digit) for digit in range(10)], encoding=encoding)
 
 
 def iris() -> Samples:

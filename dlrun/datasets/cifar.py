@@ -91,7 +91,8 @@ def _samples(version: Version, path: str | None, name: str) -> Samples:
     parts = [read_records(files[file], f"{place}: {file}", version) for file in (*version.train, version.test)]
     inputs, targets = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     test = np.arange(len(inputs) - len(parts[-1][0]), len(inputs))
-    return Samples(inputs, targets, "multiclass", class_names=class_names, parts={"test": test})
+    encoding = {"image": {"channels": "red, green, blue", "range": [0, 255]}}
+    return Samples(inputs, targets, "multiclass", class_names=class_names, parts={"test": test}, encoding=encoding)
 
 
 def read_records(content: bytes, name: str, version: Version) -> tuple[np.ndarray, np.ndarray]:

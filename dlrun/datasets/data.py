@@ -6,10 +6,14 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from dlrun.datasets.description import Description
+    from dlrun.datasets.encoding import Encoding
 
 Task = Literal["regression", "binary", "multiclass", "none"]  # "none": a test function, with nothing to learn
 
@@ -79,6 +83,8 @@ class Dataset:
     class_names: list[str]
     surface: Surface | None = None
     digest: str = ""  #: of the samples that it was made of
+    description: Description = field(default_factory=dict)  #: what was read, and what was made of it
+    encoding: Encoding | None = None
     #: (outputs,) doubles, of a regression's targets in the training part, where these are standardised by them
     target_mean: Tensor | None = None
     target_std: Tensor | None = None

@@ -105,7 +105,8 @@ def _samples(origin: Origin, path: str | None, class_names: list[str]) -> Sample
     inputs = np.concatenate([train, test])[:, None]
     targets = np.concatenate([train_classes, test_classes]).astype(np.int64)
     parts = {"test": np.arange(len(train), len(inputs))}
-    return Samples(inputs, targets, "multiclass", class_names=class_names, parts=parts)
+    encoding = {"image": {"channels": "gray", "range": [0, 255]}}
+    return Samples(inputs, targets, "multiclass", class_names=class_names, parts=parts, encoding=encoding)
 
 
 def _labelled(origin: Origin, path: str | None, part: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from dlrun.datasets.data import Dataset, Samples
+from dlrun.datasets.description import describe
+from dlrun.datasets.encoding import Encoding
 from dlrun.datasets.scale import CHUNK, Scaling, scaling
 from dlrun.datasets.split import split, subset
 from dlrun.errors import ConfigError
@@ -61,9 +63,11 @@ def prepare(
         parts["train"] = subset(samples, parts["train"], train_size, seed_of(split_seed, ORDER))
     train = parts["train"]
     rows = np.concatenate([train, parts["val"], parts["test"]])
-    filled = fill_missing(samples.inputs, train, samples.feature_names)
+    filled, medians = fill_missing(samples.inputs, train, samples.feature_names)
+    scaled_targets = Scaling()
     with np.errstate(over="ignore", invalid="ignore"):  # told below, with the columns' names
-        inputs = _gather(filled, rows, scaling(scale, filled, train), dtype)
+        scaled = scaling(scale, filled, train)
+        inputs = _gather(filled, rows, scaled, dtype)
     if filled.dtype.kind == "f" and not bool(torch.isfinite(inputs).all()):
         good = torch.isfinite(inputs).movedim(-1 if inputs.ndim == 3 else 1, 0).flatten(1).all(1).numpy()
         names = _columns(~good, samples.feature_names)
@@ -73,8 +77,8 @@ def prepare(
         with np.errstate(over="ignore", invalid="ignore"):
             if scale_target == "auto":
                 scale_target = samples.task == "regression" and far_from_unit(numbers[train])
-            mean, std = center(numbers[train]) if scale_target else (0, 1)
-            targets = _gather(numbers, rows, lambda y: (y - mean) / std, dtype)
+            scaled_targets = Scaling(*center(numbers[train])) if scale_target else Scaling()
+            targets = _gather(numbers, rows, scaled_targets, dtype)
         if not bool(torch.isfinite(targets).all()):
             raise ConfigError(
                 f"dataset: the targets hold values too large for {dtype}: dataset.scale_target=true may help"
@@ -97,9 +101,21 @@ def prepare(
         samples.class_names,
         samples.surface,
         samples.digest,
+        encoding=None
+        if samples.surface
+        else Encoding(samples, medians, scaled, scaled_targets, str(dtype).removeprefix("torch.")),
     )
-    if scale_target is True:
-        dataset.target_mean, dataset.target_std = torch.from_numpy(mean), torch.from_numpy(std)
+    if scaled_targets.offset is not None and scaled_targets.divisor is not None:
+        dataset.target_mean = torch.from_numpy(scaled_targets.offset[0])
+        dataset.target_std = torch.from_numpy(scaled_targets.divisor[0])
+    how = {
+        "scale": scale,
+        "scale_target": scale_target,
+        "split_seed": split_seed,
+        "label_noise": label_noise,
+        "train_size": train_size,
+    }
+    dataset.description = describe(samples, dataset, train, {**how, "folds": folds, "fold": fold})
     return dataset
 
 
@@ -111,20 +127,22 @@ def far_from_unit(targets: np.ndarray) -> bool:
 
 
 def center(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation, (outputs,), of the targets (rows, outputs); 1 for a column that is constant."""
+    """Mean and standard deviation, (1, outputs), of the targets (rows, outputs); 1 for a column that is constant."""
     constant = targets.min(0) == targets.max(0)
-    return np.where(constant, targets[0], targets.mean(0)), np.where(constant, 1, targets.std(0))
+    return np.where(constant, targets[0], targets.mean(0))[None], np.where(constant, 1, targets.std(0))[None]
 
 
-def fill_missing(inputs: np.ndarray, train: np.ndarray, names: list[str]) -> np.ndarray:
-    """The inputs with NaN replaced by the median of the numbers that their column holds in the rows `train`."""
+def fill_missing(inputs: np.ndarray, train: np.ndarray, names: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
+    """The inputs with NaN replaced by the median of the numbers that their column holds in the rows `train`, and these
+    medians; None where no number is missing."""
     if inputs.dtype.kind != "f" or not np.isnan(inputs).any():
-        return inputs
+        return inputs, None
     missing = np.isnan(inputs)
     empty = missing[train].all(axis=0)
     if empty.any():
         raise ConfigError(f"dataset: no number in the training part to fill with: {_columns(empty, names)}")
-    return np.where(missing, np.nanmedian(inputs[train], axis=0), inputs)
+    medians = np.nanmedian(inputs[train], axis=0)
+    return np.where(missing, medians, inputs), medians
 
 
 def replace_labels(labels: np.ndarray, classes: int, fraction: float, seed: int) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +13,28 @@ EPS = 1e-8
 CHUNK = 2048  # rows at a time, so that float64 is never held for all of MNIST
 WHITENED, MATRICES = 4096, 5  #: most features that ZCA takes, and how many matrices of 134 MB then; CIFAR has 3072
 
-Scaling = Callable[[np.ndarray], np.ndarray]
+
+@dataclass(frozen=True)
+class Scaling:
+    """The map of values x (rows, columns...) to factor (x - offset) / divisor + shift; with a matrix, to
+    (x - offset) matrix of the flattened values; without an offset, to x.
+
+    offset, divisor: (1, ...), as they broadcast to the values. matrix: (features, features).
+    """
+
+    offset: np.ndarray | None = None
+    divisor: np.ndarray | None = None
+    factor: float = 1.0
+    shift: float = 0.0
+    matrix: np.ndarray | None = None
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        if self.offset is None:
+            return x
+        if self.matrix is not None:
+            return ((_flat(x) - self.offset) @ self.matrix).reshape(x.shape)
+        scaled = (x - self.offset) / self.divisor
+        return scaled if self.factor == 1 else self.factor * scaled + self.shift
 
 
 def scaling(scale: str, values: np.ndarray, train: np.ndarray) -> Scaling:
@@ -28,7 +50,7 @@ def scaling(scale: str, values: np.ndarray, train: np.ndarray) -> Scaling:
     Reference: lectures 002 (min-max, z-score, ZCA) and 004 (-1 to 1).
     """
     if scale == "none":
-        return lambda x: x
+        return Scaling()
     if scale == "zca":
         return whitening(values, train)
     axes = (0, 1) if values.ndim == 3 else (0, *range(2, values.ndim))
@@ -43,8 +65,8 @@ def scaling(scale: str, values: np.ndarray, train: np.ndarray) -> Scaling:
     else:
         offset, divisor = low, np.where(constant, 1, high - low + EPS)
     if scale == "symmetric":
-        return lambda x: 2 * ((x - offset) / divisor) - 1
-    return lambda x: (x - offset) / divisor
+        return Scaling(offset, divisor, 2.0, -1.0)
+    return Scaling(offset, divisor)
 
 
 def whitening(values: np.ndarray, train: np.ndarray) -> Scaling:
@@ -73,20 +95,21 @@ def whitening(values: np.ndarray, train: np.ndarray) -> Scaling:
             "dataset.scale=standard, or smaller images"
         )
 
-    def flat(x: np.ndarray) -> np.ndarray:
-        return x.reshape(len(x), features).astype(np.float64)
-
-    first = flat(values[train[:1]])  # so that what is constant differs from its mean by nothing, not by rounding
-    mean = first + np.sum([(flat(x) - first).sum(axis=0) for x in _chunks(values, train)], axis=0) / len(train)
+    first = _flat(values[train[:1]])  # so that what is constant differs from its mean by nothing, not by rounding
+    mean = first + np.sum([(_flat(x) - first).sum(axis=0) for x in _chunks(values, train)], axis=0) / len(train)
     triangle: np.ndarray = np.empty((0, features))  # R of X = QR has X's singular values and right singular vectors
     for x in _chunks(values, train):
-        triangle = np.asarray(np.linalg.qr(np.vstack([triangle, flat(x) - mean]), mode="r"))
+        triangle = np.asarray(np.linalg.qr(np.vstack([triangle, _flat(x) - mean]), mode="r"))
     if not np.isfinite(triangle).all():
         raise ConfigError("dataset.scale=zca: there are values too large to be added up: choose dataset.scale=standard")
     _, lengths, vectors = np.linalg.svd(triangle, full_matrices=False)
     varies = lengths > lengths[0] * max(len(train), features) * np.finfo(np.float64).eps
     matrix = (vectors[varies].T * (np.sqrt(len(train) - 1) / lengths[varies])) @ vectors[varies]
-    return lambda x: ((flat(x) - mean) @ matrix).reshape(x.shape)
+    return Scaling(mean, matrix=matrix)
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return x.reshape(len(x), -1).astype(np.float64)
 
 
 def _chunks(values: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from dlrun.errors import ConfigError
 from dlrun.records import replacing
 from dlrun.report import collect
+from dlrun.report.data import data_of
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Grid, folded
 from dlrun.report.grids import MOST, grids, runs_grid
@@ -68,10 +69,8 @@ def report(
 
     pictures = draw(found, curves, title)
     shown = [*grids(found), *study(into)]
-    _write(
-        into / PAGE,
-        _html(found, [*(grid.ends(MOST) for grid in shown), runs_grid(found, runs, into)], pictures, title).encode(),
-    )
+    tables = [*(grid.ends(MOST) for grid in shown), runs_grid(found, runs, into)]
+    _write(into / PAGE, _html(found, tables, pictures, title, data_of(found, runs)).encode())
     for picture, content in pictures.items():
         _write(into / picture, content)
     _print(found, shown, title, console)
@@ -91,7 +90,7 @@ def _refuse_others_files(folder: Path) -> None:
             raise ConfigError(f"{file} is no table of a sweep, and is not overwritten; move it away first")
 
 
-def _html(found: Findings, shown: list[Grid], pictures: dict[str, bytes], title: str) -> str:
+def _html(found: Findings, shown: list[Grid], pictures: dict[str, bytes], title: str, data: list[str]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -100,6 +99,7 @@ def _html(found: Findings, shown: list[Grid], pictures: dict[str, bytes], title:
         title=title,
         lead=_lead(found),
         constant=name(found.constant),
+        data=data,
         notes=found.notes,
         grids=shown,
         pictures={

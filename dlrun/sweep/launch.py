@@ -22,9 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 from dlrun import checkpoint
 from dlrun.cli import statuses
 from dlrun.console import SweepProgress, say
+from dlrun.datasets.description import told
 from dlrun.errors import ConfigError, out_of_memory
 from dlrun.lock import locked
-from dlrun.records import CHECKPOINT, SUMMARY, discard, read_summary, write_summary
+from dlrun.records import CHECKPOINT, LOG, SUMMARY, discard, read_summary, write_summary
 from dlrun.report.collect import append_run, find, write_tables
 from dlrun.signals import ENDING, Deferred, obeyed
 from dlrun.sweep.compose import Job, check_jobs, compose, named
@@ -35,6 +36,8 @@ from dlrun.sweep.plan import PLAN, Plan
 from dlrun.sweep.tuning import TARGET
 from dlrun.sweep.width import expected, width_for
 from dlrun.sweep.workers import Task, Worker, run
+
+DATASETS = 3  #: that are told of on the terminal
 
 
 class Trainer(Protocol):
@@ -218,6 +221,7 @@ def stacked(
     numbered = {task.number: task for task in tasks}
     problems, stacks, device = [], [[numbered[number] for number in stack] for stack in whole], "cpu"
     going_on = {number for stack in whole for number in stack}
+    read: dict[str, list[str]] = {}  #: what is told of each dataset
     for key, group in groups.items():
         settings = {repr({**task.node, "seed": 0, "name": "", "lr": None}): task.node for task in group}
         try:
@@ -240,6 +244,9 @@ def stacked(
                 "trained: put them back as they were, or choose another hydra.sweep.dir"
             )
             continue
+        several = f"; the first of {len(stack.variants)} versions" if len(stack.variants) > 1 else ""
+        first, *others = told(stack.dataset.description)
+        read.setdefault(_source(group[0].node), [first + several, *others])
         device = stack.theta.device.type
         fresh = [task for task in group if task.number not in going_on]
         if fresh:
@@ -257,6 +264,11 @@ def stacked(
             stacks += _parts(fresh, math.ceil(len(fresh) / min(widest, share)))
     if problems:
         raise ConfigError("\n".join(problems))
+    for lines in list(read.values())[:DATASETS]:
+        for line in lines:
+            say(line, wrap=True)
+    if len(read) > DATASETS:
+        say(f"and {len(read) - DATASETS} more datasets, of which each run's {LOG} tells")
     if len(groups) > 1:
         say(f"{len(tasks)} runs of {len(groups)} structures in {len(stacks)} stacks")
     return sorted(stacks, key=len, reverse=True), device
