@@ -21,13 +21,13 @@ from dlrun.check import refuse_foreign
 from dlrun.compatible import refuse
 from dlrun.datasets.data import Dataset, Samples
 from dlrun.datasets.prepare import prepare
-from dlrun.datasets.tables.typed import printable
 from dlrun.errors import ConfigError
 from dlrun.initializers.initializer import Initializer
 from dlrun.machine import compiles, threads_for, usable_device
 from dlrun.metrics import metrics_for
 from dlrun.normalizations import NoNormalization, running_averages
 from dlrun.plan import moments
+from dlrun.printable import printable
 from dlrun.regularizers.averaging import Averaging
 from dlrun.regularizers.regularizer import HOOKS, Regularizer
 from dlrun.rows import call, keywords

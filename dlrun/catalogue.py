@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from dlrun.errors import ConfigError
+from dlrun.files import bounded, read_named, yaml_told
 
 OTHER = ("hydra", "experiment")  #: folders of conf/ that hold no techniques
 KeyPath = tuple[str, ...]
@@ -60,7 +61,7 @@ def description(path: Path) -> str:
 
 def targets(path: Path) -> set[str]:
     """The classes and functions that a YAML file names by `_target_`."""
-    return set(re.findall(r"^\s*_target_:\s*(\S+)", path.read_text("utf-8", "replace"), re.MULTILINE))
+    return set(re.findall(r"^\s*_target_:\s*(\S+)", read_named(path), re.MULTILINE))
 
 
 @cache
@@ -74,9 +75,11 @@ def constraints(path: Path) -> dict[KeyPath, Constraint | None]:
 
     Raises ConfigError for a comment that does not follow the grammar.
     """
-    text = path.read_text(encoding="utf-8")
+    text = read_named(path)
     lines = text.splitlines()
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    with yaml_told(path):
+        bounded(text, path)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
 
     def walk(node: Any, above: KeyPath) -> Iterator[tuple[KeyPath, Constraint | None]]:
         for key, value in node.value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,18 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from dlrun import typed
 from dlrun.catalogue import Constraint, KeyPath, conf_dir, constraints, groups, registered, targets
 from dlrun.console import error, say
 from dlrun.errors import ConfigError
-from dlrun.records import CURVES
+from dlrun.files import refuse_any_link, refuse_links
+from dlrun.records import CURVES, LOCK, refuse_foreign_files
 from dlrun.torchrun import processes
 
 MISSING = "???"
+PLUGINS = "hydra_plugins.dlrun_stack."  #: launchers and sweepers that look at a run's folder before it begins
+#: what is written into a sweep's folder as it stands, and not put in the place of what was there
+SWEEPS = ("multirun.yaml", "sweep.csv", LOCK, ".slurm", ".submitit", "tuning", "final")
 
 
 class Guard(Callback):
@@ -30,6 +35,14 @@ class Guard(Callback):
             error("a sweep finds its processes itself: start dlrun -m, without torchrun, which is for a single run")
             sys.exit(2)
         HydraConfig.instance().set_config(config)  # for ${hydra:...} in the sweep's folder
+        try:
+            folder = Path(config.hydra.sweep.dir)
+            refuse_links(folder, *SWEEPS)
+            if not any(config.hydra[part]._target_.startswith(PLUGINS) for part in ("launcher", "sweeper")):
+                refuse_any_link(folder)
+        except ConfigError as mistake:
+            error(str(mistake))
+            sys.exit(2)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         HydraConfig.instance().set_config(config)  # for ${hydra:...} in the config
@@ -38,6 +51,7 @@ class Guard(Callback):
         try:
             folder = Path(config.hydra.run.dir)
             check(config, config.hydra)
+            refuse_foreign_files(folder)
             status = standing(folder, _resolved(config))
         except (ConfigError, OmegaConfBaseException) as mistake:
             error(str(mistake))
@@ -56,7 +70,7 @@ class Guard(Callback):
 def check(config: DictConfig, hydra: DictConfig) -> None:
     """Raise ConfigError, with a line for each key whose name or value is wrong.
 
-    hydra: Hydra's own part of the config, which tells where the user's YAML files are and what was typed.
+    hydra: Hydra's own part of the config, which tells where the user's YAML files are.
     """
     values = _resolved(config)
     rules = Rules(values, hydra)
@@ -80,22 +94,21 @@ class Rules:
 
     Args:
         values: the config, resolved, without Hydra's part.
-        hydra: that part, which tells where the user's YAML files are and what was typed.
+        hydra: that part, which tells where the user's YAML files are.
     """
 
     def __init__(self, values: dict[str, Any], hydra: DictConfig) -> None:
         self._known = _known(values, _search_path(hydra))
         self._free = {path for path, constraint in self._known.items() if not constraint or constraint.text == "any"}
-        self._typed = any(override.lstrip("+").startswith("allow_targets=") for override in hydra.overrides.task)
-        self._packages = values.get("allow_targets") or [] if self._typed else []
+        self._packages = typed.packages()
 
     def problem(self, path: KeyPath, value: Any) -> str | None:
         """What is wrong with a key or its value, or None."""
         name, constraint = ".".join(path), self._known.get(path)
-        if path == ("allow_targets",) and value and not self._typed:
+        if path == ("allow_targets",) and not self._packages.issuperset(value if isinstance(value, list) else ()):
             return f"{name}={_typed(value)} stands in a file, and counts only if you type it: it has code run"
-        if path == ("name",) and ".." in str(value).split("/"):
-            return f"{name}={value}: it stands in the folder's name, and may not lead out of it by .."
+        if path == ("name",) and (".." in str(value).split("/") or str(value)[:1] == "/" or "\0" in str(value)):
+            return f"{name}={value}: it stands in the folder's name, and may not lead out of it by .. or a leading /"
         if "_target_" in path:
             return foreign(path, value, self._packages)
         if value == {} and path not in self._known:
@@ -116,7 +129,7 @@ class Rules:
         return None
 
 
-def foreign(path: KeyPath, target: Any, packages: Sequence[str]) -> str | None:
+def foreign(path: KeyPath, target: Any, packages: Iterable[str]) -> str | None:
     """Why the class or function that a `_target_` names is not run, or None. Decided by its name: an import runs code.
 
     packages: what the user names in allow_targets, beside the choices that conf/ registers.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlrun import wellformed
+from dlrun.errors import ConfigError
+from dlrun.files import inside, read_bytes
 from dlrun.records import naming, replacing
 
 if TYPE_CHECKING:
@@ -40,6 +44,8 @@ def write(folder: Path, tensors: Mapping[str, Tensor], record: Record) -> Path:
     """Write a checkpoint beside the last one; the ones before that go when it is safely there.
 
     The file is named by its step and a hash of its bytes: <step>-<hash>.safetensors.
+
+    Raises ConfigError where the folder is a link.
     """
     from safetensors.torch import save
 
@@ -47,12 +53,13 @@ def write(folder: Path, tensors: Mapping[str, Tensor], record: Record) -> Path:
     data = save(here, {"record": json.dumps(record)})
     path = folder / f"{record['step']}-{_digest(data)}{SUFFIX}"
     with naming(folder):
-        folder.mkdir(exist_ok=True)
+        inside(folder.parent, folder.name).mkdir(exist_ok=True)
     with replacing(path, durable=True) as part:
         part.write_bytes(data)
     # what is said to be of this step or a later one is damaged, since the training has gone on from before it
-    older = [each for each in generations(folder) if _step(each) < record["step"]]
-    for file in folder.iterdir():
+    present = generations(folder)
+    older = [each for each in present if _step(each) < record["step"]]
+    for file in (*present, *folder.glob(".*.part")):
         if file not in (path, *older[: GENERATIONS - 1]):
             file.unlink()
     return path
@@ -88,9 +95,10 @@ def latest(folder: Path) -> int:
 
 
 def generations(folder: Path) -> list[Path]:
-    """The files of a folder's checkpoints, the newest first."""
-    named = [path for path in folder.glob(f"*-*{SUFFIX}") if path.name.split("-")[0].isdecimal()]
-    return sorted(named, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
+    """The files of a folder's checkpoints, the newest first; none behind links."""
+    named = [] if folder.is_symlink() else [each for each in folder.glob(f"*-*{SUFFIX}") if not each.is_symlink()]
+    files = [path for path in named if path.name.split("-")[0].isdecimal() and path.is_file()]
+    return sorted(files, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
 
 
 def remove(folder: Path) -> None:
@@ -124,13 +132,19 @@ class Interval:
 def _record(path: Path) -> tuple[Record, bytes]:
     """The record of a checkpoint and the file's bytes; an empty record where they are not what the name says."""
     try:
-        data = path.read_bytes()
+        data = read_bytes(path.parent, path.name, _memory())
         if path.name.removesuffix(SUFFIX).partition("-")[2] != _digest(data):
             return {}, b""
         size = int.from_bytes(data[:8], "little")
-        return json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["record"]), data
-    except (OSError, ValueError, KeyError, TypeError):
+        record = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["record"])
+        return (record, data) if wellformed.is_record(record, _step(path)) else ({}, b"")
+    except (ConfigError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}, b""
+
+
+def _memory() -> int:
+    """The bytes of this machine's memory: a file that is larger was written on none like it."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**36
 
 
 def _digest(data: bytes) -> str:

@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from dlrun import typed
 from dlrun.catalogue import choices, choices_with, conf_dir, description, groups
 from dlrun.check import check, did_you_mean
 from dlrun.console import error, say
@@ -50,6 +51,7 @@ def main() -> None:
 def _command() -> int:
     logging.raiseExceptions = False  # of a full disk one message tells, and no traceback of a log file
     arguments = sys.argv[1:]
+    typed.take(arguments)
     is_verb = bool(arguments) and arguments[0].replace("_", "").isalnum()
     return _verb(arguments[0], arguments[1:]) if is_verb else _train()
 
@@ -234,7 +236,8 @@ def _plot(arguments: list[str]) -> int:
     from dlrun.plots.pictures import draw
 
     for folder in arguments:
-        print(*draw(Path(folder)), sep="\n")
+        for picture in draw(Path(folder)):
+            say(str(picture))
     return 0
 
 
@@ -295,9 +298,12 @@ def _resume(arguments: list[str]) -> int:
         sweep = next((parent for parent in Path(folders[0]).absolute().parents if (parent / PLAN).exists()), None)
         if sweep:
             raise ConfigError(f"{folders[0]} is a run of a sweep: dlrun resume {sweep}")
-        sys.argv = [sys.argv[0], *of_run(Path(folders[0])), *trusted]
+        made = of_run(Path(folders[0]))
+        typed.add(*made)
+        sys.argv = [sys.argv[0], *made, *trusted]
         return _train()
     options = [f"hydra.sweep.dir={QuotedString(folders[0], Quote.single).with_quotes()}"]
+    typed.add(*options)
     code = 0
     for command in commands(Path(folders[0])):
         refuse_command(Path(folders[0]) / PLAN, [override for override in command if override not in trusted])

@@ -8,6 +8,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+from dlrun.printable import printable
 from dlrun.records import LOG
 
 if TYPE_CHECKING:
@@ -299,6 +300,7 @@ def _say(console: Console, text: str, style: str = "", wrap: bool = False) -> No
     """Print text as it is: brackets are no markup, and long lines are left to the terminal to wrap, unless `wrap`."""
     from rich.text import Text
 
+    text = printable(text)
     if wrap:
         text = fill(text, console.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     console.print(Text(text, style), soft_wrap=True)

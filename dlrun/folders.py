@@ -17,7 +17,7 @@ from dlrun.console import worse_than_the_mean
 from dlrun.datasets.description import told
 from dlrun.errors import ConfigError, reason
 from dlrun.evaluation import Row, Snapshot
-from dlrun.machine import pays
+from dlrun.machine import not_compiled, pays
 from dlrun.records import (
     BEST,
     CHECKPOINT,
@@ -51,6 +51,8 @@ def continuing(folders: Sequence[Path]) -> tuple[Checkpoint | None, list[str]]:
     def unusable(record: Record) -> str | None:
         if record.get("runs") != members:
             return "is of other runs"
+        if not len(record.get("files", [])) == len(record.get("configs", [])) == len(members):
+            return "does not tell of all its runs"
         for folder, lengths in zip(folders, record["files"], strict=True):
             for name, length in lengths.items():
                 if not (folder / name).exists() or (folder / name).stat().st_size < length:
@@ -221,7 +223,7 @@ def _notes(node: Node, stack: Stack, run: int) -> Iterator[str]:
     if stack.runs > 1:
         yield f"trained beside {stack.runs - 1} other runs: the same as alone but for rounding"
     if node["compile"] == "auto" and not stack.compile and pays(stack.steps, stack.theta.numel()):
-        yield "compile=auto: not compiled, since no C++ compiler (g++ or clang++) is found"
+        yield f"compile=auto: not compiled, since {not_compiled(stack.theta.device)}"
 
 
 def weights(stack: Stack, snapshot: Snapshot, run: int = 0) -> dict[str, torch.Tensor]:

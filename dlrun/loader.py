@@ -13,25 +13,29 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import hydra._internal.hydra as hydra_app
-import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as HydraFileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from omegaconf.resolvers import oc
 
+from dlrun import interpolations, typed
 from dlrun.catalogue import KeyPath, conf_dir, groups, takes_several
 from dlrun.errors import ConfigError
+from dlrun.files import bounded, read_named, yaml_told
+
+hydra_main: Any = import_module("hydra.main")  # whose name in the package is that of its function
 
 PRIMARY = "dlrun"  #: the name of dlrun's own main file
 #: launchers and sweepers that do nothing but train, whatever their options say
@@ -41,21 +45,41 @@ HARMLESS = (
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
 )
-LARGEST = 100_000  #: values in a YAML file, each as often as it is referred to
+LARGEST = 2**20  #: bytes of a YAML file
+#: keys of Hydra's part that say how many, how long and in which queue, and nothing else, with what they may be
+FREE = re.compile(
+    r"hydra\.launcher\.(width|workers|retry_failed|wait|tasks|partition|account|qos|constraint|timeout_min|cpus_per_task"
+    r"|gpus_per_node|mem_gb|array_parallelism|signal_delay_s|max_num_timeout|n_jobs)=[\w.,:+-]*"
+    r"|hydra\.sweeper\.(trials|decades|trial_seeds|retry_failed|max_batch_size|n_trials|n_jobs|direction|study_name"
+    r"|sampler\.seed)=[\w.,:+-]*"
+    r"|hydra\.mode=\w*"
+    r"|hydra\.sweeper\.params(\.[\w./@]+)?=.*"  # overrides of jobs, each of which is judged by itself
+    r"|hydra\.(sweep\.subdir|job\.config\.override_dirname\.\w+)=.*"  # that a run lies in the sweep's folder is seen to
+)
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Lets Hydra load configs through `Loader` and read files through `FileConfigSource`."""
+    """Lets Hydra load configs through `Loader`, read files through `FileConfigSource`, and unpickle nothing."""
     sources, before = SourcesRegistry.instance().types, hydra_app.ConfigLoaderImpl
-    reader = sources.get("file", HydraFileConfigSource)
+    reader, rerun = sources.get("file", HydraFileConfigSource), hydra_main._get_rerun_conf
     sources["file"] = FileConfigSource
     hydra_app.ConfigLoaderImpl = Loader  # type: ignore[misc]
+    hydra_main._get_rerun_conf = _no_pickle
     try:
-        yield
+        with interpolations.bounded():
+            yield
     finally:
         sources["file"] = reader
         hydra_app.ConfigLoaderImpl = before  # type: ignore[misc]
+        hydra_main._get_rerun_conf = rerun
+
+
+def _no_pickle(file: str, overrides: list[str]) -> DictConfig:
+    raise ConfigError(
+        f"--experimental-rerun {file}: a pickle may run any code, and none is read; a run is repeated by its "
+        "config.yaml: --config-dir=FOLDER --config-name=config"
+    )
 
 
 class FileConfigSource(HydraFileConfigSource):
@@ -76,7 +100,7 @@ class FileConfigSource(HydraFileConfigSource):
                 _refuse_several(str(key).split()[-1].lstrip("/"), value, f"{file}: ")
         search = OmegaConf.select(result.config, "hydra.searchpath", throw_on_resolution_failure=False)
         for place in [search] if isinstance(search, str) else search or []:
-            if "://" in str(place) and not str(place).startswith("file://"):
+            if not str(place).isprintable() or ("://" in str(place) and not str(place).startswith("file://")):
                 raise ConfigError(f"{file}: hydra.searchpath: {place} would be imported: give it on the command line")
         return result
 
@@ -85,30 +109,27 @@ class FileConfigSource(HydraFileConfigSource):
 def readable(file: Path) -> Iterator[None]:
     """ConfigError, with the file's name, where it cannot be read as YAML, or is small but stands for very much."""
     try:
-        text = file.read_text(encoding="utf-8")
-        if "&" in text and "*" in text and _size(yaml.compose(text, Loader=yaml.SafeLoader), {}) > LARGEST:
-            raise ConfigError(f"{file} refers to its own parts so often that it holds more than {LARGEST} values")
-        yield
-    except (HydraException, ConfigError):
+        with yaml_told(file):
+            bounded(read_named(file, LARGEST), file)
+            yield
+    except HydraException:
         raise
-    except RecursionError as problem:
-        raise ConfigError(f"{file} is nested too deeply") from problem
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError, OmegaConfBaseException) as problem:
+    except (OSError, OmegaConfBaseException) as problem:
         raise ConfigError(f"{file} cannot be read as YAML: {' '.join(str(problem).split())}") from problem
 
 
-def _size(node: Any, known: dict[int, int]) -> int:
-    """Scalars and containers below a YAML node; one that holds itself has endlessly many."""
-    if id(node) not in known:
-        known[id(node)] = LARGEST + 1  # while it is looked at
-        below = node.value if isinstance(node, yaml.CollectionNode) else []
-        parts = [part for each in below for part in (each if isinstance(each, tuple) else (each,))]
-        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
-    return known[id(node)]
-
-
 class Loader(ConfigLoaderImpl):
-    """Hydra's loader of configs; ConfigError where a file sets what only dlrun and the command line may."""
+    """Hydra's loader of configs; ConfigError where a file sets what only dlrun and the command line may.
+
+    A launcher that has its jobs composed by worker processes hands them the loader, and so what was typed.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "typed": typed.words}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        typed.take(state.pop("typed"))
+        self.__dict__.update(state)
 
     def load_configuration(
         self,
@@ -140,14 +161,19 @@ class Loader(ConfigLoaderImpl):
                 raise ConfigError(
                     f"{group}: a run has one, and this config none; `dlrun list {group}` has what there is"
                 )
+        parsed = OverridesParser.create(config_loader=self).parse_overrides(overrides)
+        _put_what_was_given(config.hydra.overrides, parsed)
+        given = [str(each.input_line) for each in parsed if is_hydras(str(each.input_line))]
+        found = [word for word in given if word not in typed.words and not word.startswith("hydra.mode=")]
+        for word in found:
+            if not harmless(word):
+                raise ConfigError(f"{word} stands in a file, and counts only if you type it")
         sources = config.hydra.runtime.config_sources
         foreign = any(source.schema == "file" and not _is_own(source.path) for source in sources)
-        # An environment may hold passwords, and what a config says is written into every run's folder.
-        OmegaConf.register_new_resolver("oc.env", _no_environment if foreign else oc.env, replace=True)
-        if foreign:
-            parser = OverridesParser.create(config_loader=self)
-            typed = [str(each.input_line) for each in parser.parse_overrides(overrides) if each.is_hydra_override()]
-            _refuse(config.hydra, typed, run_mode)
+        # a dollar will do: Hydra's sweepers write ${ with a backslash between
+        interpolations.restrict(foreign or any("$" in word for word in overrides if word not in typed.words))
+        if foreign or found:
+            _refuse(config.hydra, given, run_mode)
         return config
 
 
@@ -161,25 +187,42 @@ def _refuse_several(group: str, value: Any, place: str = "") -> None:
     raise ConfigError(f"{place}{group}=[{names}]: a run has one {group}, not a list: {way}")
 
 
+def _put_what_was_given(record: DictConfig, parsed: Sequence[Override]) -> None:
+    """Hydra adds to its record of overrides, and takes jobs from it; what it held before came from a file."""
+    lines = {part: [str(o.input_line) for o in parsed if o.is_hydra_override() == (part == "hydra")] for part in record}
+    for part, given in lines.items():
+        record[part] = given
+
+
 def _is_own(path: str) -> bool:
     return os.path.realpath(path.removeprefix("file://")) == os.path.realpath(conf_dir())
 
 
-def _no_environment(name: str, *default: Any) -> Any:
-    raise ConfigError(f"${{oc.env:{name}}}: config files read no environment variables; give the value in the command")
+def is_hydras(override: str) -> bool:
+    """Whether an override is for Hydra's part of the config, be it by its package: `dataset@hydra.callbacks.x=evil`."""
+    return re.match(r"[^=]*\bhydra\b", override) is not None
 
 
-def _refuse(hydra: DictConfig, typed: Sequence[str], run_mode: RunMode) -> None:
+def harmless(override: str) -> bool:
+    """Whether an override for Hydra's part runs, reads and writes nothing, whoever gave it."""
+    given = override.lstrip("+")
+    group, _, name = given.partition("=")
+    if group in ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler"):  # those that are installed
+        return name in _own_loader().get_group_options(group)
+    return FREE.fullmatch(given) is not None and "_target_" not in given
+
+
+def _refuse(hydra: DictConfig, given: Sequence[str], run_mode: RunMode) -> None:
     """Raise ConfigError unless Hydra's part of a config is what dlrun's own files and these overrides make of it."""
     found: dict[str, Any] = OmegaConf.to_container(hydra, resolve=False)  # type: ignore[assignment]
     own_loader = _own_loader()
     free = []
     for part in ("launcher", "sweeper"):  # a user's own file for one counts where the command names it
-        names = [each.partition("=")[2] for each in typed if each.lstrip("+").startswith(f"hydra/{part}=")]
+        names = [each.partition("=")[2] for each in given if each.lstrip("+").startswith(f"hydra/{part}=")]
         if names and names[-1] not in own_loader.get_group_options(f"hydra/{part}"):
             free.append(part)
     theirs = tuple(f"hydra{mark}{part}" for mark in "/." for part in free)
-    own = _own(tuple(each for each in typed if not each.lstrip("+").startswith(theirs)), run_mode)
+    own = _own(tuple(each for each in given if not each.lstrip("+").startswith(theirs)), run_mode)
     for part in ("launcher", "sweeper"):
         node = found.get(part) or {}
         for path in _keys(node):
@@ -204,25 +247,17 @@ def _refuse(hydra: DictConfig, typed: Sequence[str], run_mode: RunMode) -> None:
 def refuse_keys(place: str, keys: Iterable[Any]) -> None:
     """Raise ConfigError for overrides from a file that only count where the user types them."""
     for key in keys:
-        if str(key).lstrip("+~ ").startswith(("hydra", "allow_targets")):
+        if re.match(r"\W*allow_targets", str(key)) or is_hydras(str(key)):
             raise ConfigError(f"{place}: {key} is for the command line alone")
 
 
 def refuse_command(file: Path, overrides: Iterable[str]) -> None:
     """Raise ConfigError for overrides that would run code, in a file that anyone may have changed."""
-    for override in map(str, overrides):
-        key, _, value = override.lstrip("+~").partition("=")
-        harmless = key.startswith(("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweep.", "hydra.mode"))
-        harmless = harmless and re.fullmatch(r"[\w.,:/+-]*", value) is not None and not key.endswith(".python")
-        harmless = harmless or (key.startswith("hydra.sweeper.") and not re.search("allow_targets|custom_search", key))
-        if (
-            override.startswith("-")
-            or key == "allow_targets"
-            or "_target_" in override
-            or (key.startswith("hydra") and not harmless)
-        ):
+    for override in overrides:
+        is_free = not is_hydras(override) or harmless(override)
+        if not is_free or re.match(r"-|\W*allow_targets", override) or "_target_" in override:
             raise ConfigError(
-                f"{file}: {override} may run any code: type it again if you trust it, "
+                f"{file}: {override} may run any code, or write anywhere: type it again if you trust it, "
                 f"dlrun resume {file.parent} {shlex.quote(override)}"
             )
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dlrun.errors import ConfigError
+from dlrun.files import refuse_links
 from dlrun.records import LOCK, unwritable
 
 
@@ -22,6 +23,7 @@ def locked(folder: Path, patience: float = 0) -> Iterator[None]:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        refuse_links(folder, LOCK)  # which would empty what it leads to
         lock = FileLock(folder / LOCK)
         lock.acquire(timeout=patience)
     except Timeout:

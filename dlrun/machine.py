@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -41,12 +44,45 @@ def usable_device(name: str) -> torch.device:
 def compiles(wish: bool | str, steps: int, params: int, device: torch.device) -> bool:
     """Whether to compile a training of so many steps, with so many parameters in all rows together.
 
-    Raises ConfigError where it is wished, and there is no compiler.
+    Raises ConfigError where it is wished and cannot be.
     """
-    compiler = device.type != "cpu" or any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++")))
-    if wish is True and not compiler:
-        raise ConfigError("compile=true needs a C++ compiler (g++ or clang++), and none is found; leave compile=auto")
-    return wish is True or (wish == "auto" and pays(steps, params) and compiler)
+    if wish is False or (wish == "auto" and not pays(steps, params)):
+        return False
+    lacking = not_compiled(device)
+    if wish is True and lacking:
+        raise ConfigError(f"compile=true: {lacking}; leave compile=auto")
+    return lacking is None
+
+
+def not_compiled(device: torch.device) -> str | None:
+    """Why nothing can be compiled, or None; then the compiler's cache is a folder that nobody else writes to.
+
+    What lies there is loaded and run. By default PyTorch takes one in the folder for temporary files, where another
+    user of the machine may have made it. A TORCHINDUCTOR_CACHE_DIR that the user has set is taken as it is.
+    """
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        return "no C++ compiler (g++ or clang++) is found"
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        import pooch
+
+        folder = Path(pooch.os_cache("dlrun")) / "compiled"
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+            found = folder.lstat()
+        except OSError as problem:
+            return (
+                f"no cache for the compiler can be made ({problem}): set TORCHINDUCTOR_CACHE_DIR to a folder of yours"
+            )
+        theirs = hasattr(os, "getuid") and found.st_uid != os.getuid()
+        if not stat.S_ISDIR(found.st_mode) or theirs or (os.name == "posix" and found.st_mode & 0o077):
+            return (
+                f"{folder} must be a folder of your own that nobody else may enter, since compiled code is run from "
+                "there: delete it, or set TORCHINDUCTOR_CACHE_DIR to another"
+            )
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)  # where Triton's goes too
+    return None
 
 
 def pays(steps: int, params: int) -> bool:

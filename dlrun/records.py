@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +17,9 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dlrun import wellformed
 from dlrun.errors import ConfigError, Unwritable
+from dlrun.files import appending, inside, read, refuse_links, truncate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +43,13 @@ MATRICES = "zca-*.safetensors"  #: a matrix that it needs
 LOCK = ".lock"  #: held by the process that is at work in the folder, see dlrun/lock.py
 KNOWN_BY = (METRICS, SUMMARY, CONFIG, BEST)  #: a folder with one of these is a run's
 TABLES = (METRICS, RANGE, PRETRAINING)  #: what grows while a run goes on
+OVERRIDES = ".hydra/overrides.yaml"  #: what was typed, as Hydra writes it
+HYDRA = (".hydra", *(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")))  #: what Hydra writes
+#: columns without which the file is none of a run's
+NEEDED = {
+    METRICS: ("epoch", "step", "lr", "train_loss", "val_loss", "seconds"),
+    RANGE: ("step", "lr", "loss", "smoothed"),
+}
 
 
 def columns(metrics: list[str], kept: Sequence[str] = ()) -> list[str]:
@@ -67,34 +77,44 @@ def refuse_old_run(folder: str | Path) -> None:
         )
 
 
+def refuse_foreign_files(folder: Path) -> None:
+    """Raise ConfigError where what a run writes into its folder would go elsewhere: through a link, or into a pipe."""
+    refuse_links(folder, *TABLES, LOG, LOCK, CHECKPOINT, *HYDRA)
+
+
 def clear(folder: Path) -> None:
-    """Delete what a run that did not come to its end left in its folder: its own files, and no others."""
+    """Delete what a run that did not come to its end left in its folder: its own files, and no others.
+
+    A link among them goes itself, and what it leads to stays.
+    """
+    if (folder / CHECKPOINT).is_symlink():
+        (folder / CHECKPOINT).unlink()
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
-    for file in (
-        *TABLES,
-        CURVES,
-        RANGE_PLOT,
-        SUMMARY,
-        BEST,
-        LAST,
-        LOG,
-        ENCODING,
-        CONFIG,
-    ):  # without CONFIG it is no run's folder
+    # without CONFIG it is no run's folder
+    for file in (*TABLES, CURVES, RANGE_PLOT, SUMMARY, BEST, LAST, LOG, ENCODING, CONFIG):
         (folder / file).unlink(missing_ok=True)
-    for path in (*folder.glob(".*.part"), *folder.glob(MATRICES)):
+    clear_parts(folder)
+    for path in folder.glob(MATRICES):
         path.unlink()
+
+
+def clear_parts(folder: Path) -> None:
+    """Delete what `replacing` left when its process was killed."""
+    for part in folder.glob(".*.part"):
+        if part.is_symlink() or part.is_file():
+            part.unlink()
 
 
 def discard(folder: Path) -> None:
     """Remove what Hydra made for a run or a sweep that never began; in the working directory also the date's folder."""
     if holds_run(folder) or (folder / LOCK).exists():
         return
-    for file in (*(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")), "multirun.yaml"):
-        (folder / file).unlink(missing_ok=True)
+    for file in (*HYDRA[1:], "multirun.yaml"):
+        with suppress(ConfigError):  # what a link leads to is not of this run
+            inside(folder, file).unlink(missing_ok=True)
     parents = [parent for parent in folder.parents if Path.cwd() in parent.parents]
     for made in (folder / ".hydra", folder, *parents):
-        if made.is_dir():
+        if made.is_dir() and not made.is_symlink():
             if any(made.iterdir()):
                 break
             made.rmdir()
@@ -102,12 +122,15 @@ def discard(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
-    """A temporary path that takes the place of `path` when the block ends well: readers see the old file or the new.
+    """A new file that takes the place of `path` when the block ends well: readers see the old file or the new.
+
+    Its name is nobody's to foresee, and a link at `path` is replaced itself.
 
     durable: wait until it would outlast a power cut.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     with naming(path):
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:
             yield part
             if durable:
@@ -160,7 +183,7 @@ def append_rows(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     lines = [",".join(_cell(name, value) for name, value in row.items()) for row in rows]
     if not path.exists():
         lines.insert(0, ",".join(rows[0]))
-    with naming(path), open(path, "a", encoding="utf-8", newline="") as file:
+    with naming(path), appending(path) as file:
         file.write("".join(f"{line}\n" for line in lines))
 
 
@@ -186,7 +209,7 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / CONFIG) as part:  # first: a folder with a config is known as a run's
                 part.write_text(config_yaml, encoding="utf-8")
-            run = cls(folder, header, _appending(folder / METRICS))
+            run = cls(folder, header, appending(folder / METRICS))
             run._write_line(run.columns)
         except OSError as error:
             raise unwritable(folder, error) from error
@@ -200,12 +223,13 @@ class Run:
         """
         try:
             (folder / SUMMARY).unlink(missing_ok=True)
+            clear_parts(folder)
             for name in TABLES:
                 if name in lengths:
-                    os.truncate(folder / name, lengths[name])
+                    truncate(folder / name, lengths[name])
                 else:
                     (folder / name).unlink(missing_ok=True)
-            return cls(folder, header, _appending(folder / METRICS))
+            return cls(folder, header, appending(folder / METRICS))
         except OSError as error:
             raise unwritable(folder, error) from error
 
@@ -224,7 +248,7 @@ class Run:
 
     def note(self, *texts: str) -> None:
         """Add to dlrun.log."""
-        with naming(self.folder / LOG), open(self.folder / LOG, "a", encoding="utf-8") as file:
+        with naming(self.folder / LOG), appending(self.folder / LOG) as file:
             file.writelines(f"[{datetime.now():%Y-%m-%d %H:%M:%S}] {text}\n" for text in texts)
 
     def save_encoding(self, encoding: Encoding, matrices: dict[str, Path]) -> None:
@@ -292,10 +316,6 @@ def _linked(path: Path, there: Path | None) -> bool:
     return path.exists()
 
 
-def _appending(path: Path) -> TextIO:
-    return open(path, "a", encoding="utf-8", newline="")
-
-
 def unwritable(folder: Path, error: OSError) -> Unwritable:
     """What to tell of a run's folder in which nothing can be written."""
     reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
@@ -305,15 +325,13 @@ def unwritable(folder: Path, error: OSError) -> Unwritable:
 def read_metrics(folder: str | Path, name: str = METRICS) -> pd.DataFrame:
     """The rows of metrics.csv, or of another of the run's CSV files, bit for bit as they were appended.
 
-    A line cut short by a crash is left out. Raises ConfigError if there is no such file.
+    A line cut short by a crash is left out. Raises ConfigError if there is no such file, or it is damaged.
     """
     import pandas as pd
 
-    text = _read(Path(folder), name)
-    whole = text[: text.rfind("\n") + 1]
-    if not whole:
+    header, rows = wellformed.metrics(_read(Path(folder), name), Path(folder) / name, NEEDED.get(name, ("step",)))
+    if not header:
         raise ConfigError(f"{Path(folder) / name} is empty: the run ended before it could write; delete the folder")
-    header, *rows = (line.split(",") for line in whole.splitlines())
     # Python's float() is exact; pandas' own parser is in some versions an ulp off.
     cells = [[float(cell) for cell in row] for row in rows]
     return pd.DataFrame(cells, columns=header, dtype=float).astype({"step": "int64"})
@@ -327,21 +345,23 @@ def write_summary(folder: Path, summary: Mapping[str, Any], durable: bool = Fals
 
 
 def read_summary(folder: str | Path) -> dict[str, Any]:
-    """The contents of summary.json; raises ConfigError if there is no such file."""
-    return json.loads(_read(Path(folder), SUMMARY))
+    """The contents of summary.json; raises ConfigError if there is no such file, or it is damaged."""
+    return wellformed.summary(_read(Path(folder), SUMMARY), Path(folder) / SUMMARY)
 
 
 def status_of(folder: Path) -> str | None:
     """How a run ended, by its summary.json; None where it has none that can be read, or one that a crash cut short."""
     try:
         return str(read_summary(folder)["status"])
-    except (ConfigError, OSError, ValueError, KeyError, TypeError):
+    except (ConfigError, OSError):
         return None
 
 
 def environment() -> dict[str, Any]:
     """What a run's numbers depend on besides its config: versions, and the git commit of the working directory."""
-    commit, dirty = _git(os.getcwd())
+    from dlrun.commit import commit_of
+
+    commit, dirty = commit_of(os.getcwd())
     packages = {"dlrun": "dlrun", "torch": "torch", "hydra": "hydra-core", "numpy": "numpy"}
     versions = {name: _version(package) for name, package in packages.items()}
     return {"versions": {"python": platform.python_version(), **versions}, "git_commit": commit, "git_dirty": dirty}
@@ -357,25 +377,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-@functools.cache  # a sweep asks for every run, and its code was loaded once
-def _git(cwd: str) -> tuple[str | None, bool | None]:
-    """Commit, and whether tracked files differ from it; (None, None) outside of a repository or without git."""
-    import subprocess
-
-    # Without optional locks, many workers can ask at once and the user's own git commands are not disturbed.
-    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
-    try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=2, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None, None
-    lines = done.stdout.splitlines()
-    commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), None)
-    return (None if commit == "(initial)" else commit), any(not line.startswith("#") for line in lines)
-
-
 def _read(folder: Path, name: str) -> str:
     try:
-        return (folder / name).read_text(encoding="utf-8")
+        return read(folder, name)
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"{folder} holds no run: it has no {name}; give the folder of one run") from None
 

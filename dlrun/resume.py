@@ -10,8 +10,10 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
+from dlrun import wellformed
 from dlrun.check import leaves
 from dlrun.errors import ConfigError
+from dlrun.files import read
 from dlrun.records import CONFIG, holds_run, status_of
 
 COMPLETE = ("finished", "stopped_early", "diverged")  #: statuses of runs for which nothing is left to do
@@ -67,19 +69,16 @@ def fingerprint(config: Mapping[str, Any], without: Sequence[str] = FREE) -> str
 
 def read_config(folder: Path) -> dict[str, Any]:
     """A run's config.yaml, without what it tells Hydra. Raises ConfigError where it cannot be read."""
-    import yaml
-
     try:
-        config = yaml.load((folder / CONFIG).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        return {str(key): value for key, value in config.items() if key != "defaults"}
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as problem:
-        reason = " ".join(str(problem).split())
-        raise ConfigError(f"{folder / CONFIG} cannot be read ({reason}); delete the folder") from problem
+        config = wellformed.mapping(read(folder, CONFIG), folder / CONFIG)
+    except (ConfigError, OSError) as problem:
+        raise ConfigError(f"{problem}; delete the folder {folder}") from problem
+    return {key: value for key, value in config.items() if key != "defaults"}
 
 
 def command(folder: Path) -> list[str]:
     """What to type to go on with the run in a folder. Raises ConfigError where there is none."""
-    if not (folder / CONFIG).exists():
+    if not (folder / CONFIG).is_file():
         raise ConfigError(f"{folder} is no sweep's folder and no run's: it has neither plan.json nor {CONFIG}")
     place = QuotedString(str(folder), Quote.single).with_quotes()
     return ["--config-dir", str(folder.absolute()), "--config-name", Path(CONFIG).stem, f"hydra.run.dir={place}"]

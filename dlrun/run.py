@@ -20,6 +20,7 @@ from dlrun.records import (
     CHECKPOINT,
     CURVES,
     clear,
+    refuse_foreign_files,
 )
 from dlrun.resume import COMPLETE, standing
 from dlrun.signals import obeyed
@@ -36,6 +37,7 @@ def run(config: DictConfig, folder: Path, sweeping: bool = False) -> str:
     Raises ConfigError, with the folder as it was, where the config cannot be trained or the folder holds another run.
     """
     node = plain(config)
+    refuse_foreign_files(folder)
     with locked(folder):
         status = standing(folder, node)
         if status in COMPLETE:

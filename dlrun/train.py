@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dlrun.checkpoint import Checkpoint, Record
+from dlrun.errors import ConfigError
 from dlrun.evaluation import Measured, Row, Snapshot
 from dlrun.noise import Noise
 from dlrun.objective import Step, StepObjective
@@ -100,7 +101,12 @@ def fit(stack: Stack, observer: Observer, keeper: Keeper = NOBODY) -> Outcome:
     """
     whole = State(stack)
     if keeper.begun:
-        whole.load(*stack.team.own(keeper.begun))
+        try:
+            whole.load(*stack.team.own(keeper.begun))
+        except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as problem:
+            raise ConfigError(
+                f"the checkpoint does not fit this training ({problem!r}): delete the run's checkpoint/ to begin again"
+            ) from problem
     state = whole.select(whole.runs)
     stack = state.stack
     batch, *moving = next(plan(stack, state.schedule, 0, 1))

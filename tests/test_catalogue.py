@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from dlrun import typed
 from dlrun.catalogue import (
     Constraint,
     choices,
@@ -202,6 +203,7 @@ def test_lookups():
 def checked(*overrides):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("dlrun", ["name=test", *overrides], return_hydra_config=True)
+    typed.take(overrides)
     check(config, config.hydra)
 
 

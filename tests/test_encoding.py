@@ -70,7 +70,9 @@ def encoded(numbers: np.ndarray, folder: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("scale", ["none", "minmax", "symmetric", "standard", "zca"])
 @pytest.mark.parametrize(
-    "source", [bundled.wine, bundled.digits, bundled.diabetes, lambda: sequences.sequences(30, 6)], ids=str
+    "source",
+    [bundled.wine, bundled.digits, bundled.diabetes, lambda: sequences.sequences(30, 6)],
+    ids=["wine", "digits", "diabetes", "sequences"],
 )
 def test_raw_rows_are_encoded_again_from_the_folder_alone(
     tmp_path: Path, scale: str, source: Callable[[], Samples]

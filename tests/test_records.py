@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from safetensors import safe_open
 
 from dlrun import records
+from dlrun.commit import commit_of
 from dlrun.errors import ConfigError
 from dlrun.records import Run, columns, environment, holds_run, read_metrics, read_summary, yaml_text
 
@@ -58,8 +59,10 @@ cells = st.fixed_dictionaries(
 
 
 @settings(deadline=None)
-@given(rows=st.lists(cells, min_size=1, max_size=5))
+@given(rows=st.lists(cells, min_size=1, max_size=5, unique_by=(lambda row: row["epoch"], lambda row: row["step"])))
 def test_rows_round_trip_bit_for_bit(tmp_path_factory, rows):
+    for name in ("epoch", "step"):  # each a later one than the row before
+        rows = [row | {name: time} for row, time in zip(rows, sorted(row[name] for row in rows), strict=True)]
     with Run.create(tmp_path_factory.mktemp("run"), columns(["accuracy"]), "") as run:
         for values in rows:
             run.append(dict(reversed(values.items())))  # the order is the file's, not the caller's
@@ -111,7 +114,7 @@ def test_the_files_of_hydra_are_no_run(tmp_path):
 
 
 def test_a_run_goes_on_from_where_its_tables_were(run):
-    run.append(row(epoch=0))
+    run.append(row(epoch=0, step=0))
     (run.folder / "pretraining.csv").write_text("layer\n1\n")
     lengths = run.lengths()
     assert lengths == {name: (run.folder / name).stat().st_size for name in ("metrics.csv", "pretraining.csv")}
@@ -158,13 +161,21 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 def test_summary_is_strict_json(run):
-    run.finish({"best": math.nan, "last": [1.5, math.inf], "versions": {"x": -math.inf, "y": None}, "steps": 3})
+    run.finish(
+        {
+            "status": "failed",
+            "best": math.nan,
+            "last": [1.5, math.inf],
+            "versions": {"x": -math.inf, "y": None},
+            "steps": 3,
+        }
+    )
 
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
 
     text = (run.folder / "summary.json").read_text()
-    expected = {"best": None, "last": [1.5, None], "versions": {"x": None, "y": None}, "steps": 3}
+    expected = {"status": "failed", "best": None, "last": [1.5, None], "versions": {"x": None, "y": None}, "steps": 3}
     assert json.loads(text, parse_constant=refuse) == expected
     assert read_summary(run.folder) == expected
 
@@ -218,7 +229,7 @@ def test_environment_names_versions_and_commit(tmp_path, monkeypatch):
         done = subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
-    records._git.cache_clear()
+    commit_of.cache_clear()
     monkeypatch.chdir(tmp_path)
     found = environment()
     assert (found["git_commit"], found["git_dirty"]) == (None, None)
@@ -231,15 +242,16 @@ def test_environment_names_versions_and_commit(tmp_path, monkeypatch):
     git("add", "file")
     git("commit", "-m", "first")
     (tmp_path / "new").touch()  # untracked: outputs are, and change nothing
-    records._git.cache_clear()
+    commit_of.cache_clear()
     assert (environment()["git_commit"], environment()["git_dirty"]) == (git("rev-parse", "HEAD"), False)
     (tmp_path / "file").write_text("two")
-    records._git.cache_clear()
+    commit_of.cache_clear()
     assert environment()["git_dirty"] is True
+    head = git("rev-parse", "HEAD")
     monkeypatch.setenv("PATH", "")
-    records._git.cache_clear()
-    assert environment()["git_commit"] is None
-    records._git.cache_clear()
+    commit_of.cache_clear()
+    assert (environment()["git_commit"], environment()["git_dirty"]) == (head, None)  # read, not asked for
+    commit_of.cache_clear()
 
 
 def test_importing_records_is_cheap():

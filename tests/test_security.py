@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+import torch
 import yaml
 from conftest import config
 from PIL import Image
@@ -23,10 +25,15 @@ from test_cli import Ended, dlrun  # noqa: F401 - a fixture
 from test_images import packed, write_cifar
 from test_report import write_run
 
+from dlrun import typed
 from dlrun.build import build, plain
+from dlrun.catalogue import conf_dir
+from dlrun.commit import commit_of
 from dlrun.datasets import california, cifar, image_folder
 from dlrun.errors import ConfigError
 from dlrun.folders import HEADER
+from dlrun.loader import Loader
+from dlrun.machine import compiles
 from dlrun.report.report import report
 
 DEFAULTS = yaml.safe_load(HEADER)["defaults"]
@@ -158,7 +165,125 @@ def test_a_users_own_launcher_counts_where_the_command_names_it(
     assert dlrun("--config-dir", str(theirs), *named).code == 0
 
 
-@pytest.mark.parametrize("key", ["allow_targets", "hydra.callbacks.x._target_", "+hydra.job_logging.x", "++hydra.x"])
+def test_what_a_file_says_was_typed_was_not(
+    dlrun: Callable[..., Ended],  # noqa: F811
+    tmp_path: Path,
+    marker: Path,
+) -> None:
+    """Hydra adds the command's words to a record in the config, which a file may fill before; jobs are made of it."""
+    factory = f"+hydra.job_logging.handlers.pwn={{\\(\\):os.mkdir,path:'{marker}'}}"
+    evil = {
+        "task": {
+            "hydra": {"overrides": {"task": ["allow_targets=[os]"]}},
+            "optimizer": MAKE,
+            "allow_targets": ["os"],
+        },
+        "hydra": {"hydra": {"overrides": {"hydra": [factory]}}},
+        "job": {"hydra": {"overrides": {"task": ["seed=0,1", "optimizer._target_=os.mkdir", "allow_targets=[os]"]}}},
+    }
+    launcher = {"override hydra/launcher": "basic"}
+    for name, content in evil.items():
+        theirs = stranger(tmp_path / name, marker, defaults=["setup", "_self_", "evil", launcher, *DEFAULTS[3:]])
+        (theirs / "evil.yaml").write_text(
+            "# @package _global_\n" + yaml.safe_dump(content).replace("MARKER", str(marker))
+        )
+        config_of = ["--config-dir", str(theirs), "--config-name", "config"]
+        for words in ([*config_of], ["-m", *config_of, "hydra.sweep.dir=sweep"], ["resume", str(theirs)]):
+            ended = dlrun(*words)
+            assert not marker.exists(), (name, words)
+            assert ended.code in (0, 2) and "Traceback" not in ended.err, (name, words, ended.err)
+            if name == "task":
+                assert "allow_targets=[os] to the command" in " ".join(ended.err.split())
+        assert not (tmp_path / "sweep" / "1").exists()  # where no seeds were typed
+
+
+def test_typed_words_reach_the_processes_that_compose_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """joblib, Ray and submitit have the jobs' configs made elsewhere, with the loader that they are sent."""
+    from hydra._internal.utils import create_config_search_path
+
+    monkeypatch.setattr(typed, "words", frozenset(["allow_targets=[mine]"]))
+    sent = pickle.dumps(Loader(create_config_search_path(str(conf_dir()))))
+    typed.take([])
+    assert typed.packages() == set()
+    pickle.loads(sent)
+    assert typed.packages() == {"mine"}
+
+
+def test_the_environment_is_read_for_typed_words_alone(
+    dlrun: Callable[..., Ended],  # noqa: F811
+    tmp_path: Path,
+    marker: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+    monkeypatch.setenv("OPEN", "sesame")
+    quick = ["dataset=iris", "steps=1", "plots=none"]
+    refused = "${oc.env:SECRET}: config files read no environment variables"
+    (tmp_path / "settings.yaml").write_text('- name: "${oc.env:SECRET}"\n- name: "${oc.${x}:SECRET}"\n')
+    (tmp_path / "theirs").mkdir()
+    plan = {"commands": [[*quick, "seed=0,1", "name=${oc.env:SECRET}"]], "runs": {}}
+    (tmp_path / "theirs" / "plan.json").write_text(json.dumps(plan))
+    for words in (["-m", *quick, "settings=settings.yaml"], ["resume", "theirs"]):
+        ended = dlrun(*words)
+        assert ended.code == 2 and refused in " ".join(ended.err.split()) and "hunter2" not in ended.err + ended.out
+    assert not list(tmp_path.glob("**/summary.json"))
+    assert dlrun(*quick, "name=${oc.env:OPEN}", "hydra.run.dir=alone").code == 0
+    theirs = stranger(tmp_path / "config", marker)
+    config_of = ["--config-dir", str(theirs), "--config-name", "config", "name=${oc.env:OPEN}"]
+    assert dlrun(*config_of, "hydra.run.dir=again").code == 0
+    names = [json.loads((tmp_path / run / "summary.json").read_text())["name"] for run in ("alone", "again")]
+    assert names == ["sesame", "sesame"]
+
+
+BOMBS = {
+    "doubling": {f"x{i}": f"${{x{i + 1}}}${{x{i + 1}}}" for i in range(60)} | {"x60": ""},
+    "growing": {"x0": "${x1}" * 900, "x1": "a" * 10_000},
+    "itself": {"x0": "${x0}"},
+    "a wide time": {"x0": "${now:%999999999Y}"},
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_interpolations_that_stand_for_very_much_are_told(
+    bomb: str,
+    dlrun: Callable[..., Ended],  # noqa: F811
+    tmp_path: Path,
+    marker: Path,
+) -> None:
+    theirs = stranger(tmp_path / "theirs", marker, name="${x0}", **BOMBS[bomb])
+    ended = dlrun("--config-dir", str(theirs), "--config-name", "config")
+    assert ended.code == 2 and "Traceback" not in ended.err and len(ended.err) < 2000
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_pipes_and_devices_among_configs_do_not_hold_anybody_up(
+    dlrun: Callable[..., Ended],  # noqa: F811
+    tmp_path: Path,
+    marker: Path,
+) -> None:
+    theirs = stranger(tmp_path / "theirs", marker)
+    os.mkfifo(theirs / "dataset" / "pipe.yaml")
+    config_of = ["--config-dir", str(theirs), "--config-name", "config"]
+    assert "pipe.yaml is a pipe" in " ".join(dlrun(*config_of).err.split())
+    (theirs / "config.yaml").unlink()
+    os.mkfifo(theirs / "config.yaml")
+    assert dlrun(*config_of).code == 2
+
+
+def test_a_pickle_of_hydras_is_not_read(
+    dlrun: Callable[..., Ended],  # noqa: F811
+    tmp_path: Path,
+    marker: Path,
+) -> None:
+    (tmp_path / "config.pickle").write_bytes(pickle.dumps(Evil(marker)))
+    for option in ("--experimental-rerun", "--exp"):
+        ended = dlrun(option, "config.pickle")
+        assert ended.code == 2 and "a pickle may run any code" in ended.err and not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "key", ["allow_targets", "hydra.callbacks.x._target_", "+hydra.job_logging.x", "++hydra.x", "dataset@hydra.x"]
+)
 def test_a_file_of_settings_may_not_say_what_is_run(
     key: str,
     dlrun: Callable[..., Ended],  # noqa: F811
@@ -175,7 +300,18 @@ def test_a_file_of_settings_may_not_say_what_is_run(
         "allow_targets=[os]",
         "hydra.callbacks.x._target_=os.mkdir",
         "hydra.launcher.setup=[touch]",
+        "hydra.launcher.additional_parameters.output=/x",
+        "hydra.launcher.temp_folder=/x",
+        "hydra.launcher.ray.init.address=evil:6379",
+        "hydra.sweeper.storage=sqlite:////x",
+        "hydra.sweep.dir=/x",
+        "hydra.run.dir=/x",
+        "hydra/launcher=evil",
+        "+dataset@hydra.callbacks.x=evil",
+        "+hydra={callbacks:{}}",
+        "++optimizer={_target_:os.mkdir}",
         "--config-dir=theirs",
+        "-m",
     ],
 )
 def test_a_plan_may_not_say_what_is_run(
@@ -280,6 +416,100 @@ def test_an_image_is_never_handed_to_another_program(tmp_path: Path, monkeypatch
         (tmp_path / "in" / "train" / name / "0.png").write_bytes(buffer.getvalue())
     with pytest.raises(ConfigError, match=r"2 of 2 images cannot be read:\n.*0.png: cannot identify image file"):
         image_folder.image_folder(str(tmp_path / "in"))
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+    return subprocess.run(
+        ["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_a_repository_runs_nothing_and_its_commit_is_found(tmp_path: Path, marker: Path) -> None:
+    """Whatever its configuration names, and that of a submodule; in all ways in which git keeps a branch."""
+    touch = f"sh -c 'touch {marker}; cat'"
+    theirs = tmp_path / "theirs"
+    for folder in (theirs, theirs / "module"):
+        folder.mkdir()
+        git(folder, "init", "-q", "-b", "main")
+        (folder / "file").write_text("one")
+        (folder / ".gitattributes").write_text("* filter=evil diff=evil\n")
+        git(folder, "add", "file", ".gitattributes")
+        git(folder, "commit", "-qm", "first")
+    git(theirs, "add", "module")  # a submodule without .gitmodules
+    git(theirs, "commit", "-qm", "second")
+    head = git(theirs, "rev-parse", "HEAD")
+    git(theirs, "worktree", "add", "-q", "--detach", str(tmp_path / "tree"))
+    git(theirs, "worktree", "add", "-q", "-b", "other", str(tmp_path / "branch"))
+    for folder in (theirs, theirs / "module"):
+        for key in (
+            "core.fsmonitor",
+            "filter.evil.clean",
+            "filter.evil.process",
+            "diff.external",
+            "diff.evil.textconv",
+        ):
+            git(folder, "config", key, touch)
+        hooks = folder / ".git" / "hooks"
+        hooks.mkdir(exist_ok=True)
+        (hooks / "post-index-change").write_text(f"#!/bin/sh\ntouch {marker}\n")
+        (hooks / "post-index-change").chmod(0o755)
+        (folder / "file").touch()  # git has to look into it
+    marker.unlink(missing_ok=True)
+
+    def found(folder: Path) -> tuple[str | None, bool | None]:
+        commit_of.cache_clear()
+        return commit_of(str(folder))
+
+    (theirs / "below").mkdir()
+    os.utime(theirs / "file", (1, 1))
+    assert found(theirs / "below") == (head, False)
+    assert found(tmp_path / "tree") == found(tmp_path / "branch") == (head, False)
+    (theirs / "file").write_text("two")
+    assert found(theirs) == (head, True)
+    (tmp_path / "branch" / "file").write_text("two")
+    assert found(tmp_path / "branch") == (head, True)
+    assert not marker.exists()
+    git(theirs, "-c", "core.fsmonitor=false", "pack-refs", "--all")
+    assert not (theirs / ".git" / "refs" / "heads" / "main").exists()
+    assert found(theirs) == (head, True) and found(tmp_path / "branch") == (head, True)
+    (theirs / ".git" / "HEAD").write_text("ref: ../../../precious\n")
+    assert found(theirs) == (None, None)
+    (theirs / ".git" / "HEAD").unlink()
+    os.mkfifo(theirs / ".git" / "HEAD")
+    assert found(theirs) == (None, None)
+    assert found(tmp_path) == (None, None)
+    assert not marker.exists()
+    commit_of.cache_clear()
+
+
+def test_compiled_code_comes_from_a_folder_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    folder = tmp_path / "dlrun" / "compiled"
+
+    def refused() -> bool:
+        monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+        with pytest.raises(ConfigError, match="must be a folder of your own"):
+            compiles(True, 1, 1, cpu)
+        return not compiles("auto", 10**6, 1000, cpu) and "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+
+    assert compiles(True, 1, 1, cpu) and os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o755)
+    assert refused()
+    folder.chmod(0o700)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.getuid", lambda: folder.stat().st_uid + 1)
+        assert refused()
+    folder.rmdir()
+    (tmp_path / "theirs").mkdir(mode=0o700)
+    folder.symlink_to(tmp_path / "theirs")
+    assert refused()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "mine")
+    assert compiles(True, 1, 1, cpu) and os.environ["TORCHINDUCTOR_CACHE_DIR"] == "mine"
 
 
 class Tags(HTMLParser):

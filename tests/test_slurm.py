@@ -205,9 +205,12 @@ def test_a_launcher_of_ones_own_as_the_documentation_shows_it(tmp_path: Path) ->
     dlrun("-m", "--config-dir", str(tmp_path), *runs, "hydra.launcher.wait=false")
     [made] = submissions(sweep)
     assert "CPUs/Task=2" in ask("scontrol", "show", "job", made.id)
-    told = dlrun("resume", str(sweep), code=2)
+    place = f"--config-dir={tmp_path}"
+    for typed in ([], [place]):
+        assert "hydra/launcher=ours may run any code" in dlrun("resume", str(sweep), *typed, code=2)
+    told = dlrun("resume", str(sweep), "hydra/launcher=ours", code=2)
     assert "hydra/launcher=ours: there is no such choice" in told and "--config-dir=FOLDER is where to look" in told
-    assert "3 runs: 3 finished" in dlrun("resume", str(sweep), f"--config-dir={tmp_path}")
+    assert "3 runs: 3 finished" in dlrun("resume", str(sweep), place, "hydra/launcher=ours")
     assert len(submissions(sweep)) == 1
 
 

@@ -30,7 +30,7 @@ def california_housing() -> Samples:
     """
     folder = Path(os.environ.get("SCIKIT_LEARN_DATA", "~/scikit_learn_data")).expanduser().absolute()
     cache = folder / "cal_housing_py3.pkz"
-    if not cache.exists():
+    if not cache.is_file():
         _download(folder)
     try:
         table = _unpickled(cache)

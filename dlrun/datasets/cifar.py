@@ -117,7 +117,7 @@ def _locate(version: Version, path: str | None, name: str) -> Path:
     if path and (roots[0].is_file() or (roots[0] / version.test).is_file()):
         return roots[0]
     for place in (folder / part for folder in folders for part in (version.folder, version.archive)):
-        if place.exists():
+        if place.is_file() or place.is_dir():
             return place
     if path:
         raise ConfigError(f"dataset.path={path}: neither {version.archive} nor {version.folder} is in {roots[0]}")

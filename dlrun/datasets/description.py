@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dlrun.datasets.tables.typed import printable
+from dlrun.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,8 +13,8 @@ import numpy as np
 
 from dlrun.datasets.data import Samples, Task
 from dlrun.datasets.image_files import ENDINGS, Images, read
-from dlrun.datasets.tables.typed import printable
 from dlrun.errors import ConfigError
+from dlrun.printable import printable
 
 #: what the folder of a part may be called, in whatever case, also with "set" behind it
 NAMES = {

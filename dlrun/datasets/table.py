@@ -19,8 +19,9 @@ from dlrun.datasets.tables.kinds import Rules, decide
 from dlrun.datasets.tables.notes import cautions, how_read, of_columns
 from dlrun.datasets.tables.parquet import raw_column, read_parquet
 from dlrun.datasets.tables.target import target_of
-from dlrun.datasets.tables.typed import printable, typed
+from dlrun.datasets.tables.typed import typed
 from dlrun.errors import ConfigError
+from dlrun.printable import printable
 
 
 def table(

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import csv
 import functools
-import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import StringIO
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
-
+from dlrun import wellformed
 from dlrun.errors import ConfigError
-from dlrun.records import CONFIG, KNOWN_BY, METRICS, SUMMARY, replacing
+from dlrun.files import appending, beginning, read
+from dlrun.records import CONFIG, KNOWN_BY, METRICS, NEEDED, OVERRIDES, SUMMARY, replacing
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SWEEP, CURVES = "sweep.csv", "curves.csv"
+HYDRA_YAML = ".hydra/hydra.yaml"
 # What summary.json says of a run's end, renamed where an override has the name: `epochs` is how long it was to be.
 RENAMED = {"epochs": "last_epoch", "steps": "last_step"}
 ORDER = [
@@ -33,12 +33,14 @@ TEXT = {"run", "status", "error"}  #: columns that are never numbers, whatever s
 BETWEEN = "status"  #: the column that parts a run's overrides from its results
 
 Row = dict[str, str]
+T = TypeVar("T")
 
 
 def find(folders: Sequence[str | Path]) -> dict[str, Path]:
     """The folders of all runs in or below the folders, in the order of their numbers, by their names in the tables.
 
     A run's name is its path within the sweep; of several sweeps, or single runs, within the folder that holds them all.
+    Links to folders below them are not followed, `linked` has these.
     Raises ConfigError for a folder in which there is no run.
     """
     found: dict[Path, None] = {}
@@ -55,11 +57,14 @@ def find(folders: Sequence[str | Path]) -> dict[str, Path]:
 def read_run(folder: str | Path, name: str | None = None) -> Row:
     """A run's row: its name, its overrides as typed and its seed, then its status and results; "" where there is none.
 
-    A run without a summary, because it was killed or still goes on, is interrupted.
+    A run without a summary, because it was killed or still goes on, is interrupted. Raises ConfigError for a file that
+    is damaged.
     """
     folder = Path(folder)
     overrides = overrides_of(folder)
-    summary = json.loads(_text(f"{folder}/{SUMMARY}") or '{"status": "interrupted"}')
+    if taken := [key for key in overrides if key in TEXT or _rank(key) < len(ORDER)]:
+        raise ConfigError(f"{folder / OVERRIDES}: {taken[0]} is the name of a result")
+    summary = wellformed.summary(_text(folder, SUMMARY) or '{"status": "interrupted"}', folder / SUMMARY)
     if "seed" not in overrides:
         overrides["seed"] = _typed(summary["seed"]) if "seed" in summary else configured(folder, ["seed"])["seed"]
     results = {RENAMED.get(key, key): value for key, value in summary.items()}
@@ -69,34 +74,57 @@ def read_run(folder: str | Path, name: str | None = None) -> Row:
 
 
 def overrides_of(folder: Path) -> Row:
-    """A run's overrides as typed."""
-    typed = yaml.load(_text(f"{folder}/.hydra/overrides.yaml"), Loader=yaml.CSafeLoader) or []
+    """A run's overrides as typed. Raises ConfigError where the file that tells of them is damaged."""
+    typed = wellformed.overrides(_text(folder, OVERRIDES), folder / OVERRIDES)
     pairs = (override.lstrip("+~").partition("=") for override in typed)
     return {key: _typed(value) for key, _, value in pairs}
 
 
 def collect(folders: Sequence[str | Path]) -> pd.DataFrame:
     """sweep.csv's rows of all runs in the folders, finished or not; numbers are numbers."""
-    return frame(*_rows(find(folders)))
+    return frame(*_rows(find(folders), []))
 
 
 def write_tables(folders: Sequence[str | Path], into: str | Path) -> None:
     """Write sweep.csv, and curves.csv with a row per run, evaluation and column of its metrics.csv, into a folder.
 
-    The same runs give the same bytes. Raises ConfigError for a folder in which there is no run.
+    The same runs give the same bytes. A run of which a file is damaged is left out. Raises ConfigError for a folder in
+    which there is no run that can be read.
     """
     write(find(folders), Path(into))
 
 
-def write(runs: Mapping[str, Path], into: Path) -> tuple[list[str], list[Row]]:
-    """`write_tables` for runs that were found; returns sweep.csv's header and rows."""
-    header, rows = _rows(runs)
-    _write(into / SWEEP, header, rows)
+def write(runs: Mapping[str, Path], into: Path) -> tuple[list[str], list[Row], list[str]]:
+    """`write_tables` for runs that were found; returns sweep.csv's header and rows, and a line for each left out."""
+    left_out: list[str] = []
+    header, rows = _rows(runs, left_out)
+    whole = []
     with replacing(into / CURVES) as part, open(part, "w", encoding="utf-8", newline="") as file:
         file.write("run,epoch,step,seconds,metric,value\n")
-        for name, folder in runs.items():
-            file.writelines(_long(name, _text(f"{folder}/{METRICS}")))
-    return header, rows
+        for row in rows:
+            if (lines := _told(left_out, _long, row["run"], runs[row["run"]])) is not None:
+                file.write(lines)
+                whole.append(row)
+        if not whole:
+            raise ConfigError("\n".join(left_out))
+    _write(into / SWEEP, header, whole)
+    return header, whole, left_out
+
+
+def linked(folders: Sequence[str | Path]) -> list[str]:
+    """A line for each link to a folder that `find` does not follow, in or below the folders but not in their runs."""
+    links = [link for folder in folders for link in _runs(Path(folder).resolve(), links=True)]
+    return [f"{link} is a link, and is not followed: name the folder that it leads to" for link in links]
+
+
+def _told(left_out: list[str], read: Callable[..., T], *arguments: Any) -> T | None:
+    """What can be read of a run; where it is damaged, None, and a line more about what is left out."""
+    try:
+        return read(*arguments)
+    except (ConfigError, OSError) as problem:
+        why = f"{problem.filename}: {problem.strerror}" if isinstance(problem, OSError) else problem
+        left_out.append(f"left out: {why}")
+        return None
 
 
 def append_run(sweep: str | Path, folder: str | Path) -> None:
@@ -109,15 +137,16 @@ def append_run(sweep: str | Path, folder: str | Path) -> None:
     row = read_run(folder, folder.relative_to(sweep).as_posix())
     header: list[str] = []
     if (sweep / SWEEP).exists():
-        with open(sweep / SWEEP, encoding="utf-8", newline="") as file:
-            header = next(csv.reader(file))  # the rows of a thousand runs would be read a thousand times
+        first = beginning(sweep, SWEEP).split("\n")[0]  # the rows of a thousand runs would be read a thousand times
+        header = next(csv.reader([first]), [])
+        header = header if BETWEEN in header else []  # damaged: in the end `write_tables` makes all of it anew
     columns = _header([dict.fromkeys(header, ""), row]) if header else list(row)
     _fill([row], {row["run"]: folder}, columns)
     if columns == header:
-        with open(sweep / SWEEP, "a", encoding="utf-8", newline="") as file:
+        with appending(sweep / SWEEP) as file:
             file.write(_lines(header, [row]))
     else:
-        rows = _read(sweep / SWEEP)[1] if header else []
+        rows = (_told([], _read, sweep / SWEEP) or ([], []))[1] if header else []
         _fill(rows, {row["run"]: sweep / row["run"] for row in rows}, columns)
         _write(sweep / SWEEP, columns, [*rows, row])
 
@@ -139,18 +168,24 @@ def curves(folder: str | Path) -> pd.DataFrame:
     return pd.read_csv(Path(folder) / CURVES, dtype=types)
 
 
-def _runs(folder: str | Path) -> Iterator[Path]:
-    """The folders of runs in a folder, which may be one itself; a job that died at its start has left `.hydra` only."""
+def _runs(folder: str | Path, links: bool = False) -> Iterator[Path]:
+    """The folders of runs in a folder, which may be one itself; a job that died at its start has left `.hydra` only.
+
+    links: the links to folders that are found on the way, in place of the runs.
+    """
     if not os.path.isdir(folder):
         return
     with os.scandir(folder) as entries:
         inside = {entry.name: entry for entry in entries}
     if not inside.keys().isdisjoint(KNOWN_BY) or (".hydra" in inside and inside[".hydra"].is_dir()):
-        yield Path(folder)
+        if not links:
+            yield Path(folder)
     else:
         for name, entry in inside.items():
-            if not name.startswith(".") and entry.is_dir():
-                yield from _runs(entry.path)
+            if not name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                yield from _runs(entry.path, links)
+            elif links and entry.is_symlink() and entry.is_dir():
+                yield Path(entry.path)
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
@@ -158,11 +193,11 @@ def _natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
-def _rows(runs: Mapping[str, Path]) -> tuple[list[str], list[Row]]:
-    rows = [read_run(folder, name) for name, folder in runs.items()]
+def _rows(runs: Mapping[str, Path], left_out: list[str]) -> tuple[list[str], list[Row]]:
+    rows = [row for name, folder in runs.items() if (row := _told(left_out, read_run, folder, name))]
     header = _header(rows)
-    _fill(rows, runs, header)
-    return header, rows
+    filled = [_told(left_out, _fill, [row], runs, header) for row in rows]
+    return header, [row for row, whole in zip(rows, filled, strict=True) if whole]
 
 
 def _header(rows: Iterable[Row]) -> list[str]:
@@ -183,7 +218,7 @@ def _rank(result: str) -> int:
     return next((rank for rank, form in enumerate(ORDER) if re.match(form, result)), len(ORDER))
 
 
-def _fill(rows: Iterable[Row], runs: Mapping[str, Path], header: list[str]) -> None:
+def _fill(rows: Iterable[Row], runs: Mapping[str, Path], header: list[str]) -> bool:
     """Give each row the header's columns: of an override that its run did without, the value in its config."""
     overrides = header[1 : header.index(BETWEEN)]
     for row in rows:
@@ -192,11 +227,12 @@ def _fill(rows: Iterable[Row], runs: Mapping[str, Path], header: list[str]) -> N
             row |= configured(runs[row["run"]], missing)
         for key in header:
             row.setdefault(key, "")
+    return True
 
 
 def config_of(folder: Path) -> dict[str, Any]:
-    """A run's config.yaml; empty for a run that died before it had one."""
-    return yaml.load(_text(folder / CONFIG), Loader=yaml.CSafeLoader) or {}
+    """A run's config.yaml; empty for a run that died before it had one. Raises ConfigError for one that is damaged."""
+    return wellformed.mapping(_text(folder, CONFIG), folder / CONFIG)
 
 
 def configured(folder: Path, keys: Sequence[str]) -> Row:
@@ -208,8 +244,9 @@ def configured(folder: Path, keys: Sequence[str]) -> Row:
         for part in key.split("."):
             node = node.get(part, "") if isinstance(node, dict) else ""
         if isinstance(node, dict):
-            hydra = yaml.load(_text(folder / ".hydra" / "hydra.yaml"), Loader=yaml.CSafeLoader) or {}
-            node = hydra.get("hydra", {}).get("runtime", {}).get("choices", {}).get(key, "")
+            node = wellformed.mapping(_text(folder, HYDRA_YAML), folder / HYDRA_YAML)
+            for part in ("hydra", "runtime", "choices", key):
+                node = node.get(part, "") if isinstance(node, dict) else ""
         values[key] = _typed(node)
     return values
 
@@ -237,15 +274,20 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _long(name: str, metrics: str) -> Iterator[str]:
+def _long(name: str, folder: Path) -> str:
     """A run's lines of curves.csv; a last line cut short by a crash is left out."""
-    header, *rows = metrics[: metrics.rfind("\n") + 1].splitlines() or [""]
-    columns = header.split(",")
-    run = _lines(["run"], [{"run": name}]).rstrip("\n")
+    columns, rows = wellformed.metrics(_text(folder, METRICS), folder / METRICS, NEEDED[METRICS])
+    try:
+        run = _lines(["run"], [{"run": name}]).rstrip("\n")
+        run.encode()
+    except (csv.Error, UnicodeEncodeError) as problem:
+        raise ConfigError(f"{folder}: the name of the folder cannot be written into a table ({problem})") from problem
+    lines = []
     for row in rows:
-        cells = dict(zip(columns, row.split(","), strict=True))
+        cells = dict(zip(columns, row, strict=True))
         start = f"{run},{cells.pop('epoch')},{cells.pop('step')},{cells.pop('seconds')},"
-        yield "".join([f"{start}{metric},{value}\n" for metric, value in cells.items()])
+        lines += [f"{start}{metric},{value}\n" for metric, value in cells.items()]
+    return "".join(lines)
 
 
 def _lines(header: Sequence[str], rows: Iterable[Row]) -> str:
@@ -260,17 +302,20 @@ def _write(path: Path, header: list[str], rows: list[Row]) -> None:
 
 
 def _read(path: Path) -> tuple[list[str], list[Row]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        return list(reader.fieldnames or []), list(reader)
+    reader = csv.DictReader(StringIO(read(path.parent, path.name), newline=""))
+    rows, header = list(reader), list(reader.fieldnames or [])
+    if BETWEEN not in header or any(None in row or None in row.values() for row in rows):
+        raise ConfigError(
+            f"{path} is no table of a sweep; `dlrun report {path.parent}` makes it from the runs' folders"
+        )
+    return header, rows
 
 
-def _text(path: str | Path) -> str:
+def _text(folder: Path, name: str) -> str:
     """What stands in a file; nothing where there is none."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except FileNotFoundError:
+        return read(folder, name)
+    except (FileNotFoundError, NotADirectoryError):
         return ""
 
 

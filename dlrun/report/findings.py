@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf, nan
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from dlrun.check import did_you_mean
 from dlrun.errors import ConfigError
-from dlrun.records import SUMMARY
+from dlrun.records import read_summary
 from dlrun.report import tables
 from dlrun.report.collect import BETWEEN, config_of, configured, numbers
 from dlrun.report.statistics import BOUNDS, FINISHED, UNBOUNDED, Interval, edge_warning
@@ -21,6 +21,7 @@ from dlrun.report.survival import Median
 from dlrun.sweep.objective import HIGHER
 
 NAMED = 3  #: settings that a note names at most
+T = TypeVar("T")
 TIMES = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
 
 
@@ -56,7 +57,7 @@ def find(
     runs: the folder of each run in the table. metric: the task's main one if None. target: a column of metrics.csv and
     the value to reach. Raises ConfigError for a metric or a target's column that the runs lack.
     """
-    table, notes = _told_apart(table.copy(), runs), []
+    table, notes = _told_apart(table.copy(), runs)
     axes = _axes(table)
     ended_first = table.assign(ended=~table["status"].isin(FINISHED)).sort_values("ended", kind="stable")
     table = table.loc[sorted(ended_first.drop_duplicates([*axes, "seed"]).index)].reset_index(drop=True)
@@ -115,24 +116,36 @@ def _axes(table: pd.DataFrame) -> list[str]:
     return [key for key in _overrides(table) if key != "seed" and table[key].nunique(dropna=False) > 1]
 
 
-def _told_apart(table: pd.DataFrame, runs: Mapping[str, Path]) -> pd.DataFrame:
-    """The table with further columns for what tells runs apart that nobody typed, such as another --config-name."""
+def _told_apart(table: pd.DataFrame, runs: Mapping[str, Path]) -> tuple[pd.DataFrame, list[str]]:
+    """The table with further columns for what tells runs apart that nobody typed, such as another --config-name.
+
+    Also a line for each run that it then lacks, because its config cannot be read.
+    """
     keys: dict[str, None] = {}
+    left_out: dict[str, str] = {}
+
+    def of(run: str, read: Callable[[Path], T]) -> T | None:
+        try:
+            return read(runs[run])
+        except ConfigError as problem:
+            left_out[run] = f"left out: {problem}"
+            return None
+
     by = [*_axes(table), "seed"]
     for _, twins in table[table.duplicated(by, keep=False)].groupby(by, sort=False, dropna=False):
-        configs = pd.json_normalize([config for run in twins["run"] if (config := config_of(runs[run]))])
+        configs = pd.json_normalize([config for run in twins["run"] if (config := of(run, config_of))])
         differing = [key for key in map(str, configs) if configs[key].astype(str).nunique() > 1 and key != "name"]
         keys |= {key.split(".")[0] if key.endswith("._target_") else key: None for key in differing}
     for key in [key for key in keys if key not in table]:
         if key.split(".")[0] == key or key.split(".")[0] not in keys:  # a choice stands for all its numbers
-            values = numbers([configured(runs[run], [key])[key] for run in table["run"]])
-            table.insert(table.columns.tolist().index(BETWEEN), key, values)
-    return table
+            found = [of(run, partial(configured, keys=[key])) or {} for run in table["run"]]
+            table.insert(table.columns.tolist().index(BETWEEN), key, numbers([row.get(key, "") for row in found]))
+    return table[~table["run"].isin(left_out.keys())], list(left_out.values())
 
 
 def _metrics(run: Path) -> tuple[str, set[str]]:
     """The main metric of a run that finished, and those of which more is better."""
-    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
+    summary = read_summary(run)
     names = [key.removeprefix("best_val_") for key in summary if key.startswith("best_val_")]
     main = summary.get("main_metric") or next((name for name in names if name != "loss"), "loss")
     directions = summary.get("metrics")

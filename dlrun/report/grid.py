@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from dlrun.printable import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -46,7 +48,7 @@ class Grid:
         """
         from rich.text import Text
 
-        head, *body = self._lines([[cell.text for cell in row] for row in self.rows[:lines]], console.width)
+        head, *body = self._lines([[printable(cell.text) for cell in row] for row in self.rows[:lines]], console.width)
         if head:
             console.print(Text(head, "dim"), soft_wrap=True)
         for line in body:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dlrun.errors import ConfigError
+from dlrun.files import beginning
+from dlrun.printable import printable
 from dlrun.records import replacing
 from dlrun.report import collect
 from dlrun.report.data import data_of
@@ -62,13 +64,17 @@ def report(
         _refuse_others_files(into)
         title = into.name
     into.mkdir(parents=True, exist_ok=True)
-    table = collect.frame(*collect.write(runs, into))
+    header, rows, left_out = collect.write(runs, into)
     curves = collect.curves(into)
-    found = find(table, runs, curves, metric, target)
-    found.notes.extend(notes)
+    found = find(collect.frame(header, rows), runs, curves, metric, target)
+    found.notes.extend([*notes, *left_out, *collect.linked(folders)])
 
     pictures = draw(found, curves, title)
-    shown = [*grids(found), *study(into)]
+    shown = [*grids(found)]
+    try:
+        shown += study(into)
+    except ConfigError as problem:
+        found.notes.append(str(problem))
     tables = [*(grid.ends(MOST) for grid in shown), runs_grid(found, runs, into)]
     _write(into / PAGE, _html(found, tables, pictures, title, data_of(found, runs)).encode())
     for picture, content in pictures.items():
@@ -80,20 +86,20 @@ def report(
 
 def _refuse_others_files(folder: Path) -> None:
     page = folder / PAGE
-    if page.exists() and MARK in page.read_text(encoding="utf-8", errors="replace"):
+    if page.exists() and MARK in beginning(folder, PAGE):
         return
     for file in (page, *(folder / picture for picture in PICTURES)):
         if file.exists():
             raise ConfigError(f"{file} is none of dlrun's reports, and is not overwritten; move it away first")
     for file in (folder / collect.SWEEP, folder / collect.CURVES):
-        if file.exists() and not file.read_text(encoding="utf-8", errors="replace").startswith("run,"):
+        if file.exists() and not beginning(folder, file.name).startswith("run,"):
             raise ConfigError(f"{file} is no table of a sweep, and is not overwritten; move it away first")
 
 
 def _html(found: Findings, shown: list[Grid], pictures: dict[str, bytes], title: str, data: list[str]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, finalize=lambda value: printable(value) if type(value) is str else value,
     )  # fmt: skip
     return environment.get_template("page.html.jinja").render(
         title=title,
@@ -139,7 +145,7 @@ def _say(console: Console, text: str, style: str = "", whole: bool = False) -> N
     from rich.text import Text
 
     for line in [text] if whole else folded(text, console.width):
-        console.print(Text(line, style), soft_wrap=True)
+        console.print(Text(printable(line), style), soft_wrap=True)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -15,7 +15,7 @@ from dlrun.console import SweepProgress, say
 from dlrun.errors import ConfigError
 from dlrun.records import METRICS, status_of
 from dlrun.report.collect import append_run
-from dlrun.sweep.jobs import ASK, JOBS, Submission, ended, held, holding, submissions
+from dlrun.sweep.jobs import ASK, JOBS, Submission, ended, held, holding, numbered, submissions
 from dlrun.sweep.part import Part, write_part
 from dlrun.sweep.plan import COMPLETE, Plan
 from dlrun.sweep.workers import Task
@@ -78,7 +78,7 @@ class Slurm:
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        numbers = [int(each.name) for each in (sweep / JOBS).glob("*")]
+        numbers = numbered(sweep)
         folder = sweep / JOBS / str(1 + max(numbers, default=0))
         folder.mkdir(parents=True)
         parts = packed(stacks, min(self.options["tasks"], math.ceil(len(stacks) / self.workers)))

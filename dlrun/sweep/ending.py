@@ -12,6 +12,8 @@ from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from dlrun import typed
+
 OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 OWN = "hydra_plugins.dlrun_stack."
 NAMED = 3  #: choices that a sweep's name holds at most
@@ -37,8 +39,9 @@ class Beginning(Callback):
                 path = str(config.hydra.sweep.dir)
                 config.name = one
             folder = QuotedString(path, Quote.single).with_quotes()
+            typed.add(place := f"hydra.sweep.dir={folder}")
             with read_write(config.hydra):
-                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")
+                config.hydra.overrides.hydra.append(place)
                 config.hydra.sweep.dir = path
         if config.hydra.sweeper._target_ == OPTUNA:
             options = OmegaConf.to_container(config.hydra.sweeper)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -11,7 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlrun import wellformed
 from dlrun.errors import ConfigError
+from dlrun.files import inside, read
 from dlrun.records import replacing
 
 JOBS = ".slurm"  #: in a sweep's folder; it has a folder for each submission, with what its tasks need and their logs
@@ -36,9 +39,18 @@ class Submission:
 
 
 def submissions(sweep: Path) -> list[Submission]:
-    """All that were made for a sweep, the first first."""
-    found = sorted((sweep / JOBS).glob(f"*/{JOB}"), key=lambda file: int(file.parent.name))
-    return [Submission(file.parent, **json.loads(file.read_text(encoding="utf-8"))) for file in found]
+    """All that were made for a sweep, the first first. Raises ConfigError for a file of theirs that is damaged."""
+    return [
+        Submission(folder, **wellformed.submission(read(folder, JOB), folder / JOB))
+        for folder in map(inside(sweep, JOBS).joinpath, map(str, numbered(sweep)))
+        if (folder / JOB).exists()
+    ]
+
+
+def numbered(sweep: Path) -> list[int]:
+    """The numbers of the folders that submissions have left, the first first; what else is there is not dlrun's."""
+    names = [each.name for each in inside(sweep, JOBS).glob("*")]
+    return sorted(int(name) for name in names if re.fullmatch(r"[1-9]\d{0,8}", name, re.ASCII))
 
 
 def states(ids: Iterable[str]) -> dict[str, dict[int, str]]:
@@ -83,7 +95,8 @@ def ended(submission: Submission) -> str:
 
 def outlast(sweep: Path) -> None:
     """Wait until Slurm holds no job of the public launcher's, which gives up when the first died or was requeued."""
-    ids = {folder.name.partition("_")[0] for folder in (sweep / PUBLIC).glob("[0-9]*")}
+    named = (re.match(r"(\d{1,20})(_|$)", each.name, re.ASCII) for each in inside(sweep, PUBLIC).glob("[0-9]*"))
+    ids = {match[1] for match in named if match}
     while any(state not in OVER for tasks in states(ids).values() for state in tasks.values()):
         time.sleep(ASK)
 
@@ -107,6 +120,6 @@ def holding(sweep: Path) -> dict[str, tuple[str, str]]:
         name: (f"{each.id}_{index}", state)
         for each in made
         for index, state in told.get(each.id, {}).items()
-        if state not in OVER
+        if state not in OVER and index < len(each.parts)
         for name in each.parts[index]
     }

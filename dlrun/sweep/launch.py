@@ -25,7 +25,7 @@ from dlrun.console import SweepProgress, say
 from dlrun.datasets.description import told
 from dlrun.errors import ConfigError, out_of_memory
 from dlrun.lock import locked
-from dlrun.records import CHECKPOINT, LOG, SUMMARY, discard, read_summary, write_summary
+from dlrun.records import CHECKPOINT, LOG, SUMMARY, discard, read_summary, refuse_foreign_files, write_summary
 from dlrun.report.collect import append_run, find, write_tables
 from dlrun.signals import ENDING, Deferred, obeyed
 from dlrun.sweep.compose import Job, check_jobs, compose, named
@@ -86,6 +86,8 @@ def launch(
         left = [job for job in missing if str(job.folder.relative_to(folder)) not in submitted]
         if len(left) < len(missing):
             _say_submitted(len(missing) - len(left), submitted, trainer)
+        for job in left:
+            refuse_foreign_files(job.folder)
         tasks = [Task(job.number, job.config, job.folder, job.files(), job.overrides) for job in left]
         whole = [[job.number for job in stack] for stack in begun]
         # without torch, which takes seconds, where nothing is to be trained

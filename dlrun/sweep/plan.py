@@ -10,9 +10,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from dlrun import checkpoint
+from dlrun import checkpoint, wellformed
 from dlrun.errors import ConfigError
-from dlrun.records import CHECKPOINT, clear, holds_run, replacing, status_of
+from dlrun.files import inside, read
+from dlrun.records import CHECKPOINT, clear, clear_parts, holds_run, replacing, status_of
 from dlrun.resume import COMPLETE, fingerprint
 from dlrun.sweep.compose import Job
 from dlrun.sweep.tuning import FINAL, TUNING
@@ -103,12 +104,21 @@ class Plan:
         with replacing(self.folder / PLAN) as part:
             text = json.dumps({"commands": self.commands, "runs": self.runs}, indent=1)
             part.write_text(text, encoding="utf-8")
+        clear_parts(self.folder)
         for task in tasks:
             if task.folder not in self.begun:
                 clear(task.folder)
 
     def _name(self, job: Job) -> str:
-        return str(job.folder.relative_to(self.folder))
+        """The folder of a job, within the sweep's. Raises ConfigError where it lies elsewhere, or behind a link."""
+        name = os.path.relpath(job.folder, self.folder)
+        if name == "." or name.split(os.sep)[0] == "..":
+            raise ConfigError(
+                f"hydra.sweep.subdir gives run {job.number} the folder {job.folder}, which does not lie in "
+                f"{self.folder}, the sweep's: put the job's number in it, without .. or a leading /"
+            )
+        inside(self.folder, name)
+        return name
 
     def _is_complete(self, name: str) -> bool:
         return status_of(self.folder / name) in self.complete
@@ -125,8 +135,7 @@ def commands(folder: Path) -> list[list[str]]:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    path = folder / PLAN
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as problem:
-        raise ConfigError(f"{path} cannot be read ({problem})") from problem
+        return wellformed.plan(read(folder, PLAN), folder / PLAN)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}

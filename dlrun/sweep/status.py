@@ -8,7 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dlrun import wellformed
 from dlrun.console import number, say
+from dlrun.errors import ConfigError
+from dlrun.files import inside, read
 from dlrun.records import METRICS, SUMMARY, read_summary
 from dlrun.report.collect import find, overrides_of
 from dlrun.report.grid import Cell, Grid
@@ -17,7 +20,8 @@ from dlrun.sweep.plan import PLAN, Plan
 
 FRESH = 120  #: seconds since its last row in which a run that no job holds counts as running
 MOST = 20  #: lines of the table
-ORDER = ("failed", "running", "interrupted", "diverged")  #: of its runs
+UNREADABLE = "unreadable"  #: a run of which a file is damaged
+ORDER = (UNREADABLE, "failed", "running", "interrupted", "diverged")  #: of its runs
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,25 @@ class Standing:
 def standings(sweep: Path) -> list[Standing]:
     """The runs of a sweep. Raises ConfigError for a folder that is none, or where Slurm does not answer."""
     planned = (sweep / PLAN).exists()
-    folders = {name: sweep / name for name in Plan(sweep, retry_failed=False).runs} if planned else find([sweep])
+    names = Plan(sweep, retry_failed=False).runs if planned else find([sweep])
     tasks = holding(sweep)
-    runs = [_standing(name, folder, *tasks.get(name, ("", ""))) for name, folder in folders.items()]
-    overrides = {name: overrides_of(folder) for name, folder in folders.items()}
+    runs, overrides = list[Standing](), dict[str, dict[str, str]]()
+    for name in names:
+        task = tasks.get(name, ("", ""))
+        try:
+            folder = inside(sweep, name)
+            overrides[name] = overrides_of(folder)
+            runs.append(_standing(name, folder, *task))
+        except ConfigError as problem:
+            runs.append(Standing(name, UNREADABLE, task[0], error=str(problem)))
     values: dict[str, set[str]] = {}
     for key, value in (pair for typed in overrides.values() for pair in typed.items()):
         values.setdefault(key, set()).add(value)
-    return [
-        replace(run, setting=" ".join(f"{k}={v}" for k, v in overrides[run.name].items() if len(values[k]) > 1))
-        for run in runs
-    ]
+
+    def setting(run: Standing) -> str:
+        return " ".join(f"{k}={v}" for k, v in overrides.get(run.name, {}).items() if len(values[k]) > 1)
+
+    return [replace(run, setting=setting(run)) for run in runs]
 
 
 def show(sweep: Path) -> None:
@@ -88,8 +100,8 @@ def show(sweep: Path) -> None:
 
 def _standing(name: str, folder: Path, task: str, state: str) -> Standing:
     summary = read_summary(folder) if (folder / SUMMARY).exists() else {}
+    row, age = _last_row(folder)
     status, error = summary.get("status"), summary.get("error") or ""
-    row, age = _last_row(folder / METRICS)
     if status in (None, "interrupted"):
         if task:
             status = "running" if state == "RUNNING" and row and not status else "pending"
@@ -98,12 +110,11 @@ def _standing(name: str, folder: Path, task: str, state: str) -> Standing:
     return Standing(name, status, task, row, age, error.splitlines()[0] if error else "")
 
 
-def _last_row(file: Path) -> tuple[dict[str, str] | None, float | None]:
-    """The last whole row of metrics.csv, and its age in seconds."""
+def _last_row(folder: Path) -> tuple[dict[str, str] | None, float | None]:
+    """The last whole row of metrics.csv, and its age in seconds. Raises ConfigError where the file is damaged."""
     try:
-        lines, age = file.read_text(encoding="utf-8").split("\n")[:-1], time.time() - file.stat().st_mtime
+        header, rows = wellformed.metrics(read(folder, METRICS), folder / METRICS, ("epoch", "val_loss"))
+        age = time.time() - (folder / METRICS).stat().st_mtime
     except OSError:
         return None, None
-    if len(lines) < 2:
-        return None, age
-    return dict(zip(lines[0].split(","), lines[-1].split(","), strict=True)), age
+    return dict(zip(header, rows[-1], strict=True)) if rows else None, age

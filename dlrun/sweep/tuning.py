@@ -8,11 +8,12 @@ from pathlib import Path
 from statistics import mean, median_high
 from typing import Any
 
-import yaml
 from hydra.core.utils import JobReturn
 
+from dlrun import wellformed
 from dlrun.errors import ConfigError
-from dlrun.records import read_summary
+from dlrun.files import read
+from dlrun.records import OVERRIDES, read_summary
 
 TUNING, FINAL = "tuning", "final"  #: the folders of the trials and of the runs with the best rates, in the sweep's
 FINISHED = ("finished", "stopped_early")
@@ -80,8 +81,9 @@ def _quality(summaries: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
 
 def _main_metric(summary: Mapping[str, Any]) -> tuple[str, int]:
     """The main metric if the task has one, else the loss; and the sign that makes less of it better."""
-    name = next(iter(summary["metrics"]), "loss")
-    return name, -1 if summary["metrics"].get(name) == "higher" else 1
+    ways = summary.get("metrics", {})
+    name = next(iter(ways), "loss")
+    return name, -1 if ways.get(name) == "higher" else 1
 
 
 def common_target(runs: Sequence[Path]) -> tuple[str, float] | None:
@@ -96,7 +98,7 @@ def common_target(runs: Sequence[Path]) -> tuple[str, float] | None:
     name, sign = _main_metric(finished[0])
     found: dict[tuple[str, ...], list[float]] = {}
     for run, summary in summaries.items():
-        typed = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+        typed = wellformed.overrides(read(run, OVERRIDES), run / OVERRIDES)
         ended = summary["status"] in FINISHED
         setting = tuple(override for override in typed if not override.startswith("seed="))
         found.setdefault(setting, []).append(sign * summary[f"best_val_{name}"] if ended else inf)

@@ -19,6 +19,7 @@ from typing import Any
 
 from dlrun import checkpoint
 from dlrun.errors import ConfigError, Unwritable, reason
+from dlrun.files import inside
 from dlrun.lock import locked
 from dlrun.records import CHECKPOINT, SUMMARY, clear, write_summary
 from dlrun.signals import ENDING, obeyed
@@ -226,7 +227,7 @@ def begin(task: Task) -> None:
     """Leave the run's folder with what Hydra writes into it, and nothing else of a run."""
     clear(task.folder)  # of what a stack that failed left, of which this run was a part
     for name, text in task.files.items():
-        path = task.folder / name
+        path = inside(task.folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 

@@ -58,6 +58,8 @@ class Optuna(Sweeper):
         """Run the batches, and leave what the study has found in the sweep's folder."""
         import optuna
 
+        from dlrun.records import replacing
+
         study = self._study()
         wanted = [direction.lower() for direction in self.sweeper._get_directions()]
         if study and (there := [direction.name.lower() for direction in study.directions]) != wanted:
@@ -84,7 +86,8 @@ class Optuna(Sweeper):
         if counts["complete"] or counts["diverged"]:
             best = study.best_trial
             found |= {"best_trial": best.number, "best_value": best.value, "best_params": dict(best.params)}
-        OmegaConf.save(OmegaConf.create(found), self.folder / RESULTS)
+        with replacing(self.folder / RESULTS) as part:
+            OmegaConf.save(OmegaConf.create(found), part)
 
     def _study(self) -> Any:
         """What the storage holds under the study's name, if anything."""

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.check import did_you_mean
 from dlrun.errors import ConfigError
+from dlrun.typed import add
 
 Points = list[list[str]]  # of one direction of a sweep; each point is the overrides that it makes
 
@@ -89,9 +90,8 @@ class Sweeper(BasicSweeper):
             own = deepcopy(config)
             with read_write(own.hydra):
                 own.hydra.sweep.dir = f"{config.hydra.sweep.dir}/{folder}"
-                own.hydra.overrides.hydra.append(
-                    f"hydra.sweep.dir={typed(own.hydra.sweep.dir)}"
-                )  # for the jobs' configs
+                add(place := f"hydra.sweep.dir={typed(own.hydra.sweep.dir)}")
+                own.hydra.overrides.hydra.append(place)  # for the jobs' configs
             launcher = Plugins.instance().instantiate_launcher(context, self.task_function, own)
             plan.save([], config)  # what resumes the sweep looks for its command there
             try:

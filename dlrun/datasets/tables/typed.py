@@ -11,11 +11,6 @@ from hydra.core.override_parser.types import Quote, QuotedString
 _BARE = re.compile(r"[A-Za-z_][\w .\-/%]*", re.ASCII)
 
 
-def printable(text: str) -> str:
-    """A text of a file without what a terminal would obey, or would break lines at."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def typed(key: str, values: Iterable[str]) -> str:
     """`'dataset.drop=[id,name]'`, with quotes within it where Hydra asks for them."""
     words = ("null", "true", "false", "nan", "inf")  # which Hydra reads otherwise

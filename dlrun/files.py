@@ -1,0 +1,211 @@
+"""Files that may be a stranger's: links in a folder are not followed, and only regular files of some size are read."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from dlrun.errors import ConfigError
+
+LARGEST = 2**28  #: bytes of a text that is read: a metrics.csv of a million rows
+VALUES = 100_000  #: in a YAML file with aliases, each as often as it is referred to
+DEPTH = 100  #: of mappings and lists in one another; libyaml would overrun its stack at some ten thousands
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a pipe without a writer is opened, and refused, at once
+_KINDS = {
+    stat.S_IFLNK: "is a link, and links that lie in a folder are not followed: put what it leads to in its place",
+    stat.S_IFDIR: "is a folder, and a file is wanted",
+    stat.S_IFIFO: "is a pipe, and a file is wanted",
+}
+
+
+def inside(folder: Path, name: str | Path) -> Path:
+    """The path of a file below a folder. Raises ConfigError where a link on the way, or the name, would lead elsewhere.
+
+    The folder itself, and what is above it, is as the user has it, links and all.
+    """
+    path = Path(folder)
+    for part in Path(name).parts:
+        if part in ("..", os.sep):
+            raise ConfigError(f"{name} does not lie in {folder}")
+        path /= part
+        if path.is_symlink():
+            raise ConfigError(f"{path} {_KINDS[stat.S_IFLNK]}")
+    return path
+
+
+def refuse_links(folder: Path, *names: str) -> None:
+    """Raise ConfigError where one of these names in a folder is a link, or a file in it that has a name elsewhere too.
+
+    Before something is written to them, be it by other programs such as Hydra.
+    """
+    for name in names:
+        path = inside(folder, name)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            _refuse(path, os.lstat(path), writing=True)
+
+
+def refuse_any_link(folder: Path) -> None:
+    """Raise ConfigError where anything below a folder is a link, before programs write there that would follow it."""
+    for above, folders, files in os.walk(folder):
+        refuse_links(Path(above), *folders, *files)
+
+
+def read_bytes(folder: Path, name: str, largest: int = LARGEST) -> bytes:
+    """The contents of a file below a folder.
+
+    Raises FileNotFoundError, ConfigError where it is no regular file, larger than `largest` or behind a link, and
+    OSError where the system does not let it be read; each names the file.
+    """
+    return _contents(inside(folder, name), largest, links=False)
+
+
+def read(folder: Path, name: str, largest: int = LARGEST) -> str:
+    """The text of a file below a folder; raises what `read_bytes` raises, and ConfigError where it is not UTF-8."""
+    return _decoded(read_bytes(folder, name, largest), Path(folder) / name)
+
+
+def beginning(folder: Path, name: str, length: int = 2**16) -> str:
+    """The first bytes of a text file below a folder, as `read`; what is not UTF-8 is replaced."""
+    with os.fdopen(_opened(inside(folder, name), os.O_RDONLY), "rb") as file:
+        return file.read(length).decode("utf-8", "replace")
+
+
+def read_named(path: Path, largest: int = LARGEST) -> str:
+    """The text of a file that the user has named, or put among his configs: links are followed. Otherwise as `read`."""
+    return _decoded(_contents(path, largest, links=True), path)
+
+
+def appending(path: Path) -> TextIO:
+    """A text file that grows at its end. Raises ConfigError where the path is a link or no regular file."""
+    return io.TextIOWrapper(io.FileIO(_opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a"), "utf-8", newline="")
+
+
+def truncate(path: Path, length: int) -> None:
+    """Cut a file off after so many bytes. Raises ConfigError where the path is a link or no regular file."""
+    descriptor = _opened(path, os.O_WRONLY)
+    try:
+        os.ftruncate(descriptor, length)
+    finally:
+        os.close(descriptor)
+
+
+def yaml_of(text: str, file: Path) -> Any:
+    """What a YAML text says, as plain values. Raises ConfigError, which names the file."""
+    import yaml
+
+    with yaml_told(file):
+        bounded(text, file)
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+@contextmanager
+def yaml_told(file: Path) -> Iterator[None]:
+    """ConfigError, with the file's name, in place of what parsers of YAML raise."""
+    import yaml
+
+    try:
+        yield
+    except RecursionError as problem:
+        raise ConfigError(f"{file} is nested too deeply") from problem
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, AttributeError, OverflowError, yaml.YAMLError) as problem:
+        raise ConfigError(f"{file} cannot be read as YAML: {' '.join(str(problem).split())}") from problem
+
+
+def json_of(text: str, file: Path) -> Any:
+    """What a JSON text says. Raises ConfigError, which names the file."""
+    try:
+        return json.loads(text)
+    except RecursionError as problem:
+        raise ConfigError(f"{file} is nested too deeply") from problem
+    except ValueError as problem:
+        raise ConfigError(f"{file} cannot be read as JSON: {problem}") from problem
+
+
+def bounded(text: str, file: Path) -> None:
+    """Raise ConfigError for a YAML text that is nested too deeply, or is small but stands for very much by aliases."""
+    import yaml
+
+    deepest = text.count("[") + text.count("{") + max(map(len, text.split("\n")))  # one level takes a letter at least
+    if deepest < 10 * DEPTH and "*" not in text:
+        return
+    sizes: dict[str, float] = {}
+    open_: list[tuple[str | None, float]] = [(None, 0)]  # anchors and sizes of what has begun; events nest no calls
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        anchor, size = getattr(event, "anchor", None), 1.0
+        if isinstance(event, yaml.CollectionStartEvent):
+            if anchor:
+                sizes[anchor] = float("inf")  # one that holds itself has endlessly many
+            open_.append((anchor, 1))
+            if len(open_) > DEPTH:
+                raise ConfigError(f"{file} is nested too deeply: more than {DEPTH} levels")
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            size = sizes.get(anchor or "", 1)
+            if size > VALUES:
+                raise ConfigError(f"{file} refers to its own parts so often that it holds more than {VALUES} values")
+        elif not isinstance(event, yaml.ScalarEvent):
+            continue
+        if anchor and not isinstance(event, yaml.AliasEvent):
+            sizes[anchor] = size
+        open_[-1] = (open_[-1][0], open_[-1][1] + size)
+    if open_[0][1] > VALUES and sizes:
+        raise ConfigError(f"{file} refers to its own parts so often that it holds more than {VALUES} values")
+
+
+def _contents(path: Path, largest: int, links: bool) -> bytes:
+    with os.fdopen(_opened(path, os.O_RDONLY, links), "rb") as file:
+        content = file.read(largest + 1) if os.fstat(file.fileno()).st_size <= largest else None
+    if content is None or len(content) > largest:
+        raise ConfigError(f"{path} is too large: more than {largest:,} bytes")
+    return content
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise ConfigError(f"{path} is no text: {problem}") from problem
+
+
+def _opened(path: Path, flags: int, links: bool = False) -> int:
+    """A descriptor of a regular file; what else there is, such as a device, is not even opened."""
+    writing = bool(flags & (os.O_WRONLY | os.O_RDWR))
+    with suppress(FileNotFoundError):  # told below, or the file is made
+        _refuse(path, os.stat(path, follow_symlinks=links), writing)
+    try:
+        descriptor = os.open(path, flags | _NO_WAIT | (0 if links else _NO_LINK) | getattr(os, "O_CLOEXEC", 0), 0o666)
+    except OSError as problem:
+        if problem.errno == errno.ELOOP and not links:
+            raise ConfigError(f"{path} {_KINDS[stat.S_IFLNK]}") from problem
+        raise
+    try:
+        _refuse(path, os.fstat(descriptor), writing)
+    except ConfigError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _refuse(path: Path, found: os.stat_result, writing: bool) -> None:
+    kind = stat.S_IFMT(found.st_mode)
+    if writing and kind == stat.S_IFDIR:
+        return
+    if kind != stat.S_IFREG:
+        raise ConfigError(f"{path} {_KINDS.get(kind, 'is no regular file')}")
+    if writing and found.st_nlink > 1:
+        raise ConfigError(
+            f"{path} has another name elsewhere (a hard link), where it would be changed too: put a copy in its place"
+        )

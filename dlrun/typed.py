@@ -1,0 +1,35 @@
+"""What the user typed: the words of this process's command line, and nothing else.
+
+Whatever stands in a file may be a stranger's: config.yaml, plan.json, a file of settings, Hydra's record of overrides,
+and so what a config says was typed. What runs code, reads the environment or writes elsewhere counts in words alone
+that are kept here. A worker process is handed them by the one that starts it, along with Hydra's loader (loader.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+words: frozenset[str] = frozenset()
+
+
+def take(given: Iterable[str]) -> None:
+    """These words are what was typed."""
+    global words
+    words = frozenset(given)
+
+
+def add(*made: str) -> None:
+    """Words that dlrun makes of typed ones, such as the place of the folder that is resumed, count as these do."""
+    take({*words, *made})
+
+
+def packages() -> set[str]:
+    """The packages whose code may run: those of allow_targets=[...]."""
+    values = (word.partition("=")[2] for word in words if word.lstrip("+").startswith("allow_targets="))
+    return {name for value in values for name in re.findall(r"[\w.]+", value)}
+
+
+def variables() -> set[str]:
+    """The environment variables that may be read, those of ${oc.env:NAME}."""
+    return {name for word in words for name in re.findall(r"\$\{oc\.env:\s*(\w+)", word)}
