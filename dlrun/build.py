@@ -27,7 +27,7 @@ from dlrun.machine import compiles, threads_for, usable_device
 from dlrun.metrics import metrics_for
 from dlrun.normalizations import NoNormalization, running_averages
 from dlrun.plan import moments
-from dlrun.printable import printable
+from dlrun.printable import in_line
 from dlrun.regularizers.averaging import Averaging
 from dlrun.regularizers.regularizer import HOOKS, Regularizer
 from dlrun.rows import call, keywords
@@ -240,7 +240,7 @@ def _dataset(node: Node) -> Dataset:
     dataset = prepare(_samples(target, options), **common, dtype=getattr(torch, node["precision"]))
     file = Path(str(options["path"])).name if options.get("path") else ""
     dataset.description = {
-        "name": " ".join(filter(None, [target.rpartition(".")[2], printable(file)])),
+        "name": " ".join(filter(None, [target.rpartition(".")[2], in_line(file)])),
         **dataset.description,
     }
     return dataset

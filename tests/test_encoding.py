@@ -239,11 +239,10 @@ def test_a_report_takes_from_summaries_what_they_tell(tmp_path: Path) -> None:
     contents = [
         "",
         '{"status": "failed"}',
-        '{"dataset": 7}',
-        '{"dataset": {"task": "binary"}}',
-        json.dumps({"dataset": said[0]}),
+        '{"status": "finished", "dataset": 7}',
+        '{"status": "finished", "dataset": {"task": "binary"}}',
+        *(json.dumps({"status": "finished", "dataset": each}) for each in said),
     ]
-    contents.append(json.dumps({"dataset": said[1]}))
     for i, content in enumerate(contents):
         (tmp_path / str(i)).mkdir()
         (tmp_path / str(i) / "summary.json").write_text(content)

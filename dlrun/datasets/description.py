@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dlrun.printable import printable
+from dlrun.printable import in_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ def describe(samples: Samples, dataset: Dataset, train: np.ndarray, how: Mapping
     if samples.surface:
         return {**found, "features": samples.feature_names, "start": samples.inputs[0].tolist(), "notes": samples.notes}
     if 0 < len(samples.feature_names) <= LISTED:
-        found["features"] = [printable(name) for name in samples.feature_names]
+        found["features"] = [in_line(name) for name in samples.feature_names]
     found |= {"scale": how["scale"], "split": _split(samples, how)}
     notes = list(samples.notes)
     if samples.task == "regression":
@@ -40,7 +40,7 @@ def describe(samples: Samples, dataset: Dataset, train: np.ndarray, how: Mapping
             found["target"]["standardised"] = how["scale_target"]
     else:
         classes = 2 if samples.task == "binary" else dataset.outputs
-        names = [printable(name) for name in samples.class_names] or [str(number) for number in range(classes)]
+        names = [in_line(name) for name in samples.class_names] or [str(number) for number in range(classes)]
         parts = {part: dataset.part(part)[1].numpy().astype(np.int64) for part in dataset.sizes}
         counts = {part: np.bincount(labels, minlength=classes).tolist() for part, labels in parts.items()}
         found["classes"] = {part: dict(zip(names, numbers, strict=True)) for part, numbers in counts.items()}

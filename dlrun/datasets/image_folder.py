@@ -14,7 +14,7 @@ import numpy as np
 from dlrun.datasets.data import Samples, Task
 from dlrun.datasets.image_files import ENDINGS, Images, read
 from dlrun.errors import ConfigError
-from dlrun.printable import printable
+from dlrun.printable import in_line
 
 #: what the folder of a part may be called, in whatever case, also with "set" behind it
 NAMES = {
@@ -82,7 +82,7 @@ def image_folder(path: str | None = None, size: int | None = None) -> Samples:
     task: Task = "binary" if len(class_names) == 2 else "multiclass"
     channels = "gray" if images.pixels.shape[1] == 1 else "red, green, blue"
     encoding = {"image": {"channels": channels, "range": [0, 255], "middle_square_scaled_to": size}}
-    names, told = list(map(printable, class_names)), list(map(printable, notes))
+    names, told = list(map(in_line, class_names)), list(map(in_line, notes))
     return Samples(images.pixels, classes, task, class_names=names, parts=parts, notes=told, encoding=encoding)
 
 

@@ -21,7 +21,7 @@ from dlrun.datasets.tables.parquet import raw_column, read_parquet
 from dlrun.datasets.tables.target import target_of
 from dlrun.datasets.tables.typed import typed
 from dlrun.errors import ConfigError
-from dlrun.printable import printable
+from dlrun.printable import in_line
 
 
 def table(
@@ -133,7 +133,7 @@ def table(
         found.task,
         names,
         found.class_names,
-        notes=list(map(printable, notes)),
+        notes=list(map(in_line, notes)),
         encoding=encoding_of_rows,
     )
 

@@ -13,7 +13,7 @@ from dlrun.datasets.tables.cells import date_forms
 from dlrun.datasets.tables.columns import Raw
 from dlrun.datasets.tables.typed import typed
 from dlrun.errors import ConfigError
-from dlrun.printable import printable
+from dlrun.printable import in_line
 
 NAMELESS = ("", "unnamed: 0")  #: what pandas calls a column without a name
 #: and columns that count the rows, as programs write them
@@ -148,7 +148,7 @@ def _refuse_unknown(key: str, name: str, known: Collection[str], file: Path) -> 
     near = difflib.get_close_matches(name, list(known), 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     said = f"dataset.{key}={name}" if key == "target" else f"dataset.{key}: {name!r}"
-    raise ConfigError(f"{said}: no such column in {file}; {hint}It has {printable(', '.join(known))}")
+    raise ConfigError(f"{said}: no such column in {file}; {hint}It has {in_line(', '.join(known))}")
 
 
 def _refuse_twins(used: Sequence[Raw], target: str, raws: Sequence[Raw], file: Path) -> None:
