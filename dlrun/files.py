@@ -167,10 +167,9 @@ def bounded(text: str, file: Path) -> None:
 
 def _contents(path: Path, largest: int, links: bool) -> bytes:
     with os.fdopen(_opened(path, os.O_RDONLY, links), "rb") as file:
-        content = file.read(largest + 1) if os.fstat(file.fileno()).st_size <= largest else None
-    if content is None or len(content) > largest:
-        raise ConfigError(f"{path} is too large: more than {largest:,} bytes")
-    return content
+        if os.fstat(file.fileno()).st_size > largest:
+            raise ConfigError(f"{path} is too large: more than {largest:,} bytes")
+        return file.read()
 
 
 def _decoded(content: bytes, path: Path) -> str:
