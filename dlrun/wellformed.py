@@ -15,13 +15,13 @@ from dlrun.files import json_of, yaml_of
 
 STATUSES = ("finished", "stopped_early", "diverged", "failed", "interrupted")
 COUNT = 2**53  #: whole numbers up to here are exact in every table
+SMALLEST = 5e-324  #: number above 0
 
-_TIMES = ("epoch", "step")
 _NUMBERS = re.compile(r"(best|last|test)_.*|epochs|steps|seconds|steps_per_second|parameters|suggested_lr")
 _TEXTS = ("name", "device", "error", "main_metric")
 
 
-def metrics(text: str, file: Path, needed: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def metrics(text: str, file: str | Path, needed: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Header and cells of metrics.csv or another CSV file of a run; the cells read as numbers.
 
     A line cut short by a crash is left out. Of an empty file the header is empty.
@@ -34,26 +34,27 @@ def metrics(text: str, file: Path, needed: Sequence[str]) -> tuple[list[str], li
     if len(set(header)) < len(header) or not all(re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) for name in header):
         raise ConfigError(f"{file} has no header of column names, each once")
     pairs = [name.replace("train_", "val_", 1) for name in header if name.startswith("train_")]
-    if missing := [name for name in (*needed, *pairs) if name not in header]:
+    if missing := [name for name in ("step", *needed, *pairs) if name not in header]:
         raise ConfigError(f"{file} has no column {missing[0]}")
-    last: dict[str, float] = {}
+    body = text[text.find("\n") :]
+    if not body.isascii() or "_" in body:  # which float() takes, and pandas does not
+        raise ConfigError(f"{file}: the cells below its header must be plain numbers")
+    times = [header.index("epoch" if "epoch" in header else "step"), header.index("step")]
+    epoch, step = -SMALLEST, -1.0
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise ConfigError(f"{file}, line {number} has {len(row)} cells, and the header {len(header)}")
         try:
-            cells = dict(zip(header, map(_number, row), strict=True))
+            cells = list(map(float, row))
         except ValueError as problem:
             raise ConfigError(f"{file}, line {number}: {problem}") from problem
-        times = {name: cells[name] for name in _TIMES if name in cells}
-        if not all(0 <= time <= COUNT for time in times.values()) or cells.get("step", 0) % 1:
-            raise ConfigError(f"{file}, line {number}: {', '.join(f'{name} {time}' for name, time in times.items())}")
-        if any(times[name] <= last[name] for name in last):
-            raise ConfigError(f"{file}, line {number}: a later row is of an earlier step")
-        last = times
+        before, (epoch, step) = (epoch, step), (cells[at] for at in times)
+        if not (before[0] < epoch <= COUNT and before[1] < step <= COUNT) or step % 1:
+            raise ConfigError(f"{file}, line {number}: epoch {epoch:g} and step {step:g} do not follow the row before")
     return header, rows
 
 
-def summary(text: str, file: Path) -> dict[str, Any]:
+def summary(text: str, file: str | Path) -> dict[str, Any]:
     """The contents of summary.json."""
     found = json_of(text, file)
     if not isinstance(found, dict) or found.get("status") not in STATUSES:
@@ -73,7 +74,7 @@ def summary(text: str, file: Path) -> dict[str, Any]:
     return found
 
 
-def overrides(text: str, file: Path) -> list[str]:
+def overrides(text: str, file: str | Path) -> list[str]:
     """What was typed for a run, from .hydra/overrides.yaml."""
     found = yaml_of(text, file)
     if found is None:
@@ -85,7 +86,7 @@ def overrides(text: str, file: Path) -> list[str]:
     return found
 
 
-def mapping(text: str, file: Path) -> dict[str, Any]:
+def mapping(text: str, file: str | Path) -> dict[str, Any]:
     """A YAML file of keys and values, such as config.yaml; nothing for an empty one."""
     found = yaml_of(text, file)
     if not isinstance(found, dict | None):
@@ -93,7 +94,7 @@ def mapping(text: str, file: Path) -> dict[str, Any]:
     return {str(key): value for key, value in (found or {}).items()}
 
 
-def plan(text: str, file: Path) -> dict[str, Any]:
+def plan(text: str, file: str | Path) -> dict[str, Any]:
     """The contents of plan.json: the runs of a sweep's folder, which all lie in it, and the commands that asked."""
     found = json_of(text, file)
     if not isinstance(found, dict):
@@ -110,7 +111,7 @@ def plan(text: str, file: Path) -> dict[str, Any]:
     return {"runs": runs, "commands": commands}
 
 
-def submission(text: str, file: Path) -> dict[str, Any]:
+def submission(text: str, file: str | Path) -> dict[str, Any]:
     """The contents of a Slurm job's job.json: its id, and the names of each task's runs."""
     found = json_of(text, file)
     if (
@@ -145,17 +146,11 @@ def is_record(found: Any, step: int) -> bool:
     )
 
 
-def below(name: str, file: Path) -> None:
+def below(name: str, file: str | Path) -> None:
     """Raise ConfigError for the name of a run, in a file, that is no plain way down from the sweep's folder."""
     path = PurePosixPath(name)
     if not path.parts or path.is_absolute() or ".." in path.parts or str(path) != name or "\0" in name:
         raise ConfigError(f"{file}: {name!r} is no folder in the sweep's")
-
-
-def _number(cell: str) -> float:
-    if not cell.isascii() or "_" in cell:  # which float() takes, and pandas does not
-        raise ValueError(f"could not convert string to float: {cell!r}")
-    return float(cell)
 
 
 def _is_number(value: Any) -> bool:

@@ -64,7 +64,7 @@ def read_run(folder: str | Path, name: str | None = None) -> Row:
     overrides = overrides_of(folder)
     if taken := [key for key in overrides if key in TEXT or _rank(key) < len(ORDER)]:
         raise ConfigError(f"{folder / OVERRIDES}: {taken[0]} is the name of a result")
-    summary = wellformed.summary(_text(folder, SUMMARY) or '{"status": "interrupted"}', folder / SUMMARY)
+    summary = wellformed.summary(_text(folder, SUMMARY) or '{"status": "interrupted"}', f"{folder}/{SUMMARY}")
     if "seed" not in overrides:
         overrides["seed"] = _typed(summary["seed"]) if "seed" in summary else configured(folder, ["seed"])["seed"]
     results = {RENAMED.get(key, key): value for key, value in summary.items()}
@@ -75,7 +75,7 @@ def read_run(folder: str | Path, name: str | None = None) -> Row:
 
 def overrides_of(folder: Path) -> Row:
     """A run's overrides as typed. Raises ConfigError where the file that tells of them is damaged."""
-    typed = wellformed.overrides(_text(folder, OVERRIDES), folder / OVERRIDES)
+    typed = wellformed.overrides(_text(folder, OVERRIDES), f"{folder}/{OVERRIDES}")
     pairs = (override.lstrip("+~").partition("=") for override in typed)
     return {key: _typed(value) for key, _, value in pairs}
 
@@ -232,7 +232,7 @@ def _fill(rows: Iterable[Row], runs: Mapping[str, Path], header: list[str]) -> b
 
 def config_of(folder: Path) -> dict[str, Any]:
     """A run's config.yaml; empty for a run that died before it had one. Raises ConfigError for one that is damaged."""
-    return wellformed.mapping(_text(folder, CONFIG), folder / CONFIG)
+    return wellformed.mapping(_text(folder, CONFIG), f"{folder}/{CONFIG}")
 
 
 def configured(folder: Path, keys: Sequence[str]) -> Row:
@@ -276,7 +276,7 @@ def _cell(value: Any) -> str:
 
 def _long(name: str, folder: Path) -> str:
     """A run's lines of curves.csv; a last line cut short by a crash is left out."""
-    columns, rows = wellformed.metrics(_text(folder, METRICS), folder / METRICS, NEEDED[METRICS])
+    columns, rows = wellformed.metrics(_text(folder, METRICS), f"{folder}/{METRICS}", NEEDED[METRICS])
     try:
         run = _lines(["run"], [{"run": name}]).rstrip("\n")
         run.encode()
