@@ -1,5 +1,33 @@
-"""`python -m dlrun` is the command `dlrun`."""
+"""The command `dlrun`, also as `python -m dlrun`: what Ctrl-C does before and after its own code runs."""
 
-from dlrun.cli import main
+from __future__ import annotations
 
-main()
+import os
+import signal
+from types import FrameType
+
+
+def main() -> None:
+    """See `dlrun.cli.main`. The exit code is 130 after Ctrl-C, whenever it comes."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _leave)
+    from dlrun import cli
+
+    try:
+        cli.main()
+    except SystemExit as ended:
+        if ended.code == cli.EXIT_CODES["interrupted"]:
+            cli.leave_quietly()
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left to interrupt
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    """Nothing is open yet."""
+    os.write(2, b"dlrun: interrupted\n")
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    main()

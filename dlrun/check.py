@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,40 +32,53 @@ class Guard(Callback):
     """Stands in Hydra's callbacks: a wrong config ends the program with 2 before Hydra makes the run's folder."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if processes() > 1:
-            error("a sweep finds its processes itself: start dlrun -m, without torchrun, which is for a single run")
-            sys.exit(2)
-        HydraConfig.instance().set_config(config)  # for ${hydra:...} in the sweep's folder
-        try:
+        with refusing():
+            if processes() > 1:
+                raise ConfigError(
+                    "a sweep finds its processes itself: start dlrun -m, without torchrun, which is for a single run"
+                )
+            HydraConfig.instance().set_config(config)  # for ${hydra:...} in the sweep's folder
+            _refuse_interpolation("hydra.sweep.dir", config.hydra.sweep.dir)
             folder = Path(config.hydra.sweep.dir)
             refuse_links(folder, *SWEEPS)
             if not any(config.hydra[part]._target_.startswith(PLUGINS) for part in ("launcher", "sweeper")):
                 refuse_any_link(folder)
-        except ConfigError as mistake:
-            error(str(mistake))
-            sys.exit(2)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        HydraConfig.instance().set_config(config)  # for ${hydra:...} in the config
-        from dlrun.resume import COMPLETE, standing
+        with refusing():
+            HydraConfig.instance().set_config(config)  # for ${hydra:...} in the config
+            from dlrun.resume import COMPLETE, standing
 
-        try:
             folder = Path(config.hydra.run.dir)
+            _refuse_interpolation("hydra.run.dir", config.hydra.run.dir)
             check(config, config.hydra)
             refuse_foreign_files(folder)
             status = standing(folder, _resolved(config))
-        except (ConfigError, OmegaConfBaseException) as mistake:
-            error(str(mistake))
-            sys.exit(2)
-        except Exception as problem:  # Hydra would only warn of it, and go on
-            error(f"the config cannot be checked: {problem!r}")
-            sys.exit(2)
         if status in COMPLETE and (config.plots == "none" or (folder / CURVES).exists()):
             say(f"{folder} holds this run already: {status.replace('_', ' ')}")
             sys.exit(1 if status == "diverged" else 0)
         if status != "new" and (folder / ".hydra").is_dir():
             with read_write(config.hydra):
                 config.hydra.output_subdir = None  # Hydra's record stays what was typed at first
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Ends the program with 2 at any mistake, whether or not it can be told: Hydra would only warn, and go on."""
+    try:
+        yield
+    except Exception as problem:
+        try:
+            known = isinstance(problem, ConfigError | OmegaConfBaseException)
+            error(str(problem) if known else f"the config cannot be checked: {problem!r}")
+        finally:
+            sys.exit(2)
+
+
+def _refuse_interpolation(key: str, folder: str) -> None:
+    """Raise ConfigError for a folder that Hydra, which writes its name into configs, would take for a reference."""
+    if "${" in folder:
+        raise ConfigError(f"{key}={folder}: a folder's name may not hold ${{")
 
 
 def check(config: DictConfig, hydra: DictConfig) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import multiprocessing
 import os
 import re
+import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -26,11 +29,14 @@ from dlrun.catalogue import choices, choices_with, conf_dir, description, groups
 from dlrun.check import check, did_you_mean
 from dlrun.console import error, say
 from dlrun.errors import ConfigError, reason
-from dlrun.records import CONFIG, SUMMARY, discard, write_summary
+from dlrun.lock import free_all
+from dlrun.records import SUMMARY, begun, discard, holds_run, write_summary
+from dlrun.signals import INTERRUPTED, Ended, interruptible, obeyed, unconverted
+from dlrun.streams import unbreakable
 from dlrun.sweep.ending import complete_all, forget
 from dlrun.torchrun import processes
 
-EXIT_CODES = {"finished": 0, "stopped_early": 0, "diverged": 1, "failed": 1, "refused": 2, "interrupted": 130}
+EXIT_CODES = {"finished": 0, "stopped_early": 0, "diverged": 1, "failed": 1, "refused": 2, "interrupted": INTERRUPTED}
 
 _full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
 statuses: list[str] = []  #: of the runs of this command, which its exit code tells
@@ -38,14 +44,34 @@ statuses: list[str] = []  #: of the runs of this command, which its exit code te
 
 def main() -> None:
     """The command `dlrun`. Exit code 0, 1 for a failed run, 2 for a mistake in the command, 130 for Ctrl-C."""
-    if processes() > 1:
-        from dlrun.parallel import together
+    unbreakable()
+    with interruptible(_leave), obeyed():
+        if processes() > 1:
+            from dlrun.parallel import together
 
-        code = together(_command)
-    else:
-        code = _command()
+            code = together(_command)
+        else:
+            code = _command()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     gc.freeze()  # at its end Python would search all of torch for garbage, for half a second
     sys.exit(code)
+
+
+def _leave() -> None:
+    """What Ctrl-C does in the middle of an import: tell, and leave no folder of a run that never began."""
+    os.write(2, f"dlrun: interrupted{_going_on()}\n".encode())
+    free_all()
+    if folder := _folder():
+        discard(folder)
+
+
+def leave_quietly() -> None:
+    """End after Ctrl-C, whatever libraries that were left in the middle of something would say at their end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    with suppress(BaseException):
+        atexit._run_exitfuncs()
+    os._exit(EXIT_CODES["interrupted"])
 
 
 def _command() -> int:
@@ -56,16 +82,18 @@ def _command() -> int:
     return _verb(arguments[0], arguments[1:]) if is_verb else _train()
 
 
-def _train() -> int:
+def _train(resuming: bool = False) -> int:
     """What the overrides in sys.argv ask for; returns the exit code."""
     statuses.clear()
-    forget()
+    forget(resuming)
+    HydraConfig.instance().cfg = None  # of a command before this one in the same process
     try:
         from dlrun.loader import guarded
 
-        with _hydra_raises(), guarded():
-            _app()
-        complete_all()
+        with unconverted():
+            with _hydra_raises(), guarded():
+                _app()
+            complete_all()
     except (HydraException, OmegaConfBaseException, ConfigError) as mistake:
         if _full_error:
             raise
@@ -76,8 +104,11 @@ def _train() -> int:
             raise
         error(_unwritten(problem))
         return 1
+    except Ended as ended:
+        error(f"ended by {signal.Signals(ended.signum).name}{_going_on()}")
+        raise
     except KeyboardInterrupt:
-        error("interrupted")
+        error(f"interrupted{_going_on()}")
         return EXIT_CODES["interrupted"]
     return max((EXIT_CODES[status] for status in statuses), default=0)
 
@@ -103,20 +134,22 @@ def _app(config: DictConfig) -> None:
     sweeping = context.mode == RunMode.MULTIRUN
     # Of joblib's and Ray's processes many share the terminal and the cores.
     crowded = sweeping and (multiprocessing.parent_process() is not None or "ray" in sys.modules)
+    unbreakable()
     try:
-        if sweeping:
-            check(config, cast(DictConfig, context))
-        from dlrun.run import run
+        with unconverted():
+            if sweeping:
+                check(config, cast(DictConfig, context))
+            from dlrun.run import run
 
-        if crowded:
-            config.threads = 1 if config.threads == "auto" else config.threads
-            with redirect_stdout(StringIO()):
+            if crowded:
+                config.threads = 1 if config.threads == "auto" else config.threads
+                with redirect_stdout(StringIO()), obeyed():
+                    statuses.append(run(config, folder, sweeping))
+                say(f"run {context.job.num}: {statuses[-1].replace('_', ' ')}")
+            else:
                 statuses.append(run(config, folder, sweeping))
-            say(f"run {context.job.num}: {statuses[-1].replace('_', ' ')}")
-        else:
-            statuses.append(run(config, folder, sweeping))
-        if sweeping and statuses[-1] == "interrupted":
-            raise KeyboardInterrupt
+            if sweeping and statuses[-1] == "interrupted":
+                raise KeyboardInterrupt
     except KeyboardInterrupt:
         discard(folder)
         raise
@@ -124,7 +157,7 @@ def _app(config: DictConfig) -> None:
         discard(folder)
         error(f"run {context.job.num}: {mistake}" if sweeping else str(mistake))
         statuses.append("failed" if sweeping else "refused")
-        if sweeping:
+        if sweeping and not holds_run(folder):
             _fail(folder, config, str(mistake))
     except OSError as problem:
         if _full_error or sweeping:
@@ -150,14 +183,25 @@ def _fail(folder: Path, config: DictConfig, why: str) -> None:
 
 def _unwritten(problem: OSError) -> str:
     """What the file system refused in the middle of a command, and how to go on."""
-    from dlrun.sweep.plan import PLAN
-
-    hydra = HydraConfig.get()
-    folder = Path(hydra.sweep.dir if hydra.mode == RunMode.MULTIRUN else hydra.run.dir)
-    begun = any((folder / name).exists() for name in (CONFIG, PLAN))
-    again = f"`dlrun resume {folder}` goes on" if begun else "give the command again"
+    folder = _folder()
+    again = f"`dlrun resume {folder}` goes on" if folder and begun(folder) else "give the command again"
     why = f"{problem.strerror or problem}: {problem.filename or folder}"
     return f"{why}; what was written before is there, and once this is mended, {again}"
+
+
+def _folder() -> Path | None:
+    """That of the command's run or sweep, once it is known."""
+    try:
+        hydra = HydraConfig.get()
+        return Path(hydra.sweep.dir if hydra.mode == RunMode.MULTIRUN else hydra.run.dir)
+    except (ValueError, AttributeError, OmegaConfBaseException):
+        return None
+
+
+def _going_on() -> str:
+    """How to go on after the end of a command that was not its own."""
+    folder = _folder()
+    return f"; `dlrun resume {shlex.quote(str(folder))}` goes on" if folder and begun(folder) else ""
 
 
 def _readable(mistake: Exception) -> str:
@@ -206,13 +250,19 @@ def _verb(name: str, arguments: list[str]) -> int:
         error(f"{name}: there is no such verb{did_you_mean(name, list(verbs))}; there are {', '.join(verbs)}")
         return 2
     try:
-        return verbs[name](arguments)
+        with unconverted():
+            code = verbs[name](arguments)
+        sys.stdout.flush()
+        return code or int(name != "resume" and cast(Any, sys.stdout).lost)
     except ConfigError as mistake:
         error(str(mistake))
         return 2
     except OSError as problem:
         error(f"{problem.strerror or problem}: {problem.filename}")
         return 1
+    except KeyboardInterrupt:
+        error("interrupted")
+        return EXIT_CODES["interrupted"]
 
 
 def _list(arguments: list[str]) -> int:
@@ -287,10 +337,10 @@ def _resume(arguments: list[str]) -> int:
             "resume: name the folder of one run or sweep, --retry-failed to train failed runs again, and "
             "--config-dir=FOLDER for a launcher of your own"
         )
-    from hydra.core.override_parser.types import Quote, QuotedString
-
+    from dlrun.escapes import quoted
     from dlrun.loader import refuse_command
-    from dlrun.sweep.plan import PLAN, commands
+    from dlrun.records import PLAN
+    from dlrun.sweep.plan import commands
 
     if not (Path(folders[0]) / PLAN).exists():
         from dlrun.resume import command as of_run
@@ -302,7 +352,7 @@ def _resume(arguments: list[str]) -> int:
         typed.add(*made)
         sys.argv = [sys.argv[0], *made, *trusted]
         return _train()
-    options = [f"hydra.sweep.dir={QuotedString(folders[0], Quote.single).with_quotes()}"]
+    options = [f"hydra.sweep.dir={quoted(folders[0])}"]
     typed.add(*options)
     code = 0
     for command in commands(Path(folders[0])):
@@ -312,5 +362,5 @@ def _resume(arguments: list[str]) -> int:
         again = [f"hydra.{'launcher' if own else 'sweeper'}.retry_failed=true"] * ("--retry-failed" in arguments)
         places = [argument for argument in trusted if argument.startswith("--config-dir=")]
         sys.argv = [sys.argv[0], "-m", *places, *command, *options, *again]
-        code = max(code, _train())
+        code = max(code, _train(resuming=True))
     return code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from dlrun.machine import not_compiled, pays
 from dlrun.records import (
     BEST,
     CHECKPOINT,
+    CONFIG,
     LAST,
+    METRICS,
     PRETRAINING,
     RANGE,
     Run,
@@ -33,6 +36,7 @@ from dlrun.records import (
 )
 from dlrun.resume import fingerprint
 from dlrun.schedules.lr_range import suggestion
+from dlrun.signals import Ended, unconverted
 from dlrun.stack import Stack
 from dlrun.state import Tensors
 from dlrun.summary import identity, summarize
@@ -54,6 +58,8 @@ def continuing(folders: Sequence[Path]) -> tuple[Checkpoint | None, list[str]]:
         if not len(record.get("files", [])) == len(record.get("configs", [])) == len(members):
             return "does not tell of all its runs"
         for folder, lengths in zip(folders, record["files"], strict=True):
+            if METRICS not in lengths or not (folder / CONFIG).exists():
+                return "is of a run that had no folder"
             for name, length in lengths.items():
                 if not (folder / name).exists() or (folder / name).stat().st_size < length:
                     return f"tells of more than is left of {name}"
@@ -156,9 +162,20 @@ class Folders:
 
     def train(self, observer: Any) -> list[dict[str, Any]]:
         """Train the stack and complete the folders; returns what their summaries say."""
+        with ExitStack() as until_saved:
+            outcome = self._fit(observer, until_saved)
+            summaries = self._save(outcome)
+        return summaries
+
+    def _fit(self, observer: Any, until_saved: ExitStack) -> Outcome:
         try:
-            outcome = fit(self.stack, observer, self)
+            with unconverted():
+                return fit(self.stack, observer, self, until_saved)
         except OSError:  # the disk's fault: the run goes on from its checkpoint once there is room
+            raise
+        except Ended:
+            for i, record in enumerate(self.records):
+                record.finish({"status": "interrupted", **identity(self.nodes[i], self.stack, i), **environment()})
             raise
         except Exception as problem:
             for i, record in enumerate(self.records):
@@ -166,6 +183,9 @@ class Folders:
                 status = {"status": "failed", **identity(self.nodes[i], self.stack, i), "error": reason(problem)}
                 record.finish({**status, **environment()})
             raise
+
+    def _save(self, outcome: Outcome) -> list[dict[str, Any]]:
+        """Write weights and summaries, and remove the checkpoint that they make needless."""
         for i in range(self.stack.runs):
             self._save_weights(i, outcome)
         if self.stack.runs > 1:

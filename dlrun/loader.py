@@ -225,8 +225,10 @@ def _refuse(hydra: DictConfig, given: Sequence[str], run_mode: RunMode) -> None:
     own = _own(tuple(each for each in given if not each.lstrip("+").startswith(theirs)), run_mode)
     for part in ("launcher", "sweeper"):
         node = found.get(part) or {}
-        for path in _keys(node):
-            if len(path) > 1 and path[-1] == "_target_":  # Hydra makes an object of it, however deep it stands
+        known = dict(_values(own.get(part) or {}))  # an installed sweeper's own, such as Optuna's samplers
+        for path, value in _values(node):
+            # Hydra makes an object of it, however deep it stands
+            if len(path) > 1 and path[-1] == "_target_" and known.get(path) != value:
                 raise ConfigError(f"hydra.{part}.{'.'.join(path)}: no code is run that stands there")
         if node.get("_target_") in HARMLESS:
             free.append(part)
@@ -271,11 +273,11 @@ def _judged(key: str, hydra: dict[str, Any]) -> Any:
     return node
 
 
-def _keys(node: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
-    """The ways to all keys below a node, through lists too."""
+def _values(node: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """All that stands below a node, through lists too, with the way to it."""
     for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
-        yield (*path, str(key))
-        yield from _keys(value, (*path, str(key)))
+        yield (*path, str(key)), value
+        yield from _values(value, (*path, str(key)))
 
 
 @lru_cache(maxsize=4)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from dlrun import wellformed
 from dlrun.errors import ConfigError, Unwritable
+from dlrun.escapes import escaped
 from dlrun.files import appending, inside, read, refuse_links, truncate
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ LAST = "last.safetensors"
 CHECKPOINT = "checkpoint"  #: a folder, see dlrun/checkpoint.py
 ENCODING = "encoding.json"  #: what encodes new rows as the run's were, see docs/encoding.md
 MATRICES = "zca-*.safetensors"  #: a matrix that it needs
+PLAN = "plan.json"  #: in a sweep's folder, see dlrun/sweep/plan.py
 LOCK = ".lock"  #: held by the process that is at work in the folder, see dlrun/lock.py
 KNOWN_BY = (METRICS, SUMMARY, CONFIG, BEST)  #: a folder with one of these is a run's
 TABLES = (METRICS, RANGE, PRETRAINING)  #: what grows while a run goes on
@@ -66,6 +68,11 @@ def columns(metrics: list[str], kept: Sequence[str] = ()) -> list[str]:
 def holds_run(folder: str | Path) -> bool:
     """Whether a run was written here before; Hydra's own `.hydra/` and log file do not count."""
     return any((Path(folder) / name).exists() for name in KNOWN_BY)
+
+
+def begun(folder: Path) -> bool:
+    """Whether `dlrun resume` can go on here, with a run or a sweep."""
+    return any((folder / name).exists() for name in (CONFIG, PLAN))
 
 
 def refuse_old_run(folder: str | Path) -> None:
@@ -173,7 +180,7 @@ def yaml_text(node: Mapping[str, Any]) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
-    return yaml.dump(node, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(escaped(node), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, float]]) -> None:

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
-
 from dlrun import wellformed
 from dlrun.check import leaves
 from dlrun.errors import ConfigError
+from dlrun.escapes import quoted, unescaped
 from dlrun.files import read
 from dlrun.records import CONFIG, holds_run, status_of
 
@@ -73,12 +72,12 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = wellformed.mapping(read(folder, CONFIG), folder / CONFIG)
     except (ConfigError, OSError) as problem:
         raise ConfigError(f"{problem}; delete the folder {folder}") from problem
-    return {key: value for key, value in config.items() if key != "defaults"}
+    return {key: unescaped(value) for key, value in config.items() if key != "defaults"}
 
 
 def command(folder: Path) -> list[str]:
     """What to type to go on with the run in a folder. Raises ConfigError where there is none."""
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"{folder} is no sweep's folder and no run's: it has neither plan.json nor {CONFIG}")
-    place = QuotedString(str(folder), Quote.single).with_quotes()
-    return ["--config-dir", str(folder.absolute()), "--config-name", Path(CONFIG).stem, f"hydra.run.dir={place}"]
+    place = f"hydra.run.dir={quoted(str(folder))}"
+    return ["--config-dir", str(folder.absolute()), "--config-name", Path(CONFIG).stem, place]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,8 @@ from dlrun.records import (
     refuse_foreign_files,
 )
 from dlrun.resume import COMPLETE, standing
-from dlrun.signals import obeyed
 
 
-@obeyed()
 def run(config: DictConfig, folder: Path, sweeping: bool = False) -> str:
     """Train what the config says and leave its folder complete; returns the run's status.
 
@@ -53,6 +52,8 @@ def run(config: DictConfig, folder: Path, sweeping: bool = False) -> str:
             draw(folder)
         if summary:
             closing_table(summary, folder)
+            if status == "interrupted":
+                say(f"`dlrun resume {shlex.quote(str(folder))}` goes on")
     return status
 
 

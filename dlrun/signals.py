@@ -1,15 +1,23 @@
-"""Signals that end a training wait until its step is done and saved, and then do what they would have done."""
+"""Signals that end a command: during a training they wait until its step is done and saved, and Ctrl-C never shows how
+a command is built."""
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-#: what schedulers and users send to end a process; not every system has all of them
-ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+#: what schedulers, users and a terminal that is closed send to end a process; not every system has all of them
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+LATER = 0.01  #: seconds after which a Ctrl-C that was lost is tried again, elsewhere
+INTERRUPTED = 130  #: the exit code after Ctrl-C
+
+_came = False  #: whether Ctrl-C came, whatever became of the exception
 
 
 class Ended(BaseException):
@@ -21,7 +29,7 @@ class Ended(BaseException):
 
 
 class Deferred:
-    """A context in which these signals wait to be asked for; a second Ctrl-C does not wait.
+    """A context in which these signals wait to be asked for, but for those ignored (nohup); a second Ctrl-C does not.
 
     came: the number of the signal that waits, 0 for none.
     interrupted: whether Ctrl-C came.
@@ -35,7 +43,8 @@ class Deferred:
     def __enter__(self) -> Deferred:
         try:
             for signum in self.signums:
-                self._previous[signum] = signal.signal(signum, self._wait)
+                if signal.getsignal(signum) is not signal.SIG_IGN:
+                    self._previous[signum] = signal.signal(signum, self._wait)
         except ValueError:  # not the main thread, which alone receives signals
             pass
         return self
@@ -75,3 +84,66 @@ def obeyed() -> Iterator[None]:
         signal.signal(ended.signum, signal.SIG_DFL)
         signal.raise_signal(ended.signum)
         raise  # should it be blocked
+
+
+def as_in_a_child() -> None:
+    """What the parent does at signals is not for its children, which it interrupts by SIGINT; ignored ones stay so."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for signum in ENDING:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, signal.SIG_DFL)
+
+
+@contextmanager
+def interruptible(leave: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt in this context; in an import, which it would leave half done, `leave` is called,
+    and the process ends at once."""
+    global _came
+    _came = False
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        global _came
+        _came = True
+        if _importing(frame):
+            try:
+                leave()
+            finally:
+                os._exit(INTERRUPTED)
+        raise KeyboardInterrupt
+
+    def unraisable(lost: sys.UnraisableHookArgs) -> None:
+        if lost.exc_type is KeyboardInterrupt:  # raised where Python can only print it: once more
+            threading.Timer(LATER, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            hook(lost)
+
+    before, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
+    if before is signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = unraisable
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = hook
+
+
+@contextmanager
+def unconverted() -> Iterator[None]:
+    """What a library makes of Ctrl-C, such as an ImportError, is a KeyboardInterrupt again."""
+    try:
+        yield
+    except (Exception, SystemExit) as problem:
+        if _came:
+            raise KeyboardInterrupt from problem
+        raise
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

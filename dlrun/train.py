@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from math import isfinite
@@ -93,11 +93,13 @@ class Outcome:
 
 
 @torch.no_grad()
-def fit(stack: Stack, observer: Observer, keeper: Keeper = NOBODY) -> Outcome:
+def fit(stack: Stack, observer: Observer, keeper: Keeper = NOBODY, until: ExitStack | None = None) -> Outcome:
     """Train every run of the stack to its end, reporting each evaluation to the observer.
 
     The stack is left with the parameters that each run ended with. From a checkpoint the training goes on as if it
     had never ended, whatever the stack's own parameters are. When half of the runs have ended, the others go on alone.
+
+    until: what is closed when the outcome is safe; signals that come after the last step wait for it.
     """
     whole = State(stack)
     if keeper.begun:
@@ -116,10 +118,19 @@ def fit(stack: Stack, observer: Observer, keeper: Keeper = NOBODY) -> Outcome:
     state.started = state.started or datetime.now(timezone.utc).isoformat()
     state.start = whole.start = time.perf_counter() - (keeper.begun.record["seconds"] if keeper.begun else 0)
 
-    with Deferred(signal.SIGINT, *ENDING) as signals, flushed_subnormals():
+    with ExitStack() as own, flushed_subnormals():
+        leaving, signals = False, Deferred(signal.SIGINT, *ENDING)
+
+        def late() -> None:
+            signals.pass_on()
+            if signals.interrupted and not leaving:
+                raise KeyboardInterrupt
+
+        until = until or own
+        until.enter_context(signals)
+        until.callback(late)
         if keeper.begun is None:
             evaluate(stack, state, observer, [outputs], state.start)
-        leaving = False
         while (state.taken or state.step < stack.steps) and "running" in state.status:
             evaluated = state.step - len(state.taken)  # a checkpoint may lie between two evaluations
             stop = min(stack.steps, (evaluated // stack.eval_every + 1) * stack.eval_every)

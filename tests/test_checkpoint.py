@@ -288,19 +288,22 @@ def test_ctrl_c_keeps_what_was_before_its_closing_evaluation() -> None:
     assert torch.equal(outcome.last.kept["theta"], expected.last.kept["theta"])
 
 
-def test_a_process_that_is_told_to_end_does_by_that_signal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_process_that_is_told_to_end_does_by_that_signal(signum: signal.Signals, tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys\nfrom conftest import config\nfrom dlrun import run\n"
+        "import os, sys\nfrom dlrun import run\nfrom dlrun.cli import main\n"
         "left = 12\n"
-        "def due(self):\n    global left\n    left -= 1\n    left or os.kill(os.getpid(), signal.SIGTERM)\n"
-        "run.Progress.due = due\n"
-        f"run.run(config(*{SMALL!r}, 'epochs=9'), __import__('pathlib').Path(sys.argv[1]))\n"
+        f"def due(self):\n    global left\n    left -= 1\n    left or os.kill(os.getpid(), {int(signum)})\n"
+        "run.Progress.due = due\nmain()\n"
     )
     folder = tmp_path / "run"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    ended = subprocess.run([sys.executable, "-c", code, folder], env=environment, capture_output=True, text=True)
-    assert ended.returncode == -signal.SIGTERM and not ended.stderr
-    assert checkpoint.latest(folder / "checkpoint") == 12 and not (folder / "summary.json").exists()
+    command = [sys.executable, "-c", code, *SMALL, "epochs=9", "name=test", f"hydra.run.dir={folder}"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == -signum, ended.stderr
+    assert ended.stderr == f"dlrun: ended by {signum.name}; `dlrun resume {folder}` goes on\n"
+    assert checkpoint.latest(folder / "checkpoint") == 12
+    assert records.read_summary(folder)["status"] == "interrupted"
     node = config(*SMALL, "epochs=9")
     assert run.run(node, folder) == run.run(node, tmp_path / "whole")
     assert results(folder) == results(tmp_path / "whole")

@@ -45,6 +45,7 @@ def prepared(arguments: list[str], log: Path, before: Callable[[], None] | None)
 
 def ended(arguments: list[str], log: Path, before: Callable[[], None] | None = None) -> tuple[int | None, str]:
     """The exit code of the command, in a process of its own, and what it printed."""
+    import dlrun.report.report
     import dlrun.run
     import dlrun.sweep.launch  # noqa: F401 - what is forked need not import it
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -142,6 +144,54 @@ def test_a_study_in_sqlite_goes_on_in_the_same_folder(tmp_path: Path) -> None:
         assert found["best_value"] == min(value for _, value in told) and found["trials"] == {"complete": 4 * times}
         page = (tmp_path / "sweep" / "report.html").read_text()
         assert "<h2>Search</h2>" in page and f"{4 * times} complete" in page
+
+
+@needs_optuna
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+@pytest.mark.parametrize("storage", ["sqlite:///study.db", "null"])
+def test_a_search_that_was_killed_comes_to_the_end_of_an_undisturbed_one(
+    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import optuna
+    from test_faults import ended
+
+    from dlrun.sweep.launch import Here
+
+    def killed_in_the_second_batch() -> None:
+        train, batches = Here.train, iter((1, 2))
+
+        def training(self: Here, *arguments: Any) -> bool:
+            if next(batches) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return train(self, *arguments)
+
+        Here.train = training  # type: ignore[method-assign]
+
+    options = ["hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=2", f"hydra.sweeper.storage={storage}"]
+    space = [
+        "dataset=iris",
+        "epochs=2",
+        "lr=interval(0.01,0.1)",
+        "hydra.sweeper.sampler.seed=3",
+        "dataset.split_seed=1",
+    ]
+    found, told = {}, ""
+    for name, before in (("whole", None), ("killed", killed_in_the_second_batch)):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        code, told = ended([*COMMAND[3:], *space, *options, "hydra.sweep.dir=sweep"], tmp_path / "log", before)
+        assert code == (-signal.SIGKILL if before else 0), told
+        if before and storage != "null":
+            states = [trial.state.name for trial in optuna.load_study("dlrun", storage).trials]
+            assert states == ["COMPLETE", "COMPLETE", "RUNNING", "RUNNING"]
+        for _ in range(2 if before else 0):  # what is complete is not begun again
+            code, told = ended(["resume", "sweep", options[-1]], tmp_path / "log")
+            assert code == 0, told
+        found[name] = [(row["run"], row["status"], row["lr"], row["best_val_loss"]) for row in rows(tmp_path / name)]
+        assert results(tmp_path / name)["trials"] == {"complete": 5} and len(found[name]) == 5
+    assert "5 runs: 5 finished" in told
+    assert storage != "null" or found["killed"] == found["whole"]
+    assert {row[1] for row in found["killed"]} == {"finished"}
 
 
 @needs_optuna

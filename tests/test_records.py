@@ -13,6 +13,7 @@ import sys
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -21,6 +22,7 @@ from safetensors import safe_open
 from dlrun import records
 from dlrun.commit import commit_of
 from dlrun.errors import ConfigError
+from dlrun.escapes import quoted, unescaped
 from dlrun.records import Run, columns, environment, holds_run, read_metrics, read_summary, yaml_text
 
 HEADER = ["epoch", "step", "lr", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "grad_norm", "seconds"]
@@ -261,7 +263,8 @@ def test_importing_records_is_cheap():
 
 
 odd = ["nan", "inf", "Infinity", "1e-3", "1_0", "0x1f", "null", "~", "yes", "True"]
-words = st.text(max_size=12) | st.sampled_from(odd)
+marks = st.text("\\${}x:'\" #\n", max_size=9)
+words = st.text(max_size=12).filter(lambda text: text != "???") | st.sampled_from(odd) | marks
 numbers = st.integers() | st.floats(allow_nan=False) | st.booleans() | st.none()
 keys = st.text("abcdefg_", min_size=1, max_size=5)
 nodes = st.recursive(
@@ -272,6 +275,13 @@ nodes = st.recursive(
 @settings(deadline=None)
 @given(st.dictionaries(keys, nodes, max_size=4))
 def test_a_config_is_read_back_as_it_was_written(node):
-    text = yaml_text(node)
-    if "${" not in text:
-        assert OmegaConf.to_container(OmegaConf.create(text or "{}")) == node
+    config = OmegaConf.create(yaml_text(node) or "{}")
+    assert OmegaConf.to_container(config, resolve=True) == node
+    assert unescaped(OmegaConf.to_container(config)) == node
+
+
+@settings(deadline=None)
+@given(words)
+def test_a_quoted_text_is_taken_as_it_is(text):
+    override = OverridesParser.create().parse_override(f"name={quoted(text)}")
+    assert OmegaConf.create({"name": override.value()}).name == text

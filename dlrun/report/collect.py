@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SWEEP, CURVES = "sweep.csv", "curves.csv"
 HYDRA_YAML = ".hydra/hydra.yaml"
+COMPOSED = ".hydra/config.yaml"  #: before its interpolations were resolved
 # What summary.json says of a run's end, renamed where an override has the name: `epochs` is how long it was to be.
 RENAMED = {"epochs": "last_epoch", "steps": "last_step"}
 ORDER = [
@@ -233,6 +234,22 @@ def _fill(rows: Iterable[Row], runs: Mapping[str, Path], header: list[str]) -> b
 def config_of(folder: Path) -> dict[str, Any]:
     """A run's config.yaml; empty for a run that died before it had one. Raises ConfigError for one that is damaged."""
     return wellformed.mapping(_text(folder, CONFIG), f"{folder}/{CONFIG}")
+
+
+def composed_of(folder: Path) -> dict[str, Any]:
+    """The config as Hydra composed it, with its interpolations; empty where there is none. ConfigError as above."""
+    return wellformed.mapping(_text(folder, COMPOSED), folder / COMPOSED)
+
+
+def config_text(folder: Path) -> str:
+    """A run's config.yaml as it stands there."""
+    return _text(folder, CONFIG)
+
+
+def digest_of(folder: Path) -> str | None:
+    """The digest of the data that a run was trained on; None where it did not come so far. ConfigError as above."""
+    text = _text(folder, SUMMARY)
+    return wellformed.summary(text, folder / SUMMARY).get("data") if text else None
 
 
 def configured(folder: Path, keys: Sequence[str]) -> Row:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import inf, nan
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +14,8 @@ from dlrun.check import did_you_mean
 from dlrun.errors import ConfigError
 from dlrun.records import read_summary
 from dlrun.report import tables
-from dlrun.report.collect import BETWEEN, config_of, configured, numbers
+from dlrun.report.apart import told_apart
+from dlrun.report.collect import BETWEEN, config_of
 from dlrun.report.statistics import BOUNDS, FINISHED, UNBOUNDED, Interval, edge_warning
 from dlrun.report.survival import Median
 from dlrun.sweep.objective import HIGHER
@@ -52,12 +52,12 @@ def find(
     metric: str | None = None,
     target: tuple[str, float] | None = None,
 ) -> Findings:
-    """The findings of a sweep's table; settings are runs that are equal but for the seed.
+    """The findings of a sweep's table; settings are runs whose whole configs and data are equal but for the seed.
 
     runs: the folder of each run in the table. metric: the task's main one if None. target: a column of metrics.csv and
     the value to reach. Raises ConfigError for a metric or a target's column that the runs lack.
     """
-    table, notes = _told_apart(table.copy(), runs)
+    table, notes = told_apart(table.copy(), _axes(table), runs)
     axes = _axes(table)
     ended_first = table.assign(ended=~table["status"].isin(FINISHED)).sort_values("ended", kind="stable")
     table = table.loc[sorted(ended_first.drop_duplicates([*axes, "seed"]).index)].reset_index(drop=True)
@@ -114,33 +114,6 @@ def _overrides(table: pd.DataFrame) -> list[str]:
 
 def _axes(table: pd.DataFrame) -> list[str]:
     return [key for key in _overrides(table) if key != "seed" and table[key].nunique(dropna=False) > 1]
-
-
-def _told_apart(table: pd.DataFrame, runs: Mapping[str, Path]) -> tuple[pd.DataFrame, list[str]]:
-    """The table with further columns for what tells runs apart that nobody typed, such as another --config-name.
-
-    Also a line for each run that it then lacks, because its config cannot be read.
-    """
-    keys: dict[str, None] = {}
-    left_out: dict[str, str] = {}
-
-    def of(run: str, read: Callable[[Path], T]) -> T | None:
-        try:
-            return read(runs[run])
-        except ConfigError as problem:
-            left_out[run] = f"left out: {problem}"
-            return None
-
-    by = [*_axes(table), "seed"]
-    for _, twins in table[table.duplicated(by, keep=False)].groupby(by, sort=False, dropna=False):
-        configs = pd.json_normalize([config for run in twins["run"] if (config := of(run, config_of))])
-        differing = [key for key in map(str, configs) if configs[key].astype(str).nunique() > 1 and key != "name"]
-        keys |= {key.split(".")[0] if key.endswith("._target_") else key: None for key in differing}
-    for key in [key for key in keys if key not in table]:
-        if key.split(".")[0] == key or key.split(".")[0] not in keys:  # a choice stands for all its numbers
-            found = [of(run, partial(configured, keys=[key])) or {} for run in table["run"]]
-            table.insert(table.columns.tolist().index(BETWEEN), key, numbers([row.get(key, "") for row in found]))
-    return table[~table["run"].isin(left_out.keys())], list(left_out.values())
 
 
 def _metrics(run: Path) -> tuple[str, set[str]]:

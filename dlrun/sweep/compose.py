@@ -11,14 +11,14 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dlrun.check import Rules, leaves
 from dlrun.errors import ConfigError
@@ -33,7 +33,7 @@ def compose(config: DictConfig, loader: ConfigLoader, jobs: Sequence[Sequence[st
     Raises what Hydra raises for an override that it does not understand or accept.
     """
     composed, listed = _composed.setdefault(loader, {}), _listed.setdefault(loader, {})
-    name, typed = config.hydra.job.config_name, list(config.hydra.overrides.hydra)
+    name, typed = config.hydra.job.config_name, cast(list[str], OmegaConf.to_container(config.hydra.overrides.hydra))
 
     def options(group: str, kind: ObjectType | None) -> list[str]:
         asked = (name, *typed, group, kind)

@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from dlrun import typed
+from dlrun.check import refusing
+from dlrun.escapes import escaped, quoted
 
 OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
+BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 OWN = "hydra_plugins.dlrun_stack."
 NAMED = 3  #: choices that a sweep's name holds at most
 
+resuming = False  #: whether the command is `dlrun resume`
 #: the folders of the runs that the command asked for and that have ended, by their sweep's folder
 ended: dict[Path, list[Path]] = {}
 _begun: list[tuple[DictConfig, float]] = []  #: the sweep of this command, and when it began
@@ -29,6 +33,10 @@ class Beginning(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Take note of the sweep, give it one folder, and put dlrun between Optuna's sweeper and the launcher."""
         _begun[:] = [(config, time.perf_counter())]
+        with refusing():
+            self._prepare(config)
+
+    def _prepare(self, config: DictConfig) -> None:
         if OmegaConf.is_interpolation(config.hydra.sweep, "dir"):
             # The name in it holds choices, which differ from job to job, and Hydra composes each job anew.
             raw: Any = OmegaConf.to_container(config, resolve=False)
@@ -38,11 +46,13 @@ class Beginning(Callback):
                 config.name = of_all(str(one), swept)
                 path = str(config.hydra.sweep.dir)
                 config.name = one
-            folder = QuotedString(path, Quote.single).with_quotes()
-            typed.add(place := f"hydra.sweep.dir={folder}")
+            typed.add(place := f"hydra.sweep.dir={quoted(path)}")
             with read_write(config.hydra):
                 config.hydra.overrides.hydra.append(place)
-                config.hydra.sweep.dir = path
+                config.hydra.sweep.dir = escaped(path)
+        if config.hydra.sweeper._target_ == BASIC:  # which with a launcher of Hydra's would overwrite what is there
+            with read_write(config.hydra):
+                config.hydra.sweeper._target_ = f"{OWN}sweeper.Sweeper"
         if config.hydra.sweeper._target_ == OPTUNA:
             options = OmegaConf.to_container(config.hydra.sweeper)
             own = {"_target_": f"{OWN}optuna.Optuna", "_recursive_": False, "options": options}
@@ -63,8 +73,10 @@ def of_all(name: str, overrides: Sequence[str]) -> str:
     return name
 
 
-def forget() -> None:
-    """No sweep has begun."""
+def forget(going_on: bool = False) -> None:
+    """No sweep has begun. going_on: the command is `dlrun resume`, which begins nothing new."""
+    global resuming
+    resuming = going_on
     ended.clear()
     _begun.clear()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -24,18 +25,19 @@ from dlrun.cli import statuses
 from dlrun.console import SweepProgress, say
 from dlrun.datasets.description import told
 from dlrun.errors import ConfigError, out_of_memory
+from dlrun.limits import stacked_runs
 from dlrun.lock import locked
-from dlrun.records import CHECKPOINT, LOG, SUMMARY, discard, read_summary, refuse_foreign_files, write_summary
+from dlrun.records import CHECKPOINT, LOG, PLAN, SUMMARY, discard, read_summary, refuse_foreign_files, write_summary
 from dlrun.report.collect import append_run, find, write_tables
-from dlrun.signals import ENDING, Deferred, obeyed
+from dlrun.signals import ENDING, Deferred, Ended
 from dlrun.sweep.compose import Job, check_jobs, compose, named
 from dlrun.sweep.ending import ended
 from dlrun.sweep.jobs import held
 from dlrun.sweep.objective import refuse_unknown, value_of
-from dlrun.sweep.plan import PLAN, Plan
+from dlrun.sweep.plan import Plan
 from dlrun.sweep.tuning import TARGET
 from dlrun.sweep.width import expected, width_for
-from dlrun.sweep.workers import Task, Worker, run
+from dlrun.sweep.workers import PATIENCE, Task, Worker, run
 
 DATASETS = 3  #: that are told of on the terminal
 
@@ -77,7 +79,7 @@ def launch(
     with _refusals_leave_nothing(folder), locked(folder):
         jobs = compose(config, loader, job_overrides, first)
         check_jobs(jobs)
-        plan = Plan(folder, retry_failed)
+        plan = Plan(folder, retry_failed, PATIENCE)
         placed = [plan.place(job, numbered) for job in jobs]
         submitted = held(folder)
         here = [(job, there) for job, there in placed if str(job.folder.relative_to(folder)) not in submitted]
@@ -99,7 +101,7 @@ def launch(
                 plan.save(tasks, config)
                 if not trainer.train(stacks, plan, device):
                     return []
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Ended):
             with suppress(ConfigError):  # where none has begun
                 write_tables([folder], folder)
             raise
@@ -143,6 +145,10 @@ def _refusals_leave_nothing(folder: Path) -> Iterator[None]:
             (folder / PLAN).unlink(missing_ok=True)
             discard(folder)
         raise
+    except KeyboardInterrupt:
+        if not (folder / PLAN).exists():
+            discard(folder)
+        raise
 
 
 def _say_submitted(runs: int, submitted: dict[str, str], trainer: Trainer) -> None:
@@ -173,10 +179,15 @@ class Here:
 
     def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str) -> bool:
         """Train the stacks in worker processes, to the end."""
-        with obeyed(), Deferred(*ENDING) as signals, SweepProgress(sum(map(len, stacks))) as progress:
+        with Deferred(signal.SIGINT, *ENDING) as signals, SweepProgress(sum(map(len, stacks))) as progress:
+
+            def heed() -> None:
+                signals.pass_on()
+                if signals.interrupted:
+                    raise KeyboardInterrupt
 
             def show(active: Sequence[Worker]) -> None:
-                signals.pass_on()
+                heed()
                 progress.working([(len(worker.tasks), worker.steps, worker.total) for worker in active])
                 if len(plan.runs) > 1 and progress.waiting == 0:
                     import dlrun.report.report  # noqa: F401 - takes a second: while the last stacks train
@@ -187,6 +198,7 @@ class Here:
                     append_run(plan.folder, task.folder)
 
             run(stacks, min(len(stacks), self.places(device)), start_method(device), show, done)
+            heed()
         return True
 
 
@@ -263,7 +275,7 @@ def stacked(
                 runs = [task.node for task in fresh]
                 widest = width_for(runs, key, stack.steps, params, places, start_method(device))
             share = math.ceil(len(fresh) / places)  # so that no worker is idle
-            stacks += _parts(fresh, math.ceil(len(fresh) / min(widest, share)))
+            stacks += _parts(fresh, math.ceil(len(fresh) / min(widest, share, stacked_runs())))
     if problems:
         raise ConfigError("\n".join(problems))
     for lines in list(read.values())[:DATASETS]:

@@ -9,12 +9,15 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from dlrun.escapes import quoted
+from dlrun.lock import locked
 from dlrun.records import holds_run
 from dlrun.report.collect import append_run
+from dlrun.signals import unconverted
 from dlrun.sweep.jobs import outlast
 from dlrun.sweep.launch import conclude, launch
 from dlrun.sweep.plan import Plan
-from dlrun.sweep.workers import Task, begin
+from dlrun.sweep.workers import PATIENCE, Task, begin
 
 
 class Recorded(Launcher):
@@ -60,16 +63,24 @@ class Jobs:
         for span in _spans(sorted((task for stack in stacks for task in stack), key=lambda task: task.number)):
             problem = "the job ended and left no summary"
             try:
-                self.launcher.launch([task.overrides for task in span], initial_job_idx=span[0].number)
+                jobs = [[*task.overrides, f"hydra.sweep.subdir={_below(task, plan)}"] for task in span]
+                with unconverted():
+                    self.launcher.launch(jobs, initial_job_idx=span[0].number)
             except Exception as mistake:  # of the launcher, such as a worker that was killed
                 problem = repr(mistake)
                 outlast(plan.folder)
             for task in span:
                 if not holds_run(task.folder):  # it was not its turn yet; what was typed tells it apart in the tables
-                    begin(task)
+                    with locked(task.folder, PATIENCE):
+                        begin(task)
                 conclude(task, problem)
                 append_run(plan.folder, task.folder)
         return True
+
+
+def _below(task: Task, plan: Plan) -> str:
+    """The run's folder in the sweep's, as typed: that of its plan, whatever hydra.sweep.subdir says by now."""
+    return quoted(str(task.folder.relative_to(plan.folder)))
 
 
 def _spans(tasks: Sequence[Task]) -> Iterator[list[Task]]:

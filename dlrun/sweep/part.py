@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from dlrun import checkpoint
+from dlrun.escapes import unescaped
 from dlrun.records import CHECKPOINT, status_of, yaml_text
 from dlrun.sweep.launch import conclude, start_method
 from dlrun.sweep.workers import Task, run
@@ -38,7 +39,7 @@ def read_part(folder: Path, index: int) -> list[list[Task]]:
     """What `write_part` wrote."""
 
     def task(number: int, node: str, folder: str, files: dict[str, str]) -> Task:
-        return Task(number, yaml.load(node, Loader=yaml.CSafeLoader), Path(folder), files)
+        return Task(number, unescaped(yaml.load(node, Loader=yaml.CSafeLoader)), Path(folder), files)
 
     return [[task(**run) for run in stack] for stack in json.loads((folder / f"{index}.json").read_text("utf-8"))]
 

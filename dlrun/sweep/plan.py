@@ -1,25 +1,29 @@
-"""What a sweep's folder holds: its runs by what their configs amount to, so that none is trained twice."""
+"""What a sweep's folder holds: its runs by what their configs amount to, so that none is trained twice.
+
+plan.json has each run's number and fingerprint, by its folder; and the commands that asked for them.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dlrun import checkpoint, wellformed
+from dlrun.console import say
 from dlrun.errors import ConfigError
 from dlrun.files import inside, read
-from dlrun.records import CHECKPOINT, clear, clear_parts, holds_run, replacing, status_of
-from dlrun.resume import COMPLETE, fingerprint
+from dlrun.lock import locked
+from dlrun.records import CHECKPOINT, CONFIG, LOCK, PLAN, clear, clear_parts, holds_run, replacing, status_of
+from dlrun.resume import COMPLETE, differences, fingerprint, read_config
 from dlrun.sweep.compose import Job
 from dlrun.sweep.tuning import FINAL, TUNING
-from dlrun.sweep.workers import Task
+from dlrun.sweep.workers import PATIENCE, Task
 
-PLAN = "plan.json"  #: each run's number and fingerprint, by its folder; and the commands that asked for them
 #: overrides that are not what a command asks for
 OWN = (
     "hydra.sweep.dir=",
@@ -37,11 +41,12 @@ class Plan:
     Args:
         folder: the sweep's.
         retry_failed: take a run that failed as one that is to be trained again.
+        patience: seconds to wait for a worker that lost its parent, and still trains some of the runs.
 
     Raises ConfigError for a folder with runs that no plan tells of.
     """
 
-    def __init__(self, folder: Path, retry_failed: bool) -> None:
+    def __init__(self, folder: Path, retry_failed: bool, patience: float = 0) -> None:
         self.folder = folder
         self.complete = COMPLETE if retry_failed else (*COMPLETE, "failed")
         self.begun: set[Path] = set()  #: folders of runs that go on from checkpoints
@@ -50,33 +55,63 @@ class Plan:
         self.commands: list[list[str]] = content.get("commands", [])
         if not self.runs and folder.exists() and any(holds_run(each) for each in folder.iterdir() if each.is_dir()):
             raise ConfigError(f"the folder {folder} holds runs that are no sweep's: choose another hydra.sweep.dir")
+        for name in self.runs:
+            if patience and (folder / name / LOCK).exists():  # which a process that was killed leaves, too
+                with locked(inside(folder, name), patience, say):
+                    pass
         self.free: dict[str, list[str]] = {}  # folders of this fingerprint that no job of this sweep has yet
         for name, each in self.runs.items():
             self.free.setdefault(each["config"], []).append(name)
+        self._above = {above: name for name in self.runs for above in _above(name)}  # a run in each folder between
         for names in self.free.values():
             names.sort(key=self._is_complete, reverse=True)
 
     def place(self, job: Job, renumbered: Callable[[Job, int], Job]) -> tuple[Job, bool]:
         """The job in its folder, and whether that holds its complete run; `save` clears an incomplete one away.
 
-        The folder is that of a run with the same config, or the job's own, or one with a number that is free.
+        The folder is that of a run with the same config, whatever hydra.sweep.subdir says now, or the job's own, or one
+        with a number that is free.
         renumbered: the job with another number.
+
+        Raises ConfigError where the folder is another run's, or does not lie in the sweep's.
         """
         config = fingerprint(job.config, NAMES)
         if self.free.get(config):
             name = self.free[config].pop(0)
             if name != self._name(job):
                 job = renumbered(job, self.runs[name]["number"])
+                job.folder = self.folder / name
             if self._is_complete(name):
                 return job, True
         elif self._name(job) in self.runs:
             job = renumbered(job, 1 + max(each["number"] for each in self.runs.values()))
             if self._name(job) in self.runs:
                 raise ConfigError(
-                    f"hydra.sweep.subdir gives {self._name(job)} to several runs: put the job's number in it"
+                    f"hydra.sweep.subdir gives {self._name(job)} to several runs: put all that they differ in, or the "
+                    "job's number, in it"
                 )
+        self._refuse_others(job)
         self.runs[self._name(job)] = {"number": job.number, "config": config}
         return job, False
+
+    def _refuse_others(self, job: Job) -> None:
+        """Raise ConfigError unless the job's folder is free, or was left by the same run."""
+        name = self._name(job)
+        if other := self._above.get(name) or next((above for above in _above(name) if above in self.runs), None):
+            raise ConfigError(f"hydra.sweep.subdir gives {name} to a run, {other} to another: one lies in the other")
+        self._above |= dict.fromkeys(_above(name), name)
+        if not holds_run(job.folder) or (name in self.runs and not (job.folder / CONFIG).exists()):
+            return
+        there, asked = read_config(job.folder) if (job.folder / CONFIG).exists() else {}, dict(job.config)
+        if asked["threads"] == "auto":  # which crowded processes, such as joblib's, decide for themselves
+            asked["threads"] = there.get("threads")
+        differ = differences(there, asked) if there else [f"there is no {CONFIG} there"]
+        if differ:
+            raise ConfigError(
+                f"the folder {job.folder} holds another run than this sweep's run {job.number}, which would take its "
+                "place: choose another hydra.sweep.dir or hydra.sweep.subdir, or move it away. What differs:\n"
+                + "\n".join(f"  {each}" for each in differ)
+            )
 
     def unfinished(self, placed: Sequence[tuple[Job, bool]]) -> list[list[Job]]:
         """The jobs that go on from checkpoints, by stacks, each with the runs that it had: what is random in a training
@@ -96,7 +131,8 @@ class Plan:
 
     def save(self, tasks: Sequence[Task], config: DictConfig) -> None:
         """Write what the folder will hold, and clear what is left there of the runs that are to be trained."""
-        typed = [*config.hydra.overrides.task, *config.hydra.overrides.hydra]
+        overrides = cast(DictConfig, OmegaConf.to_container(config.hydra.overrides))  # `${...}` as it was typed
+        typed = [*overrides["task"], *overrides["hydra"]]
         command = [override for override in typed if not override.lstrip("+").startswith(OWN)]
         if command not in self.commands:
             self.commands.append(command)
@@ -106,22 +142,28 @@ class Plan:
             part.write_text(text, encoding="utf-8")
         clear_parts(self.folder)
         for task in tasks:
-            if task.folder not in self.begun:
-                clear(task.folder)
+            if task.folder not in self.begun and task.folder.exists():
+                with locked(task.folder, PATIENCE, say):
+                    clear(task.folder)
 
     def _name(self, job: Job) -> str:
         """The folder of a job, within the sweep's. Raises ConfigError where it lies elsewhere, or behind a link."""
         name = os.path.relpath(job.folder, self.folder)
-        if name == "." or name.split(os.sep)[0] == "..":
+        if any(part.startswith(".") for part in name.split(os.sep)):
             raise ConfigError(
                 f"hydra.sweep.subdir gives run {job.number} the folder {job.folder}, which does not lie in "
-                f"{self.folder}, the sweep's: put the job's number in it, without .. or a leading /"
+                f"{self.folder}, the sweep's, or is hidden: put the job's number in it, without .. or a leading / or ."
             )
         inside(self.folder, name)
         return name
 
     def _is_complete(self, name: str) -> bool:
         return status_of(self.folder / name) in self.complete
+
+
+def _above(name: str) -> list[str]:
+    """The folders between the sweep's and a run's."""
+    return [str(above) for above in PurePath(name).parents][:-1]
 
 
 def commands(folder: Path) -> list[list[str]]:

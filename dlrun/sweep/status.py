@@ -12,11 +12,11 @@ from dlrun import wellformed
 from dlrun.console import number, say
 from dlrun.errors import ConfigError
 from dlrun.files import inside, read
-from dlrun.records import METRICS, SUMMARY, read_summary
+from dlrun.records import METRICS, PLAN, SUMMARY, read_summary
 from dlrun.report.collect import find, overrides_of
 from dlrun.report.grid import Cell, Grid
 from dlrun.sweep.jobs import ended, holding, submissions
-from dlrun.sweep.plan import PLAN, Plan
+from dlrun.sweep.plan import Plan
 
 FRESH = 120  #: seconds since its last row in which a run that no job holds counts as running
 MOST = 20  #: lines of the table

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.records import replacing
+from dlrun.signals import as_in_a_child
 
 ROWS = 2**20  #: parameters of all rows of a stack, beyond which a step is not expected to gain from more of them
-WIDEST = 512  #: runs of a stack, each of which keeps a file open
+WIDEST = 512  #: runs of a stack, each of which keeps two files open
 NARROWEST = 8  #: runs that are stacked without looking
 WORTH = 30  #: seconds of a worker's training from which looking for a better width pays
 STEPS = 5  #: timed at each width
@@ -117,6 +118,7 @@ def _measure(nodes: Sequence[dict[str, Any]], widths: Sequence[int], connection:
     from dlrun.state import State
     from dlrun.train import flushed_subnormals, prepare
 
+    as_in_a_child()
     torch.set_num_threads(1)
     before = _peak()
     for width in widths:

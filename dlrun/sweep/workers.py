@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import multiprocessing
 import os
@@ -9,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -20,12 +21,13 @@ from typing import Any
 from dlrun import checkpoint
 from dlrun.errors import ConfigError, Unwritable, reason
 from dlrun.files import inside
-from dlrun.lock import locked
+from dlrun.limits import open_files
+from dlrun.lock import Busy, locked
 from dlrun.records import CHECKPOINT, SUMMARY, clear, write_summary
-from dlrun.signals import ENDING, obeyed
+from dlrun.signals import as_in_a_child, obeyed
 
 INTERVAL = 0.2  # seconds between two reports of progress
-PATIENCE = 60  # seconds for a process that lost its parent to notice, and leave the folders
+PATIENCE = 600  # seconds for a process that lost its parent to notice, after its present step, and leave the folders
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def run(
                 elif worker.ended and len(worker.tasks) > 1:
                     middle = len(worker.tasks) // 2
                     for task in worker.tasks:  # none of them has failed yet, should Ctrl-C come before their turn
-                        clear(task.folder)
+                        with locked(task.folder, PATIENCE):
+                            clear(task.folder)
                     waiting[:0] = [worker.tasks[:middle], worker.tasks[middle:]]
                 else:
                     done(worker.tasks, worker.ended)
@@ -150,8 +153,7 @@ def _work(tasks: Sequence[Task], place: int, connection: Connection) -> None:
     """What the process does. Its exit code tells whether it got to its end; everything else is in the folders."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C is for the parent, which passes it on once
-    for signum in ENDING:
-        signal.signal(signum, signal.SIG_DFL)  # what the parent does at one is not for its children
+    as_in_a_child()
     parent = multiprocessing.parent_process()
 
     def tell(told: tuple[int, int]) -> None:
@@ -194,10 +196,13 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
     from dlrun.build import build
     from dlrun.folders import Folders, continuing
 
+    open_files()
     torch.set_num_threads(1)
     nodes, folders = [task.node for task in tasks], [task.folder for task in tasks]
     try:
-        with locked(folders[0], PATIENCE):
+        with ExitStack() as locks:
+            for folder in folders:  # no other process writes there until this one ends, whoever its parent is by then
+                locks.enter_context(locked(folder, PATIENCE))
             begun, problems = continuing(folders)
             if begun is None:
                 for task in tasks:
@@ -207,6 +212,8 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
                 all_folders.train(Telling(all_folders, tell))
     except Unwritable as problem:
         raise problem.__cause__ or problem from None
+    except Busy as problem:  # so that nothing may be written there
+        raise OSError(errno.EBUSY, str(problem)) from None
     except OSError:
         raise
     except ConfigError as mistake:

@@ -16,6 +16,8 @@ from dlrun.errors import ConfigError
 
 NAME = "dlrun"  #: of a study that has no name
 RESULTS = "optimization_results.yaml"
+FOLDER, OVERRIDES = "dlrun:folder", "dlrun:overrides"  #: of a trial: its sweep, and what was launched
+WANTED = "dlrun:trials"  #: of a study: how many there are at the end of the search that has begun
 
 
 class Optuna(Sweeper):
@@ -32,7 +34,6 @@ class Optuna(Sweeper):
             if config[key] is not None:
                 raise ConfigError(f"{key}: hydra/sweeper=optuna chooses the values itself; leave {key} out")
         import optuna
-        from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
 
         from dlrun.sweep.objective import DEFAULT, maximised
         from dlrun.sweep.others import recorded
@@ -46,10 +47,12 @@ class Optuna(Sweeper):
             sampler.seed = config.seed if isinstance(config.seed, int) else 0  # the same command makes the same trials
         self.storage = storage or optuna.storages.InMemoryStorage()
         self.name = options["study_name"] or NAME
+        if sampler.get("seed") is not None and (study := self._study()):
+            sampler.seed += len(study.trials)  # else it would try again what it has tried
         options |= {"sampler": instantiate(sampler), "storage": self.storage, "study_name": self.name}
         options["max_failure_rate"] = 1.0  # a run that fails is counted, and says nothing of its values
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.sweeper = OptunaSweeperImpl(**options)
+        self.sweeper = _sweeper(options, str(Path(config.hydra.sweep.dir).absolute()))
         self.sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.sweeper.launcher = recorded(self.sweeper.launcher, hydra_context, config, retry_failed=False)
         self.folder = Path(config.hydra.sweep.dir)
@@ -68,11 +71,14 @@ class Optuna(Sweeper):
                 f"this search to {' and '.join(wanted)}: give it another name by hydra.sweeper.study_name=..."
             )
         try:
-            self.sweeper.sweep(arguments)
+            self._search(arguments)
         except (ConfigError, HydraException, OmegaConfBaseException):
             begun = self._study()
             if not study and begun and not any(trial.state.is_finished() for trial in begun.trials):
                 optuna.delete_study(study_name=self.name, storage=self.storage)  # its direction would stay
+            elif begun:  # what was refused would be refused again
+                for trial in self._left(begun):
+                    begun.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             raise
         except (ValueError, RuntimeError) as problem:
             # All runs failed, of which the exit code tells; or the last of a grid did, where the plugin does not expect
@@ -80,6 +86,7 @@ class Optuna(Sweeper):
             if not any(each in str(problem) for each in ("No trials are completed", "`Study.stop`")):
                 raise
         study = self._study()
+        study.set_user_attr(WANTED, _finished(study))  # which a grid may have reached with fewer trials
         counts = Counter(map(_ending, study.get_trials(deepcopy=False)))
         found: dict[str, Any] = {"name": "optuna", "study": self.name, "objective": self.objective}
         found |= {"direction": study.direction.name.lower(), "trials": dict(counts)}
@@ -89,6 +96,44 @@ class Optuna(Sweeper):
         with replacing(self.folder / RESULTS) as part:
             OmegaConf.save(OmegaConf.create(found), part)
 
+    def _search(self, arguments: list[str]) -> None:
+        """Bring the trials to their end that an earlier command began here, and the search that it was in; else begin
+        another, or none where a complete one is resumed."""
+        import optuna
+
+        from dlrun.report.collect import find
+        from dlrun.sweep import ending
+
+        directions = self.sweeper._get_directions()
+        study = optuna.create_study(
+            storage=self.storage, study_name=self.name, directions=directions, load_if_exists=True
+        )
+        left, goes_on = self._left(study), _finished(study) < study.user_attrs.get(WANTED, 0)
+        if any(OVERRIDES in trial.system_attrs for trial in left):
+            begun = [trial for trial in left if OVERRIDES in trial.system_attrs]
+            jobs = [trial.system_attrs[OVERRIDES] for trial in begun]
+            for trial, ended in zip(begun, self.sweeper.launcher.launch(jobs, initial_job_idx=0), strict=True):
+                _tell(study, trial, ended.return_value)
+        for trial in self._left(study):  # it was killed before it was told which values to try
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        done = _finished(study)
+        if left or goes_on:
+            wanted = max(done, study.user_attrs.get(WANTED, 0))
+        else:
+            wanted = done if ending.resuming and done else done + self.sweeper.n_trials
+        study.set_user_attr(WANTED, wanted)
+        if wanted > done:
+            self.sweeper.n_trials = wanted - done
+            self.sweeper.sweep(arguments)
+        elif not left:  # a complete search is shown again
+            ending.ended[self.folder.absolute()] = list(find([self.folder]).values())
+
+    def _left(self, study: Any) -> list[Any]:
+        """The trials that a command which was ended left in the sweep's folder."""
+        folder = str(self.folder.absolute())
+        trials = study.get_trials(deepcopy=False)
+        return [t for t in trials if not t.state.is_finished() and t.system_attrs.get(FOLDER) == folder]
+
     def _study(self) -> Any:
         """What the storage holds under the study's name, if anything."""
         import optuna
@@ -97,6 +142,37 @@ class Optuna(Sweeper):
             return optuna.load_study(study_name=self.name, storage=self.storage)
         except KeyError:
             return None
+
+
+def _sweeper(options: dict[str, Any], folder: str) -> Any:
+    """The plugin's sweeper, which notes of each trial what is launched for it, and where."""
+    from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
+
+    class Noting(OptunaSweeperImpl):
+        def _configure_trials(self, trials: Any, *space: Any) -> Any:
+            for trial in trials:
+                trial.set_system_attr(FOLDER, folder)
+            jobs = super()._configure_trials(trials, *space)
+            for trial, job in zip(trials, jobs, strict=True):
+                trial.set_system_attr(OVERRIDES, list(job))
+            return jobs
+
+    return Noting(**options)
+
+
+def _tell(study: Any, trial: Any, value: float | None) -> None:
+    """As the plugin tells a study what a run gave."""
+    from optuna.trial import TrialState
+
+    try:
+        study.tell(trial.number, value, state=TrialState.FAIL if value is None else TrialState.COMPLETE)
+    except RuntimeError as problem:  # a grid's last trial asks to stop, which is for other loops than this
+        if "`Study.stop`" not in str(problem):
+            raise
+
+
+def _finished(study: Any) -> int:
+    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
 
 
 def _ending(trial: Any) -> str:

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.check import did_you_mean
 from dlrun.errors import ConfigError
+from dlrun.escapes import escaped, quoted
 from dlrun.typed import add
 
 Points = list[list[str]]  # of one direction of a sweep; each point is the overrides that it makes
@@ -70,10 +71,10 @@ class Sweeper(BasicSweeper):
         """Run the jobs; with trials, those of the trials first."""
         if not self.trials:
             return super().sweep(arguments)
-        from dlrun.records import discard
+        from dlrun.records import PLAN, discard
         from dlrun.sweep.compose import compose
         from dlrun.sweep.others import recorded
-        from dlrun.sweep.plan import PLAN, Plan
+        from dlrun.sweep.plan import Plan
         from dlrun.sweep.tuning import tuned
 
         assert self.config is not None and self.hydra_context is not None
@@ -89,9 +90,10 @@ class Sweeper(BasicSweeper):
         def launch(folder: str, jobs: Points) -> Sequence[JobReturn]:
             own = deepcopy(config)
             with read_write(own.hydra):
-                own.hydra.sweep.dir = f"{config.hydra.sweep.dir}/{folder}"
-                add(place := f"hydra.sweep.dir={typed(own.hydra.sweep.dir)}")
-                own.hydra.overrides.hydra.append(place)  # for the jobs' configs
+                place = f"{config.hydra.sweep.dir}/{folder}"
+                own.hydra.sweep.dir = escaped(place)
+                add(word := f"hydra.sweep.dir={quoted(place)}")
+                own.hydra.overrides.hydra.append(word)  # for the jobs' configs
             launcher = Plugins.instance().instantiate_launcher(context, self.task_function, own)
             plan.save([], config)  # what resumes the sweep looks for its command there
             try:
