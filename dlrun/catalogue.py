@@ -6,7 +6,7 @@ A file's first line describes the choice. A key's comment states what it may be,
 
 from __future__ import annotations
 
-import difflib
+import math
 import operator
 import re
 from collections.abc import Iterator
@@ -46,13 +46,6 @@ def takes_several(group: str) -> bool:
     return not any(line.startswith("_target_:") for file in files for line in file.read_text("utf-8").splitlines())
 
 
-def choices_with(group: str, key: str) -> tuple[str, list[str]]:
-    """The key of any choice of the group that is spelled most like `key`, and the choices that have it."""
-    keys = {name: {path[-1] for path in constraints(conf_dir() / group / f"{name}.yaml")} for name in choices(group)}
-    near = difflib.get_close_matches(key, {key for names in keys.values() for key in names}, n=1)
-    return (near[0], [name for name, names in keys.items() if near[0] in names]) if near else (key, [])
-
-
 def description(path: Path) -> str:
     """What a YAML file says of itself in its first line, after Hydra's own header."""
     with path.open(encoding="utf-8") as file:
@@ -68,6 +61,14 @@ def targets(path: Path) -> set[str]:
 def registered(group: str) -> frozenset[str]:
     """What dlrun's own choices of a group name by `_target_`."""
     return frozenset().union(*(targets(path) for path in (conf_dir() / group).glob("*.yaml")))
+
+
+def default(group: str, target: str, key: str) -> Any:
+    """What the choice that names this target has under a key; None where dlrun's own files name none."""
+    for name in choices(group):
+        if target in targets(file := conf_dir() / group / f"{name}.yaml"):
+            return yaml.safe_load(file.read_text(encoding="utf-8")).get(key)
+    return None
 
 
 def constraints(path: Path) -> dict[KeyPath, Constraint | None]:
@@ -154,7 +155,15 @@ def _fits(alternative: str, value: Any) -> bool:
     if kind not in _TYPES:
         kind, rest = "number", alternative
     right_type = isinstance(value, _TYPES[kind]) and not isinstance(value, bool)
+    right_type = right_type and (kind != "number" or _is_finite(value))
     return _in_range(rest, value if right_type else None) and right_type
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def _in_range(text: str, value: Any) -> bool:

@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import atexit
 import gc
+import inspect
 import logging
 import multiprocessing
 import os
+import platform
 import re
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
-from io import StringIO
+from importlib.metadata import version
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
+import dlrun
 from dlrun import typed
-from dlrun.catalogue import choices, choices_with, conf_dir, description, groups
-from dlrun.check import check, did_you_mean
-from dlrun.console import error, say
+from dlrun.arguments import arranged
+from dlrun.catalogue import choices, conf_dir, description, groups
+from dlrun.check import check
+from dlrun.console import error, listing, say
 from dlrun.errors import ConfigError, reason
 from dlrun.lock import free_all
+from dlrun.mistakes import readable
 from dlrun.records import SUMMARY, begun, discard, holds_run, write_summary
 from dlrun.signals import INTERRUPTED, Ended, interruptible, obeyed, unconverted
 from dlrun.streams import unbreakable
 from dlrun.sweep.ending import complete_all, forget
 from dlrun.torchrun import processes
+from dlrun.words import did_you_mean
 
 EXIT_CODES = {"finished": 0, "stopped_early": 0, "diverged": 1, "failed": 1, "refused": 2, "interrupted": INTERRUPTED}
 
@@ -44,6 +51,9 @@ statuses: list[str] = []  #: of the runs of this command, which its exit code te
 
 def main() -> None:
     """The command `dlrun`. Exit code 0, 1 for a failed run, 2 for a mistake in the command, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # in ASCII there is no ±, and a run does not end for want of one
+            stream.reconfigure(errors="replace")
     unbreakable()
     with interruptible(_leave), obeyed():
         if processes() > 1:
@@ -78,8 +88,20 @@ def _command() -> int:
     logging.raiseExceptions = False  # of a full disk one message tells, and no traceback of a log file
     arguments = sys.argv[1:]
     typed.take(arguments)
-    is_verb = bool(arguments) and arguments[0].replace("_", "").isalnum()
-    return _verb(arguments[0], arguments[1:]) if is_verb else _train()
+    if "--version" in arguments:
+        say(_version())
+        return 0
+    if arguments[:1] == ["help"]:  # dlrun help, dlrun help report
+        arguments = [*arguments[1:], "--help"]
+    if arguments and arguments[0] in VERBS:
+        return _verb(arguments[0], arguments[1:])
+    sys.argv[1:] = arguments
+    return _train()
+
+
+def _version() -> str:
+    others = ", ".join(f"{name} {version(name)}" for name in ("torch", "hydra-core"))
+    return f"dlrun {dlrun.__version__} ({others}, Python {platform.python_version()})"
 
 
 def _train(resuming: bool = False) -> int:
@@ -90,14 +112,15 @@ def _train(resuming: bool = False) -> int:
     try:
         from dlrun.loader import guarded
 
+        sys.argv[1:] = arranged(sys.argv[1:], list(VERBS))
         with unconverted():
-            with _hydra_raises(), guarded():
+            with _hydra_raises(), guarded(), _help_broken_between_words():
                 _app()
             complete_all()
     except (HydraException, OmegaConfBaseException, ConfigError) as mistake:
         if _full_error:
             raise
-        error(_readable(mistake))
+        error(readable(mistake))
         return 2
     except OSError as problem:
         if _full_error:
@@ -111,6 +134,20 @@ def _train(resuming: bool = False) -> int:
         error(f"interrupted{_going_on()}")
         return EXIT_CODES["interrupted"]
     return max((EXIT_CODES[status] for status in statuses), default=0)
+
+
+@contextmanager
+def _help_broken_between_words() -> Iterator[None]:
+    """Hydra's help names all choices of a group in one line."""
+    if not {"--help", "-h"} & set(sys.argv):
+        yield
+        return
+    told = StringIO()
+    try:
+        with redirect_stdout(told):
+            yield
+    finally:
+        say(told.getvalue(), indent=2)
 
 
 @contextmanager
@@ -204,54 +241,18 @@ def _going_on() -> str:
     return f"; `dlrun resume {shlex.quote(str(folder))}` goes on" if folder and begun(folder) else ""
 
 
-def _readable(mistake: Exception) -> str:
-    """Hydra's and OmegaConf's errors in one message, with the nearest right spelling."""
-    if isinstance(mistake, MissingConfigException) and mistake.missing_cfg_file:
-        group, _, name = str(mistake.missing_cfg_file).rpartition("/")
-        known = list(mistake.options or (choices(group) if group in [*groups(), "experiment"] else []))
-        if known:
-            own = "; --config-dir=FOLDER is where to look for one of your own" if group.startswith("hydra/") else ""
-            near = did_you_mean(name, known)
-            return f"{group}={name}: there is no such choice{near}; there are {', '.join(known)}{own}"
-    if isinstance(mistake, OverrideParseException):
-        key, _, value = str(mistake.override).partition("=")
-        if "LexerNoViableAltException" in str(mistake) and key.isascii():  # a letter that Hydra knows in quotes only
-            return f"{mistake.override}: not understood; the value needs quotes of its own: '{key}=\"{value}\"'"
-        why = str(mistake).splitlines()[-2 if "See https" in str(mistake) else -1]
-        return f"{mistake.override}: not understood ({why}); write key=value, in quotes where it holds brackets"
-    cause = mistake.__cause__
-    if isinstance(mistake, ConfigCompositionException) and isinstance(cause, ConfigKeyError | ConfigAttributeError):
-        parent = cause.parent_node
-        siblings = [str(key) for key in parent if key != "_target_"] if isinstance(parent, DictConfig) else []
-        near = did_you_mean(str(cause.key), siblings)
-        group = str(cause.full_key).split(".")[0]
-        if not near and group in groups():
-            key, names = choices_with(group, str(cause.key))
-            near = f"; {key} is a key of {', '.join(f'{group}={name}' for name in names)}" if names else ""
-        return f"{cause.full_key}: there is no such key{near}; the keys here are {', '.join(siblings)}"
-    unmatched = re.match(r"Could not override '(\w+)'. No match in the defaults list", str(mistake))
-    if unmatched and unmatched[1] in groups():
-        return (
-            f"{unmatched[1]}: this config is that of a run, in which every choice is made; its keys can be set, "
-            "but for other choices start from the defaults, without --config-name"
-        )
-    return str(mistake).split("\nSet the environment variable")[0].strip()
-
-
 def _verb(name: str, arguments: list[str]) -> int:
-    verbs: dict[str, Callable[[list[str]], int]] = {
-        "list": _list,
-        "plot": _plot,
-        "report": _report,
-        "resume": _resume,
-        "status": _status,
-    }
-    if name not in verbs:
-        error(f"{name}: there is no such verb{did_you_mean(name, list(verbs))}; there are {', '.join(verbs)}")
-        return 2
+    if {"--help", "-h"} & set(arguments):
+        say(inspect.getdoc(VERBS[name]) or "")
+        return 0
+    options = re.findall(r"^--[\w-]+", inspect.getdoc(VERBS[name]) or "", re.MULTILINE)
     try:
+        for option in (argument.partition("=")[0] for argument in arguments if argument.startswith("-")):
+            if option not in options:
+                known = f"; there are {', '.join([*options, '--help'])}"
+                raise ConfigError(f"{name} {option}: there is no such option{did_you_mean(option, options) or known}")
         with unconverted():
-            code = verbs[name](arguments)
+            code = VERBS[name](arguments)
         sys.stdout.flush()
         return code or int(name != "resume" and cast(Any, sys.stdout).lost)
     except ConfigError as mistake:
@@ -266,43 +267,59 @@ def _verb(name: str, arguments: list[str]) -> int:
 
 
 def _list(arguments: list[str]) -> int:
-    """dlrun list [GROUP...]: every choice, one line each."""
+    """dlrun list [GROUP...]
+
+    Every choice of every group, or of these, with what it is and its paper.
+    """
     known = [*groups(), "experiment"]
     for group in arguments or known:
         if group not in known:
             raise ConfigError(
                 f"list {group}: there is no such group{did_you_mean(group, known)}; there are {', '.join(known)}"
             )
-        print(f"{group}=")
-        for name in choices(group):
-            print(f"  {name:<22} {description(conf_dir() / group / f'{name}.yaml')}")
+        say(f"{group}=")
+        listing({name: description(conf_dir() / group / f"{name}.yaml") for name in choices(group)})
     return 0
 
 
 def _plot(arguments: list[str]) -> int:
-    """dlrun plot FOLDER...: draw the pictures of runs again, from their CSV files."""
+    """dlrun plot FOLDER...
+
+    Draw the pictures of runs or sweeps again, from the CSV files in their folders.
+    """
     if not arguments:
-        raise ConfigError("plot: name the folders of one or more runs")
+        raise ConfigError("plot: name the folders of one or more runs or sweeps")
     from dlrun.plots.pictures import draw
 
-    for folder in arguments:
-        for picture in draw(Path(folder)):
+    for folder in map(Path, arguments):
+        if holds_run(folder):
+            pictures = draw(folder)
+        else:
+            from dlrun.report.report import redraw
+
+            pictures = redraw(folder)
+        for picture in pictures:
             say(str(picture))
     return 0
 
 
 def _report(arguments: list[str]) -> int:
-    """dlrun report DIR... [--target NAME=VALUE] [--metric NAME]: the statistics of sweeps, from their folders."""
+    """dlrun report FOLDER... [--metric NAME] [--target NAME=VALUE]
+
+    The tables, statistics and pictures of sweeps or runs, on the terminal and as
+    report.html, from the files in their folders.
+
+    --metric NAME         what settings are compared by: accuracy, loss, ...
+    --target NAME=VALUE   adds how soon a column reaches a value: val_accuracy=0.95
+    """
     folders, options = [], {"--target": "", "--metric": ""}
     rest = iter(arguments)
     for argument in rest:
-        option, _, value = argument.partition("=") if argument.startswith("--") else ("", "", "")
+        option, _, value = argument.partition("=")
         if option in options:
             options[option] = value or next(rest, "")
             if not options[option]:
                 raise ConfigError(f"report {option}: give a value after it")
-        elif option:
-            raise ConfigError(f"report {option}: there is no such option{did_you_mean(option, list(options))}")
         else:
             folders.append(argument)
     if not folders:
@@ -319,8 +336,12 @@ def _report(arguments: list[str]) -> int:
 
 
 def _status(arguments: list[str]) -> int:
-    """dlrun status DIR: how many of a sweep's runs are done, running, pending or failed, here or on a cluster."""
-    if len(arguments) != 1 or arguments[0].startswith("-"):
+    """dlrun status FOLDER
+
+    How many of a sweep's runs are done, running, pending or failed, here or on a
+    cluster.
+    """
+    if len(arguments) != 1:
         raise ConfigError("status: name the folder of one sweep")
     from dlrun.sweep.status import show
 
@@ -329,10 +350,16 @@ def _status(arguments: list[str]) -> int:
 
 
 def _resume(arguments: list[str]) -> int:
-    """dlrun resume DIR [--retry-failed] [--config-dir=DIR]: go on with a run, or with what a sweep's folder lacks."""
+    """dlrun resume FOLDER [--retry-failed] [--config-dir=FOLDER]
+
+    Go on with a run that was ended, or train what a sweep's folder lacks.
+
+    --retry-failed        train failed runs of a sweep again, too
+    --config-dir=FOLDER   where a launcher of your own is, as in the command
+    """
     trusted = [argument for argument in arguments if "=" in argument]  # of the folder's commands, what may run code
     folders = [argument for argument in arguments if argument not in ("--retry-failed", *trusted)]
-    if len(folders) != 1 or folders[0].startswith("-"):
+    if len(folders) != 1:
         raise ConfigError(
             "resume: name the folder of one run or sweep, --retry-failed to train failed runs again, and "
             "--config-dir=FOLDER for a launcher of your own"
@@ -364,3 +391,12 @@ def _resume(arguments: list[str]) -> int:
         sys.argv = [sys.argv[0], "-m", *places, *command, *options, *again]
         code = max(code, _train(resuming=True))
     return code
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "list": _list,
+    "plot": _plot,
+    "report": _report,
+    "resume": _resume,
+    "status": _status,
+}

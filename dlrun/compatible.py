@@ -20,6 +20,7 @@ def refuse(node: dict[str, Any], stack: Stack) -> None:
         if acts and not mask.any():
             also = f": set regularizer.{key}.include_bias=true" if "include_bias" in node["regularizer"][key] else ""
             raise ConfigError(f"regularizer={key} is for the weights of linear maps, and this network has none{also}")
+    stack.rule.bind(stack.layout, stack.theta)  # a rule that needs other layers than this network has says so
     rule, params, name = stack.rule, stack.layout.params, f"the optimizer {type(stack.rule).__name__}"
     if rule.curvature and params > MATRIX:
         size = params**2 * stack.theta.element_size() / 2**20

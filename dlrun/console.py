@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from dlrun.printable import printable
@@ -92,7 +93,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Print a line above the bar, broken between words where it is too long."""
-        _say(self.console, text, wrap=True)
+        _say(self.console, text, indent=2)
 
     def _print(self, row: Mapping[str, float]) -> None:
         self._unprinted = None
@@ -277,11 +278,11 @@ def worse_than_the_mean(summary: Mapping[str, Any]) -> str | None:
     )
 
 
-def say(text: str, wrap: bool = False) -> None:
-    """Print a line on standard output, as it is, or broken between words where it is too long."""
+def say(text: str, indent: int = 0) -> None:
+    """Print text on standard output, as it is; on a terminal, lines that are too long go on below, indented."""
     from rich.console import Console
 
-    _say(Console(), text, wrap=wrap)
+    _say(Console(), text, indent=indent)
 
 
 def error(message: str) -> None:
@@ -296,11 +297,33 @@ def number(value: float | None, form: str = "#.4g") -> str:
     return "-" if value is None else f"{value:{form}}".rstrip(".")
 
 
-def _say(console: Console, text: str, style: str = "", wrap: bool = False) -> None:
-    """Print text as it is: brackets are no markup, and long lines are left to the terminal to wrap, unless `wrap`."""
+def listing(rows: Mapping[str, str], console: Console | None = None) -> None:
+    """Print names with a line on each; on a terminal, lines that are too long go on below where they began."""
+    from rich.console import Console
+
+    console = console or Console()
+    width = max(map(len, rows), default=0)
+    for name, text in rows.items():
+        _say(console, f"  {name:<{width}}  {text}", indent=width + 4)
+
+
+def _say(console: Console, text: str, style: str = "", indent: int = 0) -> None:
+    """Print text as it is: brackets are no markup. On a terminal, lines that are too long are broken between words."""
     from rich.text import Text
 
     text = printable(text)
-    if wrap:
-        text = fill(text, console.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    if console.is_terminal:
+        text = "\n".join(broken(line, console.width, indent) for line in text.splitlines())
     console.print(Text(text, style), soft_wrap=True)
+
+
+def broken(line: str, width: int, indent: int = 0) -> str:
+    """The line broken between words, further parts indented; what stands in backticks, to be copied, stays whole."""
+    if len(line) <= width:
+        return line
+    whole = re.sub("`[^`]*`", lambda quoted: quoted[0].replace(" ", "\0"), line)
+    parts = textwrap.wrap(
+        whole, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False,
+        replace_whitespace=False,
+    )  # fmt: skip
+    return "\n".join(parts).replace("\0", " ")

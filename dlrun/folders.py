@@ -13,6 +13,7 @@ import torch
 
 from dlrun import checkpoint
 from dlrun.build import Node
+from dlrun.catalogue import default
 from dlrun.checkpoint import Checkpoint, Interval, Record
 from dlrun.console import worse_than_the_mean
 from dlrun.datasets.description import told
@@ -41,6 +42,8 @@ from dlrun.stack import Stack
 from dlrun.state import Tensors
 from dlrun.summary import identity, summarize
 from dlrun.train import Outcome, fit
+
+MANY = 1000  #: times an optimizer's own rate, from which a rate is worth a remark
 
 HEADER = """# Repeats this run: dlrun --config-dir {folder} --config-name config
 defaults: [setup, _self_, override hydra/launcher: stack, override hydra/sweeper: dlrun]
@@ -235,6 +238,9 @@ def _notes(node: Node, stack: Stack, run: int) -> Iterator[str]:
             f"the targets are standardised for the training (mean {mean}, standard deviation {std}), and what is "
             "reported is in their own unit; dataset.scale_target=false trains on them as they are"
         )
+    lr, own = stack.rates["lr"][0, run].item(), default("optimizer", node["optimizer"]["_target_"], "lr")
+    if own and lr >= MANY * own:
+        yield f"lr={lr:g} is {lr / own:,.0f} times this optimizer's own rate, {own:g}: leave lr out to begin with that"
     for what, names in stack.initializers[run].report.items():
         yield f"initializer: {what} {', '.join(names) or 'nothing'}"
     size = node["batch_size"]

@@ -27,7 +27,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import interpolations, typed
@@ -174,6 +174,9 @@ class Loader(ConfigLoaderImpl):
         interpolations.restrict(foreign or any("$" in word for word in overrides if word not in typed.words))
         if foreign or found:
             _refuse(config.hydra, given, run_mode)
+        if "optimizer" in config and "regularizer" not in config:  # of regularizer=[] Hydra makes no node
+            with open_dict(config):
+                config.regularizer = {}
         return config
 
 

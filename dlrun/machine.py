@@ -37,6 +37,9 @@ def usable_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ValueError) as problem:
         reason = str(problem).splitlines()[0]
+        if reason.startswith("Expected one of"):  # some twenty kinds, of which most are experiments
+            kinds = "auto, which takes a GPU where there is one, cpu, cuda, cuda:1 and mps"
+            raise ConfigError(f"device={name}: there is no such device; there are {kinds}") from problem
         raise ConfigError(f"device={name}: not usable on this machine ({reason}); device=cpu always is") from problem
     return device
 

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -169,9 +170,12 @@ def environment() -> dict[str, str]:
 
 MISTAKES = {
     "unknown choice": (["optimizer=adm"], "optimizer=adm: there is no such choice; did you mean adam?"),
-    "unknown key": (["architecture.hiden=[3]"], "architecture.hiden: there is no such key; did you mean hidden?"),
-    "another choice's key": (["optimizer.momentum=0.9"], "momentum is a key of optimizer=momentum"),
-    "unknown key, added": (["+epoch=3"], "epoch: there is no such key; did you mean epochs?"),
+    "unknown key": (
+        ["architecture.hiden=[3]"],
+        "architecture.hiden=[3]: there is no such key; did you mean architecture.hidden=[3]?",
+    ),
+    "another choice's key": (["optimizer.momentum=0.9"], "optimizer.momentum is a key of optimizer=momentum"),
+    "unknown key, added": (["+epoch=3"], "epoch=3: there is no such key; did you mean epochs=3?"),
     "wrong type": (["epochs=ten"], "epochs=ten: must be int >= 1"),
     "out of range": (["optimizer.beta1=1"], "optimizer.beta1=1: must be in [0, 1)"),
     "wrong word": (["batch_size=fulll"], "did you mean full?"),
@@ -182,7 +186,7 @@ MISTAKES = {
     "a choice taken away": (["~optimizer"], "optimizer: a run has one, and this config none"),
     "wrong regularizer": (["regularizer=[l2,dropuot]"], "regularizer=dropuot: there is no such choice"),
     "foreign code": (["optimizer._target_=os.system"], "only dlrun's own code is run"),
-    "not an override": (["--epochs=3"], "unrecognized arguments"),
+    "not an override": (["--epochs=3"], "keys have no dashes before them: epochs=3"),
     "syntax": (["architecture.hidden=[3"], "architecture.hidden=[3"),
     "unknown verb": (["lst"], "lst: there is no such verb; did you mean list?"),
     "unknown group": (["list", "optimiser"], "did you mean optimizer?"),
@@ -266,6 +270,12 @@ def test_a_batch_larger_than_the_data_is_told_and_becomes_the_full_batch(
     assert summary(tmp_path / "run")["steps"] == 3
 
 
+def test_a_rate_far_beyond_the_optimizers_own_is_told(dlrun: Callable[..., Ended]) -> None:
+    for typed, told in (("lr=10", True), ("optimizer.lr=10", True), ("lr=9", False)):
+        said = " ".join(dlrun(*QUICK, "optimizer=sgd", typed).out.split())
+        assert ("lr=10 is 1,000 times this optimizer's own rate, 0.01: leave lr out to begin with that" in said) == told
+
+
 def test_code_of_ones_own_runs_only_when_asked_for(
     dlrun: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,8 +299,9 @@ def test_the_basic_launcher_goes_on_after_a_run_that_fails(dlrun: Callable[..., 
 @pytest.mark.parametrize("value", ["über", "it's"])
 def test_a_value_that_needs_quotes_is_told_so_and_taken_with_them(dlrun: Callable[..., Ended], value: str) -> None:
     said = dlrun(*QUICK, f"name={value}")
-    assert said.code == 2 and f"name={value}: not understood; the value needs quotes of its own:" in said.err
-    [quoted] = re.findall(r"'(name=\".*\")'", said.err)
+    needs = "the value needs quotes of its own: "
+    assert said.code == 2 and f"name={value}: not understood; {needs}" in said.err
+    [quoted] = shlex.split(said.err.partition(needs)[2])
     assert dlrun(*QUICK, "epochs=1", quoted).code == 0
 
 
@@ -304,10 +315,34 @@ def test_list_and_plot(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
     assert dlrun("plot", str(tmp_path)).code == 2
 
 
+@pytest.mark.parametrize("verb", ["list", "plot", "report", "resume", "status"])
+def test_every_verb_has_help(verb: str, dlrun: Callable[..., Ended]) -> None:
+    told = dlrun(verb, "--help")
+    assert told.code == 0 and told.err == "" and told.out.startswith(f"dlrun {verb} ")
+    assert told.out == dlrun(verb, "folder", "-h").out == dlrun("help", verb).out
+    assert max(map(len, told.out.splitlines())) <= 80
+    option = dlrun(verb, "--frobnicate")
+    assert option.code == 2 and "--frobnicate: there is no such option" in option.err
+
+
+def test_help_has_whole_words_on_a_narrow_terminal(
+    dlrun: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = dlrun("--help").out
+    for name, value in {"TTY_COMPATIBLE": "1", "COLUMNS": "60", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    narrow = dlrun("help").out
+    assert narrow.split() == plain.split()
+    assert all(len(line) <= 60 or " " not in line.strip() for line in narrow.splitlines())
+    assert max(map(len, plain.splitlines())) > 200
+
+
 HEAVY = {"torch", "sklearn", "pandas", "matplotlib"}
 LIGHT = {
     "config": (["--cfg", "job"], 0, "optimizer:"),
     "help": (["--help"], 0, "dlrun list"),
+    "help as a word": (["help"], 0, "dlrun list"),
+    "version": (["--version"], 0, "dlrun 0."),
     "list": (["list"], 0, "architecture="),
     "unknown choice": (["optimizer=adm"], 2, ""),
     "wrong value": (["lr=abc"], 2, ""),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from dlrun import console as module
-from dlrun.console import Progress, SweepProgress, closing_table, error, number
+from dlrun.console import Progress, SweepProgress, broken, closing_table, error, number
 
 SUMMARY = {
     "status": "finished", "name": "digits-mlp", "epochs": 30, "steps": 3000, "parameters": 26122, "seconds": 1.234,
@@ -226,6 +226,35 @@ def test_errors_go_to_standard_error_and_are_red_on_a_terminal(capsys, monkeypat
     monkeypatch.setenv("FORCE_COLOR", "1")
     error("no")
     assert capsys.readouterr().err == "\x1b[31mdlrun: no\x1b[0m\n"
+
+
+@given(st.lists(st.text("abc/-", min_size=1, max_size=70), max_size=30), st.integers(20, 160))
+def test_long_lines_are_broken_between_words_on_a_terminal(words, width):
+    line = " ".join(words)
+    parts = broken(line, width).split("\n")
+    assert " ".join(parts) == line
+    assert all(len(part) <= width or " " not in part for part in parts)
+
+
+def test_what_is_to_be_copied_stays_whole():
+    command = "`dlrun resume outputs/a long name`"
+    console = screen(terminal=True)
+    console.width = 40
+    module._say(console, f"the run was interrupted in the middle of it; {command} goes on, or the same command again")
+    assert command in written(console) and max(map(len, written(console).splitlines())) <= 40
+    plain = screen(terminal=False)
+    module._say(plain, "word " * 40)
+    assert written(plain).count("\n") == 1
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_a_listing_goes_on_below_where_it_began(width):
+    console = screen(terminal=True)
+    console.width = width
+    module.listing({"a": "short", "longer": "word " * 50}, console)
+    first, second, *rest = written(console).splitlines()
+    assert first == "  a       short" and second.startswith("  longer  word word")
+    assert rest and all(line.startswith(" " * 10 + "word") and len(line) <= width for line in rest)
 
 
 def test_importing_console_is_cheap():

@@ -113,14 +113,19 @@ def completed(config: list[str], apart: Set[Pair], wanted: Set[Pair], used: Coun
 
 
 def trains(chosen: Iterable[str], files: Path) -> bool:  # noqa: F811
-    """Whether the choices train for their two steps; False where they are refused in words that help."""
+    """Whether the choices train for their two steps; False where they are refused in words that help.
+
+    What is refused is refused before a sweep would begin, for which nothing is initialized.
+    """
+    config = composed([*typed(*sorted(chosen)), "batch_size=full"], files)
     try:
-        stack = build([composed([*typed(*sorted(chosen)), "batch_size=full"], files)])
-        status = fit(stack, Watch(1)).status
+        build([config], initialize=False)
     except ConfigError as refusal:
         lines = str(refusal).splitlines()
         assert all(any(word in line for word in ("=", *GROUPS)) for line in lines), f"{sorted(chosen)}: {refusal}"
         return False
+    try:
+        status = fit(build([config]), Watch(1)).status
     except Exception as problem:
         raise AssertionError(f"{sorted(chosen)}: {problem!r}") from problem
     assert status == ["finished"], f"{sorted(chosen)}: {status}"

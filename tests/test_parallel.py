@@ -250,7 +250,7 @@ def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_torchrun_is_for_single_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from dlrun.check import Guard
+    from dlrun.guard import Guard
 
     for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2"}.items():
         monkeypatch.setitem(os.environ, name, value)

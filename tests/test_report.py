@@ -98,7 +98,54 @@ def printed(*folders: Path, **options: Any) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_plot_draws_a_sweeps_pictures_again(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed(sweep)
+    first = {name: (sweep / f"{name}.png").read_bytes() for name in ("comparison", "sensitivity", "heatmap")}
+    for name in first:
+        (sweep / f"{name}.png").unlink()
+    monkeypatch.setattr(sys, "argv", ["dlrun", "plot", str(sweep)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0 and {name: (sweep / f"{name}.png").read_bytes() for name in first} == first
+    assert capsys.readouterr().out.split() == [str(sweep / f"{name}.png") for name in first]
+    (sweep / "sweep.csv").unlink()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and f"`dlrun report {sweep}` makes it" in capsys.readouterr().err
+
+
 # Tables
+
+
+@given(st.text("'=+-@\t\r 1a", max_size=5) | st.text())
+def test_no_cell_is_a_formula_and_all_are_read_back(text: str) -> None:
+    cell = collect.guarded(text)
+    assert collect.unguarded(cell) == text
+    if cell[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        float(cell)
+
+
+def test_formulas_in_a_sweeps_tables(tmp_path: Path) -> None:
+    formula = '=HYPERLINK("http://x")'
+    run = write_run(tmp_path / "=1+1", f"name='{formula}'", "lr=-0.5", "momentum=@x", "seed=1", error="-oh")
+    collect.append_run(tmp_path, run)
+    collect.write_tables([tmp_path], tmp_path)
+    [row] = csv.DictReader((tmp_path / "sweep.csv").open())
+    assert (
+        row["run"] == "'=1+1" and row["name"] == f"'{formula}" and row["momentum"] == "'@x" and row["error"] == "'-oh"
+    )
+    assert row["lr"] == "-0.5"
+    read = collect.table(tmp_path).iloc[0]
+    assert (read["run"], read["name"], read["lr"]) == ("=1+1", formula, -0.5)
+    assert set(collect.curves(tmp_path)["run"]) == {"=1+1"}
+
+
+def test_what_is_typed_stands_in_the_table_without_hydras_escapes(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", r"lr=$\{optimizer.lr\}", r"name=a\,b", r"dataset.path='C:\x'")
+    row = collect.read_run(tmp_path / "0")
+    assert (row["lr"], row["name"], row["dataset.path"]) == ("${optimizer.lr}", "a,b", r"C:\x")
 
 
 def test_a_row_per_run_whatever_became_of_it(tmp_path: Path) -> None:

@@ -140,13 +140,16 @@ def test_files_in_place_of_dlruns_own_are_not_taken_for_them(
     tmp_path: Path,
     marker: Path,
 ) -> None:
-    """A launcher that Hydra knows by code alone could be shadowed by a file."""
+    """dlrun's own files come first; a launcher that Hydra knows by code alone could be shadowed by a file."""
     theirs = stranger(tmp_path / "theirs", marker)
     (theirs / "hydra" / "launcher").mkdir(parents=True)
     shadow = "# @package _global_\nhydra: {callbacks: {x: {_target_: os.mkdir, path: MARKER}}}\n"
-    (theirs / "hydra" / "launcher" / "stack.yaml").write_text(shadow.replace("MARKER", str(marker)))
+    for name in ("stack", "basic"):
+        (theirs / "hydra" / "launcher" / f"{name}.yaml").write_text(shadow.replace("MARKER", str(marker)))
     (theirs / "dlrun.yaml").write_text((theirs / "config.yaml").read_text())
-    assert dlrun("--config-dir", str(theirs), "dataset=iris", "steps=1").code == 2
+    assert dlrun("--config-dir", str(theirs), "dataset=iris", "steps=1", "plots=none").code == 0
+    ended = dlrun("-m", "--config-dir", str(theirs), "hydra/launcher=basic", "dataset=iris", "steps=1")
+    assert ended.code == 2
     assert "--config-dir" in dlrun("--config-path", str(theirs)).err
     assert not marker.exists()
 
@@ -161,8 +164,8 @@ def test_a_users_own_launcher_counts_where_the_command_names_it(
     launcher = "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\n"
     (theirs / "hydra" / "launcher" / "mine.yaml").write_text(launcher)
     assert "hydra.launcher" in dlrun("--config-dir", str(theirs), "--config-name", "config").err
-    named = ["hydra/launcher=mine", "hydra.run.dir=run", "dataset=iris", "steps=1", "plots=none"]
-    assert dlrun("--config-dir", str(theirs), *named).code == 0
+    named = ["hydra/launcher=mine", "hydra.sweep.dir=sweep", "dataset=iris", "steps=1", "plots=none"]
+    assert dlrun("-m", "--config-dir", str(theirs), *named).code == 0
 
 
 def test_what_a_file_says_was_typed_was_not(

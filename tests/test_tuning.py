@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from hydra.core.utils import JobReturn
+from test_report import write_run
 
 from dlrun.errors import ConfigError
+from dlrun.sweep.status import standings
 from dlrun.sweep.tuning import common_target, tuned
 
 DEFAULT = {"a": 0.1, "b": 1e-3}
@@ -81,6 +83,31 @@ def test_the_main_metric_decides_and_the_loss_where_that_is_equal(
 def test_a_rate_of_ones_own_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"lr is what hydra\.sweeper\.trials finds"):
         tuned([["optimizer=a", "lr=0.1"]], default_lr, 3, 1, 2, lambda *_: [])
+
+
+def test_a_rate_that_is_tried_may_diverge(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from dlrun import cli
+    from dlrun.sweep.launch import complete
+
+    runs = [tmp_path / str(number) for number in range(3)]
+    for run, status in zip(runs, ("finished", "diverged", "failed"), strict=True):
+        write_run(run, f"lr=0.{run.name}1", status=status)
+    for trials, counted in ((True, ["finished", "failed"]), (False, ["finished", "diverged", "failed"])):
+        cli.statuses.clear()
+        complete(tmp_path, runs, time.perf_counter(), trials=trials)
+        assert cli.statuses == counted
+        assert ("rates that were tried and are too high" in capfd.readouterr().out) == trials
+    cli.statuses.clear()
+
+
+def test_the_status_of_a_tuned_sweep_is_that_of_its_parts(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps({"commands": [["seed=0,1"]], "runs": {}}))
+    for name, status in (("tuning/0", "diverged"), ("final/0", "finished")):
+        write_run(tmp_path / name, status=status)
+    assert [(run.name, run.status) for run in standings(tmp_path)] == [
+        ("final/0", "finished"),
+        ("tuning/0", "diverged"),
+    ]
 
 
 def test_the_experiment_of_the_registry(tmp_path: Path) -> None:

@@ -173,4 +173,4 @@ def test_zip_without_a_sweep_is_refused(monkeypatch: pytest.MonkeyPatch, capfd: 
     monkeypatch.setattr(sys, "argv", ["dlrun", "zip=[lr,seed]"])
     with pytest.raises(SystemExit) as ended:
         main()
-    assert ended.value.code == 2 and "with -m, the keys that are swept side by side" in capfd.readouterr().err
+    assert ended.value.code == 2 and "zip=[lr,seed]: for sweeps alone, which begin with -m" in capfd.readouterr().err

@@ -33,6 +33,8 @@ ORDER = [
 TEXT = {"run", "status", "error"}  #: columns that are never numbers, whatever stands in them
 BETWEEN = "status"  #: the column that parts a run's overrides from its results
 
+FORMULA = re.compile("'*[=+@\t\r-]")  #: how a text begins that a spreadsheet would compute
+
 Row = dict[str, str]
 T = TypeVar("T")
 
@@ -166,7 +168,9 @@ def curves(folder: str | Path) -> pd.DataFrame:
     if not (Path(folder) / CURVES).exists():
         raise ConfigError(f"{folder} has no {CURVES}; `dlrun report {folder}` makes it from the runs' folders")
     types: dict[str, Any] = {"run": str, "metric": "category"}
-    return pd.read_csv(Path(folder) / CURVES, dtype=types)
+    content = pd.read_csv(Path(folder) / CURVES, dtype=types)
+    odd = {run: own for run in content["run"].unique() if (own := unguarded(run)) != run}
+    return content.replace({"run": odd}) if odd else content
 
 
 def _runs(folder: str | Path, links: bool = False) -> Iterator[Path]:
@@ -277,6 +281,8 @@ def _typed(value: Any) -> str:
     text = str(value).strip()
     if text[:1] in ("'", '"') and text[-1] == text[0]:
         text = text[1:-1]
+    else:
+        text = re.sub(r"\\([\\()\[\]{}:=, \t])", r"\1", text)  # Hydra's own escapes, which it puts before ${...}
     if text.startswith("["):
         return re.sub(r"\s*,\s*", ",", text)
     for number in (int, float):
@@ -309,8 +315,27 @@ def _long(name: str, folder: Path) -> str:
 
 def _lines(header: Sequence[str], rows: Iterable[Row]) -> str:
     text = StringIO()
-    csv.DictWriter(text, header, lineterminator="\n").writerows(rows)
+    writer = csv.DictWriter(text, header, lineterminator="\n")
+    writer.writerows({key: guarded(cell) for key, cell in row.items()} for row in rows)
     return text.getvalue()
+
+
+def guarded(cell: str) -> str:
+    """A cell that spreadsheets show and do not run: an apostrophe goes before a text that looks like a formula."""
+    return f"'{cell}" if FORMULA.match(cell) and not _is_number(cell) else cell
+
+
+def unguarded(cell: str) -> str:
+    """The cell that `guarded` was given."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _write(path: Path, header: list[str], rows: list[Row]) -> None:
@@ -325,7 +350,7 @@ def _read(path: Path) -> tuple[list[str], list[Row]]:
         raise ConfigError(
             f"{path} is no table of a sweep; `dlrun report {path.parent}` makes it from the runs' folders"
         )
-    return header, rows
+    return header, [{key: unguarded(cell) for key, cell in row.items()} for row in rows]
 
 
 def _text(folder: Path, name: str) -> str:

@@ -84,6 +84,19 @@ def report(
     return into / PAGE
 
 
+def redraw(folder: Path) -> list[Path]:
+    """Write the pictures of a sweep again, from its tables; returns them.
+
+    Raises ConfigError where there is no sweep, and where a picture would overwrite what is none of dlrun's.
+    """
+    into, table, curves = folder.resolve(), collect.table(folder), collect.curves(folder)
+    _refuse_others_files(into)
+    pictures = draw(find(table, collect.find([into]), curves, None, None), curves, into.name)
+    for picture, content in pictures.items():
+        _write(into / picture, content)
+    return [into / picture for picture in pictures]
+
+
 def _refuse_others_files(folder: Path) -> None:
     page = folder / PAGE
     if page.exists() and MARK in beginning(folder, PAGE):

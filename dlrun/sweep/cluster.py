@@ -29,7 +29,7 @@ class Slurm:
     """A cluster as the trainer of a sweep.
 
     Args:
-        options: of `hydra_plugins.dlrun_stack.slurm.SlurmLauncherConf`, those for submitit among them.
+        options: those of `conf/hydra/launcher/stack_slurm.yaml`, those for submitit among them.
 
     Raises ConfigError where there are no commands of Slurm's.
     """
@@ -37,9 +37,6 @@ class Slurm:
     remote = True
 
     def __init__(self, options: dict[str, Any]) -> None:
-        for key in ("tasks", "cpus_per_task", "timeout_min", "array_parallelism"):
-            if options[key] < 1:
-                raise ConfigError(f"hydra.launcher.{key}={options[key]}: must be int >= 1")
         if find_spec("submitit") is None:
             raise ConfigError("hydra/launcher=stack_slurm needs submitit: pip install 'dlrun[cluster]'")
         missing = [name for name in ("sbatch", "srun", "squeue") if not shutil.which(name)]

@@ -13,8 +13,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from dlrun import typed
-from dlrun.check import refusing
 from dlrun.escapes import escaped, quoted
+from dlrun.guard import refusing
 
 OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -96,4 +96,5 @@ def complete_all() -> None:
             ended[folder] = list(find([folder]).values())
         for folder, runs in ended.items():
             tuned = folder.name == FINAL and folder.with_name(TUNING) in ended
-            complete(folder, runs, started, common_target(runs) if tuned else None)
+            trials = folder.name == TUNING and folder.with_name(FINAL) in ended
+            complete(folder, runs, started, common_target(runs) if tuned else None, trials)

@@ -110,7 +110,7 @@ def launch(
 
 
 def complete(
-    folder: Path, runs: Sequence[Path], started: float, target: tuple[str, float] | None = None
+    folder: Path, runs: Sequence[Path], started: float, target: tuple[str, float] | None = None, trials: bool = False
 ) -> list[dict[str, Any]]:
     """Write the tables and the report of a sweep that has ended, whoever trained it, and say how its runs ended.
 
@@ -119,15 +119,17 @@ def complete(
         runs: the folders of the runs that the command asked for; its exit code tells of these.
         started: `time.perf_counter()` at the command's beginning.
         target: what `tuning.common_target` found of the runs, for a sweep that was tuned.
+        trials: whether the runs try rates, of which some may well be too high.
 
     Returns the runs' summaries.
     """
     write_tables([folder], folder)
     summaries = [_summary(run) for run in runs]
-    statuses.extend(summary["status"] for summary in summaries)
+    statuses.extend(summary["status"] for summary in summaries if not (trials and summary["status"] == "diverged"))
     counts = Counter(summary["status"].replace("_", " ") for summary in summaries)
     said = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    say(f"{len(runs)} runs: {said}; {time.perf_counter() - started:.1f} s")
+    aside = " (rates that were tried and are too high; none of them is taken)" if trials and counts["diverged"] else ""
+    say(f"{len(runs)} runs: {said}{aside}; {time.perf_counter() - started:.1f} s")
     if len(find([folder])) > 1:
         from dlrun.report.report import report
 
@@ -280,7 +282,7 @@ def stacked(
         raise ConfigError("\n".join(problems))
     for lines in list(read.values())[:DATASETS]:
         for line in lines:
-            say(line, wrap=True)
+            say(line, indent=2)
     if len(read) > DATASETS:
         say(f"and {len(read) - DATASETS} more datasets, of which each run's {LOG} tells")
     if len(groups) > 1:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from dlrun.check import did_you_mean
 from dlrun.errors import ConfigError
+from dlrun.words import did_you_mean
 
 if TYPE_CHECKING:
     from dlrun.build import Node

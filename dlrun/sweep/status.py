@@ -45,8 +45,8 @@ class Standing:
 
 def standings(sweep: Path) -> list[Standing]:
     """The runs of a sweep. Raises ConfigError for a folder that is none, or where Slurm does not answer."""
-    planned = (sweep / PLAN).exists()
-    names = Plan(sweep, retry_failed=False).runs if planned else find([sweep])
+    planned = Plan(sweep, retry_failed=False).runs if (sweep / PLAN).exists() else {}
+    names = planned or find([sweep])  # a tuned sweep's runs are in two plans below
     tasks = holding(sweep)
     runs, overrides = list[Standing](), dict[str, dict[str, str]]()
     for name in names:

@@ -1,33 +1,16 @@
 """Hydra's `hydra/launcher=stack`: a sweep's jobs as stacks, on this machine. Light, since Hydra always loads it."""
 
-# No `from __future__ import annotations`: Hydra runs this file without an entry in sys.modules, where a dataclass would
-# look for the names in its annotations.
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-@dataclass
-class StackLauncherConf:
-    """The launcher's options."""
-
-    _target_: str = "hydra_plugins.dlrun_stack.launcher.StackLauncher"
-    width: int | None = None  # runs that train as one stack at most; null: by the network's size
-    workers: int | None = None  # processes at a time; null: one per core, or per GPU
-    retry_failed: bool = False  # train failed runs again that the sweep's folder holds
-
-
-ConfigStore.instance().store(group="hydra/launcher", name="stack", node=StackLauncherConf, provider="dlrun")
-
-
 class StackLauncher(Launcher):
-    """Trains a sweep's jobs as stacks, in worker processes."""
+    """Trains a sweep's jobs as stacks, in worker processes; `conf/hydra/launcher/stack.yaml` has its options."""
 
     def __init__(self, width: int | None, workers: int | None, retry_failed: bool) -> None:
         self.workers = workers

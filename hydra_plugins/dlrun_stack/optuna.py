@@ -1,7 +1,8 @@
 """Optuna's search over dlrun's jobs, by the objective; in place of the sweeper that `hydra/sweeper=optuna` names."""
 
 from collections import Counter
-from math import isinf
+from enum import Enum
+from math import isinf, nextafter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.errors import ConfigError
 
+DIRECTIONS = ("minimize", "maximize")
 NAME = "dlrun"  #: of a study that has no name
 RESULTS = "optimization_results.yaml"
 FOLDER, OVERRIDES = "dlrun:folder", "dlrun:overrides"  #: of a trial: its sweep, and what was launched
@@ -41,6 +43,9 @@ class Optuna(Sweeper):
         options = {key: value for key, value in self.options.items() if key != "_target_"}
         sampler, storage = options["sampler"], options["storage"]
         self.objective = config.objective or DEFAULT
+        direction = options["direction"]
+        if not isinstance(direction, str | Enum) or str(getattr(direction, "name", direction)) not in DIRECTIONS:
+            raise ConfigError(f"hydra.sweeper.direction={direction}: must be {' or '.join(DIRECTIONS)}")
         if maximised(self.objective):
             options["direction"] = "maximize"
         if storage is None and "seed" in sampler and sampler.seed is None:
@@ -56,6 +61,7 @@ class Optuna(Sweeper):
         self.sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.sweeper.launcher = recorded(self.sweeper.launcher, hydra_context, config, retry_failed=False)
         self.folder = Path(config.hydra.sweep.dir)
+        self.config, self.loader = config, hydra_context.config_loader
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the batches, and leave what the study has found in the sweep's folder."""
@@ -63,6 +69,7 @@ class Optuna(Sweeper):
 
         from dlrun.records import replacing
 
+        self._refuse_ranges(arguments)
         study = self._study()
         wanted = [direction.lower() for direction in self.sweeper._get_directions()]
         if study and (there := [direction.name.lower() for direction in study.directions]) != wanted:
@@ -81,6 +88,8 @@ class Optuna(Sweeper):
                     begun.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             raise
         except (ValueError, RuntimeError) as problem:
+            if (begun := self._study()) is None or not begun.trials:  # what the sampler does not search
+                raise ConfigError(f"hydra/sweeper=optuna: {problem}") from problem
             # All runs failed, of which the exit code tells; or the last of a grid did, where the plugin does not expect
             # that its sampler asks to stop.
             if not any(each in str(problem) for each in ("No trials are completed", "`Study.stop`")):
@@ -134,6 +143,33 @@ class Optuna(Sweeper):
         trials = study.get_trials(deepcopy=False)
         return [t for t in trials if not t.state.is_finished() and t.system_attrs.get(FOLDER) == folder]
 
+    def _refuse_ranges(self, arguments: list[str]) -> None:
+        """Raise ConfigError for ranges in which there is nothing, or what no run may have, and where there are none."""
+        from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+
+        from dlrun.sweep.compose import check_jobs, compose
+
+        ends: dict[str, tuple[str, list[Any]]] = {}
+        fixed: list[str] = []
+        for argument in [*self.sweeper._parse_sweeper_params_config(), *arguments]:
+            try:
+                searched, _ = create_params_from_overrides([argument])
+            except (ValueError, AssertionError, NotImplementedError) as problem:
+                raise ConfigError(f"{argument}: no range that can be searched: {problem}") from problem
+            ends |= {key: (argument, _ends(distribution)) for key, distribution in searched.items()}
+            fixed += [] if searched else [argument]
+        if not (ends or self.options["search_space"] or self.options["custom_search_space"]):
+            raise ConfigError(
+                "hydra/sweeper=optuna has nothing to search: give a key a range or choices, as 'lr=interval(1e-3,1)'"
+            )
+        for key, (argument, values) in ends.items():
+            others = [f"{other}={first}" for other, (_, [first, *_]) in ends.items() if other != key]
+            for value in values:
+                try:
+                    check_jobs(compose(self.config, self.loader, [[*fixed, *others, f"{key}={value}"]], 0))
+                except ConfigError as problem:
+                    raise ConfigError(f"{argument}: {str(problem).removeprefix('run 0: ')}") from problem
+
     def _study(self) -> Any:
         """What the storage holds under the study's name, if anything."""
         import optuna
@@ -142,6 +178,19 @@ class Optuna(Sweeper):
             return optuna.load_study(study_name=self.name, storage=self.storage)
         except KeyError:
             return None
+        except Exception as problem:  # SQLAlchemy's, of which there are many
+            reason = str(problem).splitlines()[0]
+            raise ConfigError(
+                f"hydra.sweeper.storage={self.storage}: no study can be kept there: {reason}"
+            ) from problem
+
+
+def _ends(distribution: Any) -> list[Any]:
+    """The choices of a distribution, or its lowest and its highest value."""
+    if hasattr(distribution, "choices"):
+        return list(distribution.choices)
+    low, high = distribution.low, distribution.high
+    return [low, nextafter(high, low) if isinstance(high, float) and high > low else high]
 
 
 def _sweeper(options: dict[str, Any], folder: str) -> Any:

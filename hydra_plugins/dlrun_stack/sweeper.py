@@ -1,17 +1,14 @@
 """Hydra's `hydra/sweeper=dlrun`: combinations, pairs and lists of settings, all checked before the first run."""
 
-# No annotations from __future__: Hydra runs this file without entering it in sys.modules, where dataclasses would look.
 import re
 from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
-from hydra.core.config_store import ConfigStore
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.plugins import Plugins
@@ -21,39 +18,30 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun.check import did_you_mean
 from dlrun.errors import ConfigError
 from dlrun.escapes import escaped, quoted
 from dlrun.typed import add
+from dlrun.words import did_you_mean
 
 Points = list[list[str]]  # of one direction of a sweep; each point is the overrides that it makes
 
 
-@dataclass
-class SweeperConf(BasicSweeperConf):
-    """The options of Hydra's basic sweeper, and those of `dlrun.sweep.tuning`."""
-
-    _target_: str = "hydra_plugins.dlrun_stack.sweeper.Sweeper"
-    trials: int = 0  # rates that are tried for every setting before its jobs are run with the best; 0: none
-    decades: float = 2  # from the optimizer's own default rate to the highest and to the lowest that is tried
-    trial_seeds: int = 3  # of every trial; none of them is a job's
-    retry_failed: bool = False  # with a launcher that is not dlrun's: train failed runs again
-
-
-ConfigStore.instance().store(group="hydra/sweeper", name="dlrun", node=SweeperConf, provider="dlrun")
-
-
 class Sweeper(BasicSweeper):
-    """Hydra's basic sweeper with `zip`, the keys that are swept side by side, and `settings`, a file with a list."""
+    """Hydra's basic sweeper with `zip`, the keys that are swept side by side, and `settings`, a file with a list.
+
+    Args:
+        trials, decades, trial_seeds: see `dlrun.sweep.tuning`.
+        retry_failed: with a launcher that is not dlrun's, train failed runs again.
+    """
 
     def __init__(
         self,
         max_batch_size: int | None,
         params: Any,
-        trials: int = 0,
-        decades: float = 2,
-        trial_seeds: int = 3,
-        retry_failed: bool = False,
+        trials: int,
+        decades: float,
+        trial_seeds: int,
+        retry_failed: bool,
     ) -> None:
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.trials, self.decades, self.trial_seeds = trials, decades, trial_seeds
@@ -132,6 +120,11 @@ def directions(overrides: list[Override]) -> list[Points]:
         if key == "settings":
             if override.value() is not None:
                 points[key] = _settings(override.value(), list(last))
+        elif override.is_interval_sweep():
+            raise ConfigError(
+                f"{override.input_line}: a range is for a search, hydra/sweeper=optuna; "
+                f"to train every value of it, name them: {key}=A,B,C"
+            )
         else:
             [points[key]] = BasicSweeper.split_arguments([override], None)
             if not points[key]:
