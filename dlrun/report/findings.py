@@ -55,9 +55,11 @@ def find(
     """The findings of a sweep's table; settings are runs whose whole configs and data are equal but for the seed.
 
     runs: the folder of each run in the table. metric: the task's main one if None. target: a column of metrics.csv and
-    the value to reach. Raises ConfigError for a metric or a target's column that the runs lack.
+    the value to reach. Raises ConfigError for a metric or a target's column that the runs lack, and without a whole run.
     """
     table, notes = told_apart(table.copy(), _axes(table), runs)
+    if table.empty:
+        raise ConfigError("\n".join(notes))
     axes = _axes(table)
     ended_first = table.assign(ended=~table["status"].isin(FINISHED)).sort_values("ended", kind="stable")
     table = table.loc[sorted(ended_first.drop_duplicates([*axes, "seed"]).index)].reset_index(drop=True)

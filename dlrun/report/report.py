@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from dlrun.console import error
 from dlrun.errors import ConfigError
 from dlrun.files import beginning
 from dlrun.printable import printable
@@ -85,13 +86,17 @@ def report(
 
 
 def redraw(folder: Path) -> list[Path]:
-    """Write the pictures of a sweep again, from its tables; returns them.
+    """Write the tables and pictures of a sweep again, from its runs' folders; returns the pictures.
 
-    Raises ConfigError where there is no sweep, and where a picture would overwrite what is none of dlrun's.
+    Raises ConfigError where there is no sweep, and where a file would overwrite what is none of dlrun's.
     """
-    into, table, curves = folder.resolve(), collect.table(folder), collect.curves(folder)
+    into, runs = folder.resolve(), collect.find([folder])
     _refuse_others_files(into)
-    pictures = draw(find(table, collect.find([into]), curves, None, None), curves, into.name)
+    header, rows, left_out = collect.write(runs, into)
+    for line in left_out:
+        error(line)
+    curves = collect.curves(into)
+    pictures = draw(find(collect.frame(header, rows), runs, curves, None, None), curves, into.name)
     for picture, content in pictures.items():
         _write(into / picture, content)
     return [into / picture for picture in pictures]
