@@ -55,7 +55,7 @@ def find(
     """The findings of a sweep's table; settings are runs whose whole configs and data are equal but for the seed.
 
     runs: the folder of each run in the table. metric: the task's main one if None. target: a column of metrics.csv and
-    the value to reach. Raises ConfigError for a metric or a target's column that the runs lack, and without a whole run.
+    the value to reach. Raises ConfigError for a metric or a target's column that the runs lack, or without a whole run.
     """
     table, notes = told_apart(table.copy(), _axes(table), runs)
     if table.empty:
