@@ -11,13 +11,8 @@ from typing import Any
 
 import pytest
 import test_faults
-from hypothesis import given
-from hypothesis import strategies as st
 from test_optuna import needs_optuna
 
-from dlrun.errors import ConfigError
-from dlrun.escapes import unescaped
-from dlrun.loader import refuse_command
 from dlrun.resume import read_config
 
 SMALL = ["dataset=iris", "architecture.hidden=[4]", "epochs=2", "plots=none"]
@@ -86,9 +81,9 @@ def test_what_is_removed_and_resumed_is_what_it_was(
         (["seed=0,0", BY_SEED], "gives s0 to several runs"),
         (["seed=0,1", "lr=0.1,0.2", BY_SEED, "hydra/launcher=basic"], "gives s0 to several runs"),
         (["seed=0,1", OPTIMIZERS, *TUNED, BY_SEED], "gives s2 to several runs"),
-        (["seed=0,1", "hydra.sweep.subdir=../${seed}"], "gives ./../0: a run's folder lies in the sweep's"),
-        (["seed=0", "hydra.sweep.subdir=."], "gives .: a run's folder lies in the sweep's"),
-        (["seed=0", "hydra.sweep.subdir=.hidden"], "gives ./.hidden: a run's folder lies in the sweep's"),
+        (["seed=0,1", "hydra.sweep.subdir=../${seed}"], "which does not lie in"),
+        (["seed=0", "hydra.sweep.subdir=."], "which does not lie in"),
+        (["seed=0", "hydra.sweep.subdir=.hidden"], "or is hidden"),
         (["name=a,a/b", "hydra.sweep.subdir=${name}"], "gives a/b to a run, a to another: one lies in the other"),
         (["name=a/b,a", "hydra.sweep.subdir=${name}", "seed=0"], "gives a to a run, a/b to another"),
     ],
@@ -149,13 +144,3 @@ def test_a_path_that_looks_like_an_interpolation_is_repeated(ended: Callable[...
     for place in (["hydra.run.dir='a\\${b}/c'"], ["-m", "seed=0,1", "hydra.sweep.dir='a\\${b}/c'"]):
         code, told = ended(*place, *own)  # where Hydra itself would look for b
         assert code == 2 and "a${b}/c: a folder's name may not hold ${" in told and not (tmp_path / "a${b}").exists()
-
-
-@given(st.text("abs${}:./=,'", max_size=12))
-def test_what_names_folders_calls_nothing(value: str) -> None:
-    """From a plan, which anyone may have changed, interpolations of keys are taken, and no resolver's."""
-    try:
-        refuse_command(Path("plan.json"), [f"hydra.sweep.subdir={value}"])
-    except ConfigError:
-        return
-    assert "${" not in re.sub(r"\$\{(hydra:)?\w[\w.]*\}", "", unescaped(value))
