@@ -38,10 +38,10 @@ class Sweeper(BasicSweeper):
         self,
         max_batch_size: int | None,
         params: Any,
-        trials: int,
-        decades: float,
-        trial_seeds: int,
-        retry_failed: bool,
+        trials: int = 0,  # as in the place of Hydra's own sweeper, which has none of these options
+        decades: float = 2,
+        trial_seeds: int = 3,
+        retry_failed: bool = False,
     ) -> None:
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.trials, self.decades, self.trial_seeds = trials, decades, trial_seeds
