@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -180,14 +181,16 @@ class Torture:
         self.kills += 1
         assert process.pid is not None
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        if "-m" in CASES[case] and children and self.random.random() < 0.3:
+        if "-m" in CASES[case] and children and self.random.random() < 0.6:
             child = int(self.random.choice(children))
             if self.random.random() < 0.5:
                 os.kill(child, signal.SIGKILL)
                 return "a worker killed"
-            os.kill(child, signal.SIGSTOP)  # as if its step took that long
             os.kill(process.pid, signal.SIGKILL)
-            subprocess.Popen(["sh", "-c", f"sleep {self.random.uniform(0, 4)}; kill -CONT {child}"])
+            process.join()
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGSTOP)  # as if its step took that long
+            subprocess.Popen(["sh", "-c", f"sleep {self.random.uniform(0, 4)}; kill -CONT {child} 2>/dev/null"])
             self.orphans += 1
             return "a worker orphaned"
         signum = self.random.choice(SIGNALS)
