@@ -31,11 +31,11 @@ class Guard(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with refusing():
-            HydraConfig.instance().set_config(config)  # for ${hydra:...} in the sweep's folder
             if processes() > 1:
                 raise ConfigError(
                     "a sweep finds its processes itself: start dlrun -m, without torchrun, which is for a single run"
                 )
+            HydraConfig.instance().set_config(config)  # for ${hydra:...} in the sweep's folder
             check_sweep(config)
             _refuse_interpolation("hydra.sweep.dir", config.hydra.sweep.dir)
             folder = Path(config.hydra.sweep.dir)

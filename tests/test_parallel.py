@@ -161,35 +161,31 @@ def checkpoint() -> Checkpoint:
     """By two processes, which took 2 and 1 samples of one step, then 1 and 1 of another."""
     tensors = {
         "network/theta": torch.ones(1, 3),
-        "noise": torch.tensor([1]),
         "taken/losses": torch.zeros(2, 1),
         "taken/0": torch.tensor([[1.0, 2.0, 3.0]]),
-        "process.1/noise": torch.tensor([2]),
         "process.1/taken/0": torch.tensor([[4.0, 5.0]]),
     }
     return Checkpoint(tensors, {"taken": [2, 1], "shares": [[2, 1], [1, 1]]})
 
 
 @pytest.mark.parametrize(
-    ("rank", "size", "measured", "taken", "noise"),
+    ("rank", "size", "measured", "taken"),
     [
-        (0, 2, [1, 2, 3], [2, 1], 1),
-        (1, 2, [4, 5], [1, 1], 2),
-        (0, 1, [1, 2, 3, 4, 5], [3, 2], 1),
-        (0, 3, [1, 2, 3, 4, 5], [3, 2], 1),
-        (1, 3, [], [0, 0], 2),
-        (2, 3, [], [0, 0], None),
+        (0, 2, [1, 2, 3], [2, 1]),
+        (1, 2, [4, 5], [1, 1]),
+        (0, 1, [1, 2, 3, 4, 5], [3, 2]),
+        (0, 3, [1, 2, 3, 4, 5], [3, 2]),
+        (1, 3, [], [0, 0]),
+        (2, 3, [], [0, 0]),
     ],
 )
 def test_a_checkpoint_is_gone_on_with_by_any_number_of_processes(
-    rank: int, size: int, measured: list[float], taken: list[int], noise: int | None
+    rank: int, size: int, measured: list[float], taken: list[int]
 ) -> None:
     tensors, record = member(rank, size).own(checkpoint())
     assert tensors["taken/0"].tolist() == [measured]
     assert record["taken"] == taken
-    assert {"network/theta", "taken/losses", "taken/0"} <= tensors.keys()
-    assert tensors.keys() <= {"network/theta", "taken/losses", "taken/0", "noise"}
-    assert tensors.get("noise") == (None if noise is None else torch.tensor([noise]))
+    assert tensors.keys() == {"network/theta", "taken/losses", "taken/0"}
 
 
 def test_the_processes_agree_when_to_keep_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
