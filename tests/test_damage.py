@@ -214,6 +214,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "metrics.csv is ragged": row("1", "2", "3"),
     "metrics.csv has words": row(*["word"] * 13),
     "metrics.csv has no time": row("nan", "inf", *["1"] * 11),
+    "metrics.csv has no seconds": row("8", "9", *["1"] * 10, "nan"),
     "metrics.csv goes back": row("0", "0", *["1"] * 11),
     "metrics.csv has a column twice": replaced("0/metrics.csv", "epoch,step,step\n0,0,0\n"),
     "metrics.csv has other columns": replaced("0/metrics.csv", "a,b\n0,0\n"),
@@ -327,7 +328,8 @@ def test_a_damaged_sweep_is_told_and_the_rest_of_it_used(
     sweep = shutil.copytree(folders / "sweep", tmp_path / "sweep")
     kept = outside(tmp_path)
     DAMAGES[damage](sweep)
-    commands = [["status", "sweep"], ["plot", "sweep/0"], ["report", "sweep"]]
+    commands = [["status", "sweep"], ["plot", "sweep/0"], ["plot", "sweep"]]
+    commands.append(["report", "sweep", "--target", "val_loss=0.9"])
     if damage.startswith(RESUMED):  # which takes a second
         commands.append(["resume", "sweep"])
     for words in commands:
@@ -495,7 +497,8 @@ def test_any_folder_of_a_sweep_is_used_or_told(
     folder = tmp_path_factory.mktemp("fuzzed")
     damage(shutil.copytree(folders / "sweep", folder / "sweep"))
     kept = outside(folder)
-    for words in (["status", "sweep"], ["report", "sweep"], *([["resume", "sweep"]] if resumed == 0 else [])):
+    last = ["resume", "sweep"] if resumed == 0 else ["plot", "sweep"]
+    for words in (["status", "sweep"], ["report", "sweep"], last):
         survives(folder, kept, capfd, *words)
     shutil.rmtree(folder)
 

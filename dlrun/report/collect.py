@@ -168,7 +168,7 @@ def curves(folder: str | Path) -> pd.DataFrame:
     if not (Path(folder) / CURVES).exists():
         raise ConfigError(f"{folder} has no {CURVES}; `dlrun report {folder}` makes it from the runs' folders")
     types: dict[str, Any] = {"run": str, "metric": "category"}
-    missing = {"value": ["", "nan"]}  # a folder may be named NA
+    missing = {column: ["", "nan"] for column in ("seconds", "value")}  # a folder may be named NA
     content = pd.read_csv(Path(folder) / CURVES, dtype=types, keep_default_na=False, na_values=missing)
     odd = {run: own for run in content["run"].unique() if (own := unguarded(run)) != run}
     return content.replace({"run": odd}) if odd else content
