@@ -8,6 +8,7 @@ does the same but imports some 800 modules at its first call, longer than a smal
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from math import inf
@@ -100,6 +101,7 @@ class Recording(TorchDispatchMode):
         """The same, fused by TorchInductor; takes seconds, and needs a C++ compiler on a CPU."""
         from torch._inductor import compile as inductor
 
+        keep_to_the_cache()
         graph, memory = self._graph(hoist=False)
         module = fx.GraphModule(torch.nn.Module(), graph)
         # Without its own checks of sizes and strides, a tenth of a small step: replays get what was recorded.
@@ -190,6 +192,20 @@ class Recording(TorchDispatchMode):
                 seen = ends.get(id(out), i) if func.is_view else i
                 ends[id(tensor)] = max(ends.get(id(tensor), i), seen)
         return ends
+
+
+def keep_to_the_cache() -> None:
+    """Have TorchInductor keep all that it makes, headers too, in its cache folder, which `machine.not_compiled` chose.
+
+    Some of it goes to the default for that folder, among temporary files, whatever TORCHINDUCTOR_CACHE_DIR says.
+    """
+    from torch._inductor import codecache
+    from torch._inductor.runtime import cache_dir_utils, runtime_utils
+
+    for module in (cache_dir_utils, runtime_utils, codecache):
+        module.default_cache_dir = cache_dir_utils.cache_dir  # type: ignore[attr-defined]
+    codecache._HEADER_DIR = os.path.join(cache_dir_utils.cache_dir(), "precompiled_headers")
+    codecache._HEADER_LOCK_DIR = os.path.join(codecache._HEADER_DIR, "locks")
 
 
 def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:

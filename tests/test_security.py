@@ -515,6 +515,25 @@ def test_compiled_code_comes_from_a_folder_of_ones_own(tmp_path: Path, monkeypat
     assert compiles(True, 1, 1, cpu) and os.environ["TORCHINDUCTOR_CACHE_DIR"] == "mine"
 
 
+def test_no_part_of_the_compiler_looks_among_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlrun.trace import keep_to_the_cache
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    keep_to_the_cache()
+    theirs = [
+        f"{name}.{key}"
+        for name, module in list(sys.modules.items())
+        if name.startswith("torch._inductor")
+        for key, value in list(vars(module).items())
+        if isinstance(value, str) and "torchinductor_" in value and not key.startswith("__")
+    ]
+    assert not theirs
+    from torch._inductor import codecache
+
+    assert Path(codecache._HEADER_LOCK_DIR).is_relative_to(tmp_path)
+    assert Path(codecache.default_cache_dir()) == tmp_path
+
+
 class Tags(HTMLParser):
     """The elements of a page."""
 
