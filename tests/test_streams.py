@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.check import refusing
 from dlrun.errors import ConfigError
+from dlrun.guard import refusing
 from dlrun.records import read_summary
 from dlrun.streams import Unbroken
 

@@ -154,7 +154,8 @@ def test_the_command_hands_on_pairs_in_batches(launched: Callable[..., tuple[int
     assert code == 1  # that launcher leaves no runs
     names = ["adadelta", "adagrad", "adam", "adamw"]
     pairs = [["lr=0.1", "batch_size=64"], ["lr=0.01", "batch_size=32"]]
-    expected = [[*pair, "+plan=pairs", f"optimizer={name}", "optimizer.eps=1e-08"] for pair in pairs for name in names]
+    jobs = [[*pair, "+plan=pairs", f"optimizer={name}", "optimizer.eps=1e-08"] for pair in pairs for name in names]
+    expected = [[*job, f"hydra.sweep.subdir='{number}'"] for number, job in enumerate(jobs)]  # each in its place
     assert batches == [(0, expected[:4]), (4, expected[4:])]
 
 
