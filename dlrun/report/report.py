@@ -90,6 +90,8 @@ def redraw(folder: Path) -> list[Path]:
 
     Raises ConfigError where there is no sweep, and where a file would overwrite what is none of dlrun's.
     """
+    if not (folder / collect.SWEEP).exists():
+        raise ConfigError(f"{folder} is no sweep's folder: it has no {collect.SWEEP}; `dlrun report {folder}` makes it")
     into, runs = folder.resolve(), collect.find([folder])
     _refuse_others_files(into)
     header, rows, left_out = collect.write(runs, into)
