@@ -114,8 +114,8 @@ class Plan:
             )
 
     def unfinished(self, placed: Sequence[tuple[Job, bool]]) -> list[list[Job]]:
-        """The jobs that go on from checkpoints, by stacks, each with the runs that it had: what is random in a training
-        is drawn for a whole stack, complete runs among them. `save` leaves their folders alone.
+        """The jobs that go on from checkpoints, by stacks, each with the runs that it had: a checkpoint is that of a
+        whole stack, complete runs among them. `save` leaves their folders alone.
 
         placed: jobs in their folders, and whether those hold complete runs. A stack that lacks one of its runs begins
         anew.
