@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -17,6 +18,9 @@ from dlrun.stack import Stack
 from dlrun.trace import Recording
 from dlrun.train import Outcome, Row, fit
 
+# What an example takes is the machine's affair, and that of what else it does.
+settings.register_profile("dlrun", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("dlrun")
 torch.set_num_threads(1)  # several threads on small tensors wait for each other more than they work
 
 
