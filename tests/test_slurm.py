@@ -115,7 +115,7 @@ def test_whatever_ends_the_jobs_the_sweep_is_that_of_one_machine(tmp_path: Path)
     begun = lengths(sweep)
     wait_for(lambda: grown(sweep, begun))
     told = dlrun("status", str(sweep))
-    assert told.startswith("4 runs: 4 running") and re.search(rf"^3 +running +{job}_1 ", told, re.MULTILINE)
+    assert told.startswith("4 runs: 4 running") and re.search(rf"^3 +seed=3 +running +{job}_1 ", told, re.M)
 
     # a job of higher priority takes their place
     ask("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
