@@ -26,8 +26,8 @@ def refuse(node: dict[str, Any], stack: Stack) -> None:
         size = params**2 * stack.theta.element_size() / 2**20
         raise ConfigError(
             f"{name} keeps a matrix with a row and a column for every parameter, {size:,.0f} MiB for "
-            f"{params:,} parameters, and the limit is {MATRIX:,}; choose a smaller architecture, or optimizer=lbfgs "
-            "or conjugate_gradient, which keep vectors only"
+            f"{params:,} parameters, and the limit is {MATRIX:,} parameters; choose a smaller architecture, or "
+            "optimizer=lbfgs or conjugate_gradient, which keep vectors only"
         )
     if not (rule.curvature or rule.searches):
         return
