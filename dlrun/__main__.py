@@ -8,10 +8,10 @@ from types import FrameType
 
 
 def main() -> None:
-    """See `dlrun.cli.main`. The exit code is 130 after Ctrl-C, whenever it comes."""
+    """See `dlrun.command.cli.main`. The exit code is 130 after Ctrl-C, whenever it comes."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _leave)
-    from dlrun import cli
+    from dlrun.command import cli
 
     try:
         cli.main()

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from dlrun.catalogue import Constraint, conf_dir, targets
+from dlrun.config.catalogue import Constraint, conf_dir, targets
 
 #: what a run needs beside the choice, by a part of its class's name
 NEEDED = {

@@ -14,7 +14,7 @@ from doc_examples import commands, typed
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from dlrun.catalogue import Constraint, choices, conf_dir, constraints, description, groups, targets
+from dlrun.config.catalogue import Constraint, choices, conf_dir, constraints, description, groups, targets
 
 Keys = dict[str, tuple[Any, Constraint]]  #: a key as it is typed, optimizer.beta1: its default, and what it may be
 

@@ -88,7 +88,7 @@ def main() -> None:
     if options.interrupts:
         sys.exit(interrupts(options.cycles, random.Random(options.seed)))
     # Commands are forked from a process that has imported all that is slow to import: a cycle is then a second or two.
-    import dlrun.run
+    import dlrun.job.run
     import dlrun.sweep.launch  # noqa: F401
 
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
@@ -263,7 +263,7 @@ def dlrun(arguments: list[str], output: Path, unread: bool = False) -> None:
         os.dup2(writing, 1)
         os.close(reading)
         os.close(writing)
-    from dlrun.cli import main
+    from dlrun.command.cli import main
 
     sys.argv = ["dlrun", *arguments]
     main()

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
 from torch import Tensor
 
-from dlrun.build import build
-from dlrun.catalogue import conf_dir
-from dlrun.noise import Noise
-from dlrun.stack import Stack
-from dlrun.trace import Recording
-from dlrun.train import Outcome, Row, fit
+from dlrun.config.catalogue import conf_dir
+from dlrun.matrix.noise import Noise
+from dlrun.matrix.trace import Recording
+from dlrun.training.build import build
+from dlrun.training.stack import Stack
+from dlrun.training.train import Outcome, Row, fit
 
 # What an example takes is the machine's affair, and that of what else it does.
 settings.register_profile("dlrun", deadline=None, suppress_health_check=[HealthCheck.too_slow])

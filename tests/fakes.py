@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from test_images import pictures, write_cifar, write_mnist
 from test_tables import FLOWERS
 
-from dlrun.catalogue import choices, conf_dir, groups
+from dlrun.config.catalogue import choices, conf_dir, groups
 from dlrun.datasets import cifar
 
 GROUPS = groups()

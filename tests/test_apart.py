@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from dlrun.records import yaml_text
+from dlrun.folder.records import yaml_text
 from dlrun.report.apart import told_apart
 
 BASE: dict[str, Any] = {

@@ -11,9 +11,9 @@ from torch.func import functional_call
 from torch.optim.swa_utils import update_bn
 
 from dlrun.errors import ConfigError
-from dlrun.folders import members_of
-from dlrun.stack import Stack
-from dlrun.train import Outcome, fit
+from dlrun.job.folders import members_of
+from dlrun.training.stack import Stack
+from dlrun.training.train import Outcome, fit
 
 SMALL = [
     "dataset=iris",

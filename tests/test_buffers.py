@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlrun.buffers import LARGE, _made
-from dlrun.trace import Recording
+from dlrun.matrix.buffers import LARGE, _made
+from dlrun.matrix.trace import Recording
 
 SIDE = 128  # a square of it holds LARGE bytes in single precision
 assert SIDE**2 * 4 == LARGE

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from dlrun import typed
-from dlrun.catalogue import (
+from dlrun.config import typed
+from dlrun.config.catalogue import (
     Constraint,
     choices,
     conf_dir,
@@ -25,9 +25,9 @@ from dlrun.catalogue import (
     takes_several,
     targets,
 )
-from dlrun.check import check
+from dlrun.config.check import check
 from dlrun.errors import ConfigError
-from dlrun.rows import keywords
+from dlrun.matrix.rows import keywords
 from dlrun.schedules import Schedule
 
 MAIN = conf_dir() / "dlrun.yaml"
@@ -279,7 +279,8 @@ def test_a_users_file_for_a_class_of_dlrun(tmp_path):
 
 
 def test_checking_imports_nothing_heavy():
-    code = "import dlrun.check, sys; print({'torch', 'numpy', 'pandas', 'sklearn', 'matplotlib'} & sys.modules.keys())"
+    heavy = {"torch", "numpy", "pandas", "sklearn", "matplotlib"}
+    code = f"import dlrun.config.check, sys; print({heavy} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 

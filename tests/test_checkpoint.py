@@ -17,16 +17,17 @@ from conftest import Rows, config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlrun import checkpoint, records, run
-from dlrun.build import build, plain
-from dlrun.checkpoint import Checkpoint, Interval
 from dlrun.errors import ConfigError
-from dlrun.lock import locked
-from dlrun.resume import differences
-from dlrun.signals import Ended
+from dlrun.folder import checkpoint, records
+from dlrun.folder.checkpoint import Checkpoint, Interval
+from dlrun.folder.lock import locked
+from dlrun.folder.resume import differences
+from dlrun.job import run
 from dlrun.sweep import workers
 from dlrun.sweep.workers import Task
-from dlrun.train import fit
+from dlrun.terminal.signals import Ended
+from dlrun.training.build import build, plain
+from dlrun.training.train import fit
 
 SMALL = ["dataset=iris", "architecture.hidden=[4]", "batch_size=16", "plots=none", "compile=false"]
 TENSORS = {"theta": torch.arange(6.0).reshape(2, 3), "count": torch.tensor([1, 2]), "noise": torch.get_rng_state()}
@@ -291,7 +292,7 @@ def test_ctrl_c_keeps_what_was_before_its_closing_evaluation() -> None:
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
 def test_a_process_that_is_told_to_end_does_by_that_signal(signum: signal.Signals, tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom dlrun import run\nfrom dlrun.cli import main\n"
+        "import os, sys\nfrom dlrun import run\nfrom dlrun.command.cli import main\n"
         "left = 12\n"
         f"def due(self):\n    global left\n    left -= 1\n    left or os.kill(os.getpid(), {int(signum)})\n"
         "run.Progress.due = due\nmain()\n"
@@ -310,7 +311,7 @@ def test_a_process_that_is_told_to_end_does_by_that_signal(signum: signal.Signal
 
 
 def test_one_process_in_a_folder(tmp_path: Path) -> None:
-    code = "import sys, time\nfrom pathlib import Path\nfrom dlrun.lock import locked\n"
+    code = "import sys, time\nfrom pathlib import Path\nfrom dlrun.folder.lock import locked\n"
     code += f"with locked(Path({str(tmp_path)!r})):\n    print('held', flush=True)\n    time.sleep(60)\n"
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 from safetensors.torch import load_file
 
-from dlrun.cli import main
+from dlrun.command.cli import main
 from dlrun.datasets.bundled import diabetes
 from dlrun.datasets.split import split
 
@@ -151,7 +151,8 @@ def test_what_ctrl_c_interrupted_goes_on_by_resume_or_the_same_command(
     for step in (10, 25):
         left = iter(range(step, 0, -1))
         monkeypatch.setattr(
-            "dlrun.run.Progress.due", lambda self, left=left: next(left, 0) == 1 and os.kill(os.getpid(), signal.SIGINT)
+            "dlrun.job.run.Progress.due",
+            lambda self, left=left: next(left, 0) == 1 and os.kill(os.getpid(), signal.SIGINT),
         )
         assert dlrun(*command, f"hydra.run.dir={folder}").code == 130
         assert summary(folder)["status"] == "interrupted" and (folder / "checkpoint").is_dir()
@@ -356,7 +357,7 @@ def test_help_and_mistakes_import_nothing_heavy(case: str, tmp_path: Path) -> No
     script = (
         "import atexit, sys\n"
         f"atexit.register(lambda: print('HEAVY', *sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr))\n"
-        "from dlrun.cli import main\n"
+        "from dlrun.command.cli import main\n"
         "main()\n"
     )
     ended = subprocess.run(

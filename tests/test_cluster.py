@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import zeros
 
-from dlrun import checkpoint
 from dlrun.errors import ConfigError
+from dlrun.folder import checkpoint
 from dlrun.sweep import cluster
 from dlrun.sweep.cluster import Slurm, packed
 from dlrun.sweep.jobs import Submission, held, submissions

@@ -21,7 +21,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dlrun.catalogue import conf_dir
+from dlrun.config.catalogue import conf_dir
 from dlrun.errors import ConfigError
 from dlrun.sweep.compose import check_jobs, compose, named
 

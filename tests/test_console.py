@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from dlrun import console as module
-from dlrun.console import Progress, SweepProgress, broken, closing_table, error, number
+from dlrun.terminal import console as module
+from dlrun.terminal.console import Progress, SweepProgress, broken, closing_table, error, number
 
 SUMMARY = {
     "status": "finished", "name": "digits-mlp", "epochs": 30, "steps": 3000, "parameters": 26122, "seconds": 1.234,
@@ -258,5 +258,5 @@ def test_a_listing_goes_on_below_where_it_began(width):
 
 
 def test_importing_console_is_cheap():
-    code = "import dlrun.console, sys; print({'torch', 'rich', 'rich.console', 'numpy'} & set(sys.modules))"
+    code = "import dlrun.terminal.console, sys; print({'torch', 'rich', 'rich.console', 'numpy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"

@@ -11,10 +11,10 @@ from fakes import EVERY, GROUPS, composed, files, typed  # noqa: F401
 from omegaconf import DictConfig
 from torch import Tensor
 
-from dlrun import checkpoint
-from dlrun.build import build
-from dlrun.plan import plan
-from dlrun.train import Row, Snapshot, State, Step, collect, evaluate, fit, flushed_subnormals, prepare
+from dlrun.folder import checkpoint
+from dlrun.training.build import build
+from dlrun.training.plan import plan
+from dlrun.training.train import Row, Snapshot, State, Step, collect, evaluate, fit, flushed_subnormals, prepare
 
 SEEDS = range(3)
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from test_cli import Ended
 
-from dlrun.cli import main
+from dlrun.command.cli import main
 from dlrun.sweep import launch
 
 SHOWN = bool(os.environ.get("SHOWN"))
@@ -38,7 +38,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         assert command(*small, "hydra.run.dir=run") == 0
         assert command("-m", *small, "seed=0,1", "hydra.sweep.dir=sweep") == 0
-        patch.setattr("dlrun.checkpoint.remove", lambda folder: None)
+        patch.setattr("dlrun.folder.checkpoint.remove", lambda folder: None)
         assert command(*small, "checkpoint_every=0.01", "hydra.run.dir=begun") == 0
         (folder / "begun" / "summary.json").unlink()
     shutil.rmtree(folder / "outputs", ignore_errors=True)
@@ -399,8 +399,8 @@ def test_what_a_checkpoint_says_is_looked_at_before_it_is_used(
     """A stranger can give a file the hash of its own bytes."""
     from safetensors.torch import load, save
 
-    from dlrun.checkpoint import _digest, _record, generations
-    from dlrun.wellformed import is_record
+    from dlrun.folder.checkpoint import _digest, _record, generations
+    from dlrun.folder.wellformed import is_record
 
     [path, *_] = generations(folders / "begun" / "checkpoint")
     record, data = _record(path)

@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from markdown_it import MarkdownIt
 
-from dlrun.catalogue import Constraint, choices, conf_dir, constraints, groups
-from dlrun.check import check
+from dlrun.config.catalogue import Constraint, choices, conf_dir, constraints, groups
+from dlrun.config.check import check
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))

@@ -20,17 +20,17 @@ from PIL import Image
 from safetensors.numpy import load_file
 from test_images import pictures
 
-from dlrun.build import build, plain
-from dlrun.catalogue import choices
+from dlrun.config.catalogue import choices
 from dlrun.datasets import bundled, image_folder, sequences, synthetic, table
 from dlrun.datasets.data import Dataset, Samples
 from dlrun.datasets.description import LISTED, summary, told
 from dlrun.datasets.prepare import prepare
 from dlrun.datasets.split import split
-from dlrun.records import Run, clear
+from dlrun.folder.records import Run, clear
 from dlrun.report.data import data_of
 from dlrun.sweep.launch import Here, stacked
 from dlrun.sweep.workers import Task
+from dlrun.training.build import build, plain
 
 OPTIONS: dict[str, Any] = {
     "scale": "standard", "scale_target": False, "val_fraction": 0.2, "test_fraction": 0.2, "split_seed": 3,

@@ -19,7 +19,7 @@ from torture import dlrun, results
 from dlrun.datasets.table import table
 from dlrun.datasets.tables import delimited
 from dlrun.errors import ConfigError
-from dlrun.records import read_metrics, read_summary
+from dlrun.folder.records import read_metrics, read_summary
 
 SMALL = ["architecture.hidden=[8]", "steps=20", "eval_every=1", "batch_size=16", "checkpoint_every=0.4"]
 SMALL += ["compile=false", "plots=none", "regularizer=dropout"]
@@ -45,8 +45,8 @@ def prepared(arguments: list[str], log: Path, before: Callable[[], None] | None)
 
 def ended(arguments: list[str], log: Path, before: Callable[[], None] | None = None) -> tuple[int | None, str]:
     """The exit code of the command, in a process of its own, and what it printed."""
+    import dlrun.job.run
     import dlrun.report.report
-    import dlrun.run
     import dlrun.sweep.launch  # noqa: F401 - what is forked need not import it
 
     log.unlink(missing_ok=True)

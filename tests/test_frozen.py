@@ -11,12 +11,12 @@ from conftest import Rows
 from hydra.utils import get_class
 from torch import Tensor
 
-from dlrun.catalogue import choices, conf_dir, targets
+from dlrun.config.catalogue import choices, conf_dir, targets
 from dlrun.errors import ConfigError
+from dlrun.matrix.rows import keywords
 from dlrun.optimizers.torch_optim import REFUSED
-from dlrun.rows import keywords
-from dlrun.stack import Stack
-from dlrun.train import Row, fit
+from dlrun.training.stack import Stack
+from dlrun.training.train import Row, fit
 
 FILES = conf_dir() / "optimizer"
 NETWORK = ["dataset=iris", "architecture.hidden=[6,5]", "batch_size=40", "eval_every=0.01", "compile=false"]

@@ -12,7 +12,6 @@ from scipy.stats import entropy, ks_2samp
 from torch import nn
 
 from dlrun.activations import ACTIVATIONS, negative_slope
-from dlrun.build import build
 from dlrun.datasets.data import Dataset
 from dlrun.errors import ConfigError
 from dlrun.initializers.drawn import (
@@ -28,8 +27,9 @@ from dlrun.initializers.drawn import (
 )
 from dlrun.initializers.initializer import prior
 from dlrun.initializers.lsuv import LSUV
-from dlrun.seeds import NOISE, ORDER, WEIGHTS, generator, seed_of
-from dlrun.theta import Layout
+from dlrun.matrix.seeds import NOISE, ORDER, WEIGHTS, generator, seed_of
+from dlrun.matrix.theta import Layout
+from dlrun.training.build import build
 
 SHAPES = [(30, 400), (400, 30), (24, 16, 3, 5)]
 FILLS = {

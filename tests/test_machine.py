@@ -8,11 +8,11 @@ import pytest
 import torch
 from conftest import config
 
-from dlrun.build import plain
 from dlrun.errors import ConfigError
-from dlrun.folders import _notes
-from dlrun.machine import compiles
-from dlrun.stack import Stack
+from dlrun.job.folders import _notes
+from dlrun.training.build import plain
+from dlrun.training.machine import compiles
+from dlrun.training.stack import Stack
 
 CPU = torch.device("cpu")
 

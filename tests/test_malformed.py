@@ -32,16 +32,16 @@ from PIL import Image
 from safetensors.torch import save
 from test_images import GOOD, OPTIONS, packed, pictures, write_cifar, write_mnist
 
-from dlrun.catalogue import conf_dir
-from dlrun.check import check, leaves
+from dlrun.config.catalogue import conf_dir
+from dlrun.config.check import check, leaves
+from dlrun.config.loader import Loader, guarded
 from dlrun.datasets import california, cifar, idx, image_files, image_folder
 from dlrun.datasets.prepare import prepare
 from dlrun.datasets.table import table
 from dlrun.errors import ConfigError
-from dlrun.folders import HEADER
+from dlrun.folder.records import yaml_text
 from dlrun.initializers import checkpoint
-from dlrun.loader import Loader, guarded
-from dlrun.records import yaml_text
+from dlrun.job.folders import HEADER
 
 TOLD = (ConfigError, HydraException, OmegaConfBaseException)  #: what the command line tells in one message
 
@@ -270,7 +270,7 @@ def test_any_override_is_taken_or_told(prefix: str, key: str, word: str) -> None
 
 @cache
 def config_text() -> bytes:
-    from dlrun.build import plain
+    from dlrun.training.build import plain
 
     return (HEADER + yaml_text(plain(config("dataset=iris", "regularizer=[l2,dropout]")))).encode()
 

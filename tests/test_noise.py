@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from dlrun.errors import ConfigError
-from dlrun.noise import AHEAD, STEPS, Noise
-from dlrun.trace import Recording
+from dlrun.matrix.noise import AHEAD, STEPS, Noise
+from dlrun.matrix.trace import Recording
 
 DRAWS = {
     "rand": lambda x: torch.rand(len(x), 3, dtype=x.dtype),

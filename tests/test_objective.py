@@ -12,8 +12,8 @@ from torch.func import functional_call
 
 from dlrun.errors import ConfigError
 from dlrun.optimizers.rule import Objective, Rule
-from dlrun.stack import Stack
-from dlrun.train import State, prepare
+from dlrun.training.stack import Stack
+from dlrun.training.train import State, prepare
 
 RUNS = 2
 ALPHA = 0.3
@@ -98,7 +98,7 @@ def test_hessians_through_normalization(normalization, stack_of) -> None:
 
 
 def test_gauss_newton_matrix_by_its_definition(stack_of, monkeypatch) -> None:
-    monkeypatch.setattr("dlrun.objective.BLOCK", 500)  # several blocks of samples
+    monkeypatch.setattr("dlrun.training.objective.BLOCK", 500)  # several blocks of samples
     stack = iris(stack_of, "optimizer=gauss_newton")
     asked = of_step(stack)
     x, _ = stack.dataset.part("train")

@@ -19,10 +19,10 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from dlrun.errors import ConfigError
+from dlrun.matrix.theta import Layout
 from dlrun.optimizers.muon import orthogonalize
 from dlrun.optimizers.torch_optim import TorchOptim
 from dlrun.optimizers.yellowfin import single_step
-from dlrun.theta import Layout
 
 CONF = Path(__file__).parent.parent / "conf" / "optimizer"
 SHAPES = [(16, 8), (16,), (16, 16), (16,), (3, 16), (3,)]  # an MLP 8-16-16-3

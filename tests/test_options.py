@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from test_cli import Ended, dlrun, environment  # noqa: F401 - a fixture
 
-from dlrun.catalogue import conf_dir, constraints
-from dlrun.options import OF_OTHERS
+from dlrun.config.catalogue import conf_dir, constraints
+from dlrun.config.options import OF_OTHERS
 
 RUNS = ["dataset=iris", "epochs=1", "plots=none"]
 TWO = ["-m", *RUNS, "seed=0,1"]

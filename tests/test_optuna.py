@@ -17,14 +17,14 @@ import pytest
 import torch
 import yaml
 
-from dlrun.build import build
-from dlrun.cli import main
+from dlrun.command.cli import main
 from dlrun.errors import ConfigError
+from dlrun.folder.records import read_summary
+from dlrun.folder.resume import read_config
+from dlrun.job.summary import expected
 from dlrun.metrics import metrics_for
-from dlrun.records import read_summary
-from dlrun.resume import read_config
-from dlrun.summary import expected
 from dlrun.sweep.objective import HIGHER, maximised, numbers, refuse_unknown, value_of
+from dlrun.training.build import build
 
 needs_optuna = pytest.mark.skipif(
     not find_spec("optuna") or not find_spec("hydra_plugins.hydra_optuna_sweeper"),

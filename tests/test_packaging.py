@@ -13,7 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from dlrun.catalogue import constraints
+from dlrun.config.catalogue import constraints
 from dlrun.optimizers.rule import Rule
 
 ROOT = Path(__file__).parent.parent

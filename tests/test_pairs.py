@@ -12,9 +12,9 @@ import pytest
 from fakes import EVERY, GROUPS, composed, files, typed  # noqa: F401
 from test_contract import Watch
 
-from dlrun.build import build
 from dlrun.errors import ConfigError
-from dlrun.train import fit
+from dlrun.training.build import build
+from dlrun.training.train import fit
 
 Pair = frozenset[str]
 CASES = 24  #: that the work is shared out to

@@ -20,13 +20,13 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlrun.checkpoint import Checkpoint
 from dlrun.errors import ConfigError
-from dlrun.machine import usable_device
-from dlrun.parallel import Alone, Team, refuse
-from dlrun.signals import Deferred
-from dlrun.stack import Stack
-from dlrun.trace import Recording
+from dlrun.folder.checkpoint import Checkpoint
+from dlrun.matrix.trace import Recording
+from dlrun.processes.parallel import Alone, Team, refuse
+from dlrun.terminal.signals import Deferred
+from dlrun.training.machine import usable_device
+from dlrun.training.stack import Stack
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 NOISY = "architecture.hidden=[16] regularizer=[dropout] train_metrics=running eval_every=0.9 epochs=30 plots=none"
@@ -74,14 +74,14 @@ def test_the_shares_gradients_add_up(stack_of: Callable[..., Stack]) -> None:
 
 DRIVER = """
 import os, torch
-import dlrun.folders, dlrun.train
-from dlrun.cli import main
-fit = dlrun.train.fit
+import dlrun.job.folders, dlrun.training.train
+from dlrun.command.cli import main
+fit = dlrun.training.train.fit
 def kept(stack, *rest):
     outcome = fit(stack, *rest)
     torch.save(stack.theta, f"theta{os.environ['RANK']}.pt")
     return outcome
-dlrun.folders.fit = dlrun.train.fit = kept
+dlrun.job.folders.fit = dlrun.training.train.fit = kept
 main()
 """
 
@@ -246,7 +246,7 @@ def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_torchrun_is_for_single_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from dlrun.guard import Guard
+    from dlrun.command.guard import Guard
 
     for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2"}.items():
         monkeypatch.setitem(os.environ, name, value)

@@ -13,7 +13,7 @@ import pytest
 import test_faults
 from test_optuna import needs_optuna
 
-from dlrun.resume import read_config
+from dlrun.folder.resume import read_config
 
 SMALL = ["dataset=iris", "architecture.hidden=[4]", "epochs=2", "plots=none"]
 SEEDS, OPTIMIZERS = "seed=0,1,2", "optimizer=sgd,adam"

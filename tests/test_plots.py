@@ -13,11 +13,11 @@ import pytest
 from matplotlib.image import imread
 
 from dlrun.errors import ConfigError
+from dlrun.folder.records import RANGE, Run, append_rows, columns, read_metrics
 from dlrun.plots import lr_range
 from dlrun.plots.curves import figure
 from dlrun.plots.page import png
 from dlrun.plots.pictures import draw
-from dlrun.records import RANGE, Run, append_rows, columns, read_metrics
 
 
 def write(folder, rows, metrics=("accuracy",), summary=None):

@@ -17,8 +17,8 @@ from dlrun.errors import ConfigError
 from dlrun.initializers.autoencoder import AutoencoderPretraining
 from dlrun.initializers.initializer import prior
 from dlrun.initializers.rbm import RBM, RBMPretraining
-from dlrun.seeds import generator
-from dlrun.theta import Layout
+from dlrun.matrix.seeds import generator
+from dlrun.matrix.theta import Layout
 
 
 def autoencoder(epochs=3, lr=0.01, batch_size=4, tied=False, corruption=0.0, bias=0.0):

@@ -13,8 +13,8 @@ from dlrun.architectures.blocks import Blocks, Dropout
 from dlrun.architectures.gng import GrowingNeuralGas, growing_neural_gas
 from dlrun.architectures.rbf import RBF, nearest, place
 from dlrun.errors import ConfigError
+from dlrun.matrix.theta import Layout
 from dlrun.normalizations import LayerNorm, NoNormalization
-from dlrun.theta import Layout
 
 PLACES = ["uniform", "random", "kmeans", "gng", "samples"]
 

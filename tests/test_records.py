@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from safetensors import safe_open
 
-from dlrun import records
-from dlrun.commit import commit_of
+from dlrun.config.escapes import quoted, unescaped
 from dlrun.errors import ConfigError
-from dlrun.escapes import quoted, unescaped
-from dlrun.records import Run, columns, environment, holds_run, read_metrics, read_summary, yaml_text
+from dlrun.folder import records
+from dlrun.folder.commit import commit_of
+from dlrun.folder.records import Run, columns, environment, holds_run, read_metrics, read_summary, yaml_text
 
 HEADER = ["epoch", "step", "lr", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "grad_norm", "seconds"]
 FLOATS = [name for name in HEADER if name not in ("epoch", "step")]
@@ -258,7 +258,7 @@ def test_environment_names_versions_and_commit(tmp_path, monkeypatch):
 
 def test_importing_records_is_cheap():
     heavy = "{'torch', 'pandas', 'numpy', 'safetensors', 'omegaconf', 'subprocess', 'importlib.metadata'}"
-    code = f"import dlrun.records, sys; print({heavy} & set(sys.modules))"
+    code = f"import dlrun.folder.records, sys; print({heavy} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 

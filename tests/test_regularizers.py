@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from torch import nn
 
-from dlrun.catalogue import choices, conf_dir
+from dlrun.config.catalogue import choices, conf_dir
 from dlrun.errors import ConfigError
+from dlrun.matrix.rows import call, keywords
+from dlrun.matrix.theta import Layout
 from dlrun.regularizers.noise import Dropout, GradientNoise
 from dlrun.regularizers.penalties import L1, L2, ElasticNet, MaxNorm, WeightDecay
 from dlrun.regularizers.regularizer import HOOKS, Regularizer
 from dlrun.regularizers.stopping import EarlyStopping
 from dlrun.regularizers.targets import LabelSmoothing, Mixup, symmetric_beta
-from dlrun.rows import call, keywords
-from dlrun.theta import Layout
 
 RUNS, PARAMS = 3, 6
 _random = torch.Generator().manual_seed(0)

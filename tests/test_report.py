@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from rich.cells import cell_len
 from rich.console import Console
 
-from dlrun.cli import main
+from dlrun.command.cli import main
 from dlrun.errors import ConfigError
 from dlrun.report import collect, pictures
 from dlrun.report.findings import Findings, find

@@ -25,16 +25,16 @@ from test_cli import Ended, dlrun  # noqa: F401 - a fixture
 from test_images import packed, write_cifar
 from test_report import write_run
 
-from dlrun import typed
-from dlrun.build import build, plain
-from dlrun.catalogue import conf_dir
-from dlrun.commit import commit_of
+from dlrun.config import typed
+from dlrun.config.catalogue import conf_dir
+from dlrun.config.loader import Loader
 from dlrun.datasets import california, cifar, image_folder
 from dlrun.errors import ConfigError
-from dlrun.folders import HEADER
-from dlrun.loader import Loader
-from dlrun.machine import compiles
+from dlrun.folder.commit import commit_of
+from dlrun.job.folders import HEADER
 from dlrun.report.report import report
+from dlrun.training.build import build, plain
+from dlrun.training.machine import compiles
 
 DEFAULTS = yaml.safe_load(HEADER)["defaults"]
 MAKE = {"_target_": "os.mkdir", "path": "MARKER"}  # what Hydra would call; MARKER becomes the folder that shows it
@@ -43,11 +43,11 @@ MAKE = {"_target_": "os.mkdir", "path": "MARKER"}  # what Hydra would call; MARK
 ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
     "a component": ({"optimizer": MAKE}, "only dlrun's own code is run"),
     "through a module of dlrun": (
-        {"optimizer": {**MAKE, "_target_": "dlrun.records.os.mkdir"}},
+        {"optimizer": {**MAKE, "_target_": "dlrun.folder.records.os.mkdir"}},
         "is no choice of optimizer",
     ),
     "a function of dlrun": (
-        {"optimizer": {"_target_": "dlrun.records.append_rows", "path": "MARKER", "rows": [{"a": 1}]}},
+        {"optimizer": {"_target_": "dlrun.folder.records.append_rows", "path": "MARKER", "rows": [{"a": 1}]}},
         "is no choice of optimizer",
     ),
     "another group's function": (
@@ -516,7 +516,7 @@ def test_compiled_code_comes_from_a_folder_of_ones_own(tmp_path: Path, monkeypat
 
 
 def test_no_part_of_the_compiler_looks_among_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dlrun.trace import keep_to_the_cache
+    from dlrun.matrix.trace import keep_to_the_cache
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     keep_to_the_cache()

@@ -14,16 +14,16 @@ import pytest
 from conftest import config
 from torch import zeros
 
-from dlrun import checkpoint
-from dlrun.build import plain
 from dlrun.errors import ConfigError
-from dlrun.folders import continuing
-from dlrun.limits import RESERVED, open_files, stacked_runs
-from dlrun.lock import Busy, locked
-from dlrun.records import read_summary
-from dlrun.signals import Deferred, as_in_a_child, interruptible, unconverted
+from dlrun.folder import checkpoint
+from dlrun.folder.lock import Busy, locked
+from dlrun.folder.records import read_summary
+from dlrun.job.folders import continuing
 from dlrun.sweep import workers
+from dlrun.sweep.limits import RESERVED, open_files, stacked_runs
 from dlrun.sweep.workers import Task
+from dlrun.terminal.signals import Deferred, as_in_a_child, interruptible, unconverted
+from dlrun.training.build import plain
 
 SMALL = ["dataset=iris", "architecture.hidden=[4]", "epochs=2"]
 
@@ -48,7 +48,7 @@ def interrupting(module: str, *arguments: str, folder: Path) -> subprocess.Compl
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [
-        ("dlrun.catalogue", ["list"]),  # the command line's own
+        ("dlrun.config.catalogue", ["list"]),  # the command line's own
         ("numpy.linalg", [*SMALL, "hydra.run.dir=run"]),
         ("torch.nn", ["-m", *SMALL, "seed=0,1", "hydra.sweep.dir=sweep"]),
     ],

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from dlrun.command.guard import refusing
 from dlrun.errors import ConfigError
-from dlrun.guard import refusing
-from dlrun.records import read_summary
-from dlrun.streams import Unbroken
+from dlrun.folder.records import read_summary
+from dlrun.terminal.streams import Unbroken
 
 COMMAND = f"{sys.executable} -m dlrun"
 SMALL = "dataset=iris architecture.hidden=[4] epochs=20 plots=none"
@@ -39,7 +39,7 @@ def test_what_refuses_does_not_depend_on_saying_so(monkeypatch: pytest.MonkeyPat
     def error(message: str) -> None:
         raise OSError(errno.ENOSPC, message)
 
-    monkeypatch.setattr("dlrun.guard.error", error)
+    monkeypatch.setattr("dlrun.command.guard.error", error)
     for mistake in (ConfigError("no"), KeyError("what nobody expects")):
         with pytest.raises(SystemExit) as ended, refusing():
             raise mistake

@@ -16,12 +16,12 @@ from torch import nn
 
 from dlrun.architectures.blocks import Blocks
 from dlrun.architectures.point import Point
-from dlrun.catalogue import choices, conf_dir
+from dlrun.config.catalogue import choices, conf_dir
 from dlrun.datasets.data import Samples
 from dlrun.datasets.surfaces import beale
 from dlrun.errors import ConfigError
+from dlrun.matrix.theta import Layout
 from dlrun.normalizations import NoNormalization
-from dlrun.theta import Layout
 
 CURVATURES = np.logspace(0, 2, 2)
 

@@ -16,10 +16,10 @@ from torch.func import vmap
 
 from dlrun.architectures.blocks import Blocks
 from dlrun.architectures.cnn import CNN
-from dlrun.build import build
+from dlrun.matrix.theta import Layout, applied, fans
 from dlrun.normalizations import BatchNorm
-from dlrun.theta import Layout, applied, fans
-from dlrun.train import fit
+from dlrun.training.build import build
+from dlrun.training.train import fit
 
 NETWORKS = [[choice] for choice in EVERY if choice.startswith("architecture=")]
 NETWORKS += [["architecture=autoencoder", "architecture.tied=true"]]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlrun.noise import Noise
-from dlrun.trace import Recording
+from dlrun.matrix.noise import Noise
+from dlrun.matrix.trace import Recording
 
 
 def affine(memory: Tensor) -> object:

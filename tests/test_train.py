@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlrun import train as trainer
-from dlrun.seeds import ORDER, generator
-from dlrun.stack import Stack
+from dlrun.matrix.seeds import ORDER, generator
+from dlrun.training import train as trainer
+from dlrun.training.stack import Stack
 
 SMALL = ["architecture.hidden=[16,16]", "dataset=iris", "batch_size=16", "precision=float64"]
 
@@ -329,7 +329,7 @@ def test_dropout_differs_between_rows_and_follows_each_rows_rate(stack_of, train
 def test_ctrl_c_waits_for_the_step_and_ends_the_run_in_order(stack_of) -> None:
     from conftest import Rows
 
-    from dlrun.train import fit
+    from dlrun.training.train import fit
 
     class Impatient(Rows):
         def row(self, run: int, row: dict[str, float]) -> None:

@@ -86,7 +86,7 @@ def test_a_rate_of_ones_own_is_refused() -> None:
 
 
 def test_a_rate_that_is_tried_may_diverge(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from dlrun import cli
+    from dlrun.command import cli
     from dlrun.sweep.launch import complete
 
     runs = [tmp_path / str(number) for number in range(3)]

@@ -13,14 +13,14 @@ from conftest import Rows, config
 from sklearn import metrics as sklearn_metrics
 from torch import Tensor
 
-from dlrun.build import build
 from dlrun.datasets import bundled
 from dlrun.datasets.prepare import far_from_unit
 from dlrun.datasets.split import split
-from dlrun.folders import members_of, weights
-from dlrun.stack import Stack
-from dlrun.theta import applied
-from dlrun.train import Row, fit
+from dlrun.job.folders import members_of, weights
+from dlrun.matrix.theta import applied
+from dlrun.training.build import build
+from dlrun.training.stack import Stack
+from dlrun.training.train import Row, fit
 
 SMALL = ["dataset=diabetes", "architecture.hidden=[8]", "precision=float64", "batch_size=full", "steps=4", "lr=0.03"]
 SEEDS = [["dataset.split_seed=1"], ["dataset.split_seed=2", "seed=3"]]  # runs of one stack with targets of their own

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from conftest import config
 
-from dlrun.build import plain
 from dlrun.sweep import width
 from dlrun.sweep.width import GAIN, ROWS, SHARE, WORTH, Needs, width_for
+from dlrun.training.build import plain
 
 GIB = 2**30
 LONG = 10**9  #: steps that no worker does in WORTH seconds

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from dlrun.arguments import arranged
-from dlrun.catalogue import choices, groups
-from dlrun.cli import VERBS, main
+from dlrun.command.arguments import arranged
+from dlrun.command.cli import VERBS, main
+from dlrun.config.catalogue import choices, groups
+from dlrun.config.words import SYNONYMS, _places, did_you_mean, known_keys, lead
 from dlrun.errors import ConfigError
-from dlrun.words import SYNONYMS, _places, did_you_mean, known_keys, lead
 
 KEYS = {
     "momentum=0.9": "optimizer=momentum optimizer.momentum=0.9",

@@ -15,7 +15,7 @@ from hydra.core.plugins import Plugins
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlrun.cli import main
+from dlrun.command.cli import main
 from dlrun.errors import ConfigError
 from hydra_plugins.dlrun_stack.sweeper import directions, typed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dlrun.printable import in_line
+from dlrun.terminal.printable import in_line
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,7 +14,7 @@ import numpy as np
 from dlrun.datasets.data import Samples, Task
 from dlrun.datasets.image_files import ENDINGS, Images, read
 from dlrun.errors import ConfigError
-from dlrun.printable import in_line
+from dlrun.terminal.printable import in_line
 
 #: what the folder of a part may be called, in whatever case, also with "set" behind it
 NAMES = {

@@ -14,7 +14,7 @@ from dlrun.datasets.encoding import Encoding
 from dlrun.datasets.scale import CHUNK, Scaling, scaling
 from dlrun.datasets.split import split, subset
 from dlrun.errors import ConfigError
-from dlrun.seeds import NOISE, ORDER, seed_of
+from dlrun.matrix.seeds import NOISE, ORDER, seed_of
 
 
 def prepare(

@@ -21,7 +21,7 @@ from dlrun.datasets.tables.parquet import raw_column, read_parquet
 from dlrun.datasets.tables.target import target_of
 from dlrun.datasets.tables.typed import typed
 from dlrun.errors import ConfigError
-from dlrun.printable import in_line
+from dlrun.terminal.printable import in_line
 
 
 def table(

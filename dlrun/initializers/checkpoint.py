@@ -11,11 +11,11 @@ from torch import Generator, Tensor, nn
 
 from dlrun.datasets.data import Dataset
 from dlrun.errors import ConfigError
+from dlrun.folder.records import BEST
 from dlrun.initializers.drawn import He
 from dlrun.initializers.initializer import Bias
+from dlrun.matrix.theta import Layout
 from dlrun.normalizations import running_averages
-from dlrun.records import BEST
-from dlrun.theta import Layout
 
 
 class Checkpoint(He):

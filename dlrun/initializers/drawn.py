@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from dlrun.initializers.initializer import Bias, Initializer, Shape
-from dlrun.theta import fans
+from dlrun.matrix.theta import fans
 
 
 class Zeros(Initializer):

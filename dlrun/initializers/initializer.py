@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from dlrun.datasets.data import Dataset
 from dlrun.errors import ConfigError
-from dlrun.theta import Layout, Slot, applied
+from dlrun.matrix.theta import Layout, Slot, applied
 
 Shape = tuple[int, ...]
 Bias = float | Literal["prior"]

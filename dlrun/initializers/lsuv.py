@@ -9,7 +9,7 @@ from dlrun.datasets.data import Dataset
 from dlrun.errors import ConfigError
 from dlrun.initializers.drawn import Orthogonal
 from dlrun.initializers.initializer import Bias, run_watched
-from dlrun.theta import Layout
+from dlrun.matrix.theta import Layout
 
 SAMPLES, ITERATIONS = 256, 10  #: of the batch; per layer, as in the paper
 

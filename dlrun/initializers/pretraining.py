@@ -16,7 +16,7 @@ from dlrun.datasets.data import Dataset
 from dlrun.errors import ConfigError
 from dlrun.initializers.drawn import Xavier
 from dlrun.initializers.initializer import Bias
-from dlrun.theta import Layout
+from dlrun.matrix.theta import Layout
 
 Step = Callable[[Tensor, int], Tensor]  #: (codes (batch, features), epoch) -> their reconstruction error, after a step
 BETWEEN = tuple({type(activation()) for activation in ACTIVATIONS.values()})  # identity is also "no normalization"

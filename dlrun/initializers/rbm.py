@@ -12,8 +12,8 @@ from dlrun.datasets.data import Dataset
 from dlrun.errors import ConfigError
 from dlrun.initializers.initializer import Bias
 from dlrun.initializers.pretraining import Pretraining, Step
+from dlrun.matrix.theta import Layout
 from dlrun.optimizers.sgd import Momentum
-from dlrun.theta import Layout
 
 STD = 0.01  # of the first weights; the guide, section 8.1
 EARLY_MOMENTUM, EARLY_EPOCHS = 0.5, 5  # the guide, section 9.1

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from dlrun.errors import ConfigError
+from dlrun.matrix.theta import Layout
 from dlrun.optimizers.adam import AdamW
 from dlrun.optimizers.rule import Rule, State
-from dlrun.theta import Layout
 
 
 class Muon(Rule):

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from dlrun.theta import Layout
+from dlrun.matrix.theta import Layout
 
 State = dict[str, Tensor]
 

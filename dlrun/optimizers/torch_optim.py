@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dlrun.errors import ConfigError
+from dlrun.matrix.theta import Layout
 from dlrun.optimizers.rule import Rule, State
-from dlrun.theta import Layout
 
 REFUSED = {
     "LBFGS": "it evaluates the loss several times in a step; optimizer=lbfgs is dlrun's own",

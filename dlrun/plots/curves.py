@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dlrun.console import number
 from dlrun.errors import ConfigError
+from dlrun.folder.records import METRICS, SUMMARY, read_metrics, read_summary
 from dlrun.plots.page import BESIDE, FEW, GREY, LARGE, LR, SMALL, TRAIN, VAL, gaps, log_if_wide, title, whole
-from dlrun.records import METRICS, SUMMARY, read_metrics, read_summary
+from dlrun.terminal.console import number
 
 
 def figure(folder: str | Path) -> Figure:

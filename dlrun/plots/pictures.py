@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dlrun.folder.records import CURVES, RANGE, RANGE_PLOT
 from dlrun.plots import curves, lr_range
 from dlrun.plots.page import save
-from dlrun.records import CURVES, RANGE, RANGE_PLOT
 
 
 def draw(folder: str | Path) -> list[Path]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dlrun.matrix.theta import Layout
 from dlrun.regularizers.regularizer import Regularizer
-from dlrun.theta import Layout
 
 
 class L2(Regularizer):

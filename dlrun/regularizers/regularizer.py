@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dlrun.datasets.data import Dataset
+from dlrun.matrix.theta import Layout
 from dlrun.optimizers.rule import State
-from dlrun.theta import Layout
 
 #: in the order of a training
 HOOKS = ("fits", "transform", "penalty", "perturb", "decay", "project", "follow", "moments", "observe")

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from dlrun.check import leaves
+from dlrun.config.check import leaves
 from dlrun.errors import ConfigError
+from dlrun.folder.resume import FREE
 from dlrun.report.collect import BETWEEN, composed_of, config_of, config_text, configured, digest_of, numbers
-from dlrun.resume import FREE
 
 T = TypeVar("T")
 DATA = "data"  #: the column with the digest of a run's samples, where runs differ in them

@@ -12,10 +12,10 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dlrun import wellformed
 from dlrun.errors import ConfigError
-from dlrun.files import appending, beginning, read
-from dlrun.records import CONFIG, KNOWN_BY, METRICS, NEEDED, OVERRIDES, SUMMARY, replacing
+from dlrun.files.files import appending, beginning, read
+from dlrun.folder import wellformed
+from dlrun.folder.records import CONFIG, KNOWN_BY, METRICS, NEEDED, OVERRIDES, SUMMARY, replacing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dlrun.datasets.description import told
 from dlrun.errors import ConfigError
-from dlrun.records import read_summary
+from dlrun.folder.records import read_summary
 from dlrun.report.findings import Findings
 
 NAMED = 10  #: datasets that the page names

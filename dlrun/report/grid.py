@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from dlrun.printable import printable
+from dlrun.terminal.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

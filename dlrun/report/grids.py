@@ -11,14 +11,14 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from dlrun.console import number
-from dlrun.records import CURVES, LOG, METRICS, SUMMARY
+from dlrun.folder.records import CURVES, LOG, METRICS, SUMMARY
 from dlrun.report.collect import SWEEP
 from dlrun.report.findings import TIMES, Findings
 from dlrun.report.grid import NOTHING, Cell, Grid
 from dlrun.report.statistics import FINISHED
 from dlrun.report.survival import Median
 from dlrun.report.tables import typed
+from dlrun.terminal.console import number
 
 MOST = 1000  #: rows of a table that the page shows
 STACK = "stack's seconds"

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from dlrun.console import error
 from dlrun.errors import ConfigError
-from dlrun.files import beginning
-from dlrun.printable import printable
-from dlrun.records import replacing
+from dlrun.files.files import beginning
+from dlrun.folder.records import replacing
 from dlrun.report import collect
 from dlrun.report.data import data_of
 from dlrun.report.findings import Findings, find
@@ -24,6 +22,8 @@ from dlrun.report.pictures import NAMES as PICTURES
 from dlrun.report.pictures import draw
 from dlrun.report.study import study
 from dlrun.report.tables import name
+from dlrun.terminal.console import error
+from dlrun.terminal.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
 
-from dlrun import wellformed
-from dlrun.console import number
 from dlrun.errors import ConfigError
-from dlrun.files import read
+from dlrun.files.files import read
+from dlrun.folder import wellformed
 from dlrun.report.grid import NOTHING, Cell, Grid
+from dlrun.terminal.console import number
 
 RESULTS = "optimization_results.yaml"
 

@@ -11,14 +11,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dlrun.console import SweepProgress, say
 from dlrun.errors import ConfigError
-from dlrun.records import METRICS, status_of
+from dlrun.folder.records import METRICS, status_of
 from dlrun.report.collect import append_run
 from dlrun.sweep.jobs import ASK, JOBS, Submission, ended, held, holding, numbered, submissions
 from dlrun.sweep.part import Part, write_part
 from dlrun.sweep.plan import COMPLETE, Plan
 from dlrun.sweep.workers import Task
+from dlrun.terminal.console import SweepProgress, say
 
 POLL = 1.0  # seconds between two looks at the runs' folders
 OWN = {"tasks", "workers", "wait", "max_num_timeout"}  #: options that are not for sbatch

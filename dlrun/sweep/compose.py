@@ -20,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun.check import Rules, leaves
+from dlrun.config.check import Rules, leaves
 from dlrun.errors import ConfigError
 from dlrun.sweep.structure import DIRNAME, ID, NUM, OUTPUT_DIR, TASK, Structure, overlap
 from dlrun.sweep.texts import Keys

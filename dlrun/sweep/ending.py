@@ -12,9 +12,9 @@ from hydra.core.override_parser.types import ChoiceSweep
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from dlrun import typed
-from dlrun.escapes import escaped, quoted
-from dlrun.guard import refusing
+from dlrun.command.guard import refusing
+from dlrun.config import typed
+from dlrun.config.escapes import escaped, quoted
 
 OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"

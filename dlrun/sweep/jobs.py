@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlrun import wellformed
 from dlrun.errors import ConfigError
-from dlrun.files import inside, read
-from dlrun.records import replacing
+from dlrun.files.files import inside, read
+from dlrun.folder import wellformed
+from dlrun.folder.records import replacing
 
 JOBS = ".slurm"  #: in a sweep's folder; it has a folder for each submission, with what its tasks need and their logs
 JOB = "job.json"

@@ -20,24 +20,33 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun import checkpoint
-from dlrun.cli import statuses
-from dlrun.console import SweepProgress, say
+from dlrun.command.cli import statuses
 from dlrun.datasets.description import told
 from dlrun.errors import ConfigError, out_of_memory
-from dlrun.limits import stacked_runs
-from dlrun.lock import locked
-from dlrun.records import CHECKPOINT, LOG, PLAN, SUMMARY, discard, read_summary, refuse_foreign_files, write_summary
+from dlrun.folder import checkpoint
+from dlrun.folder.lock import locked
+from dlrun.folder.records import (
+    CHECKPOINT,
+    LOG,
+    PLAN,
+    SUMMARY,
+    discard,
+    read_summary,
+    refuse_foreign_files,
+    write_summary,
+)
 from dlrun.report.collect import append_run, find, write_tables
-from dlrun.signals import ENDING, Deferred, Ended
 from dlrun.sweep.compose import Job, check_jobs, compose, named
 from dlrun.sweep.ending import ended
 from dlrun.sweep.jobs import held
+from dlrun.sweep.limits import stacked_runs
 from dlrun.sweep.objective import refuse_unknown, value_of
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.tuning import TARGET
 from dlrun.sweep.width import expected, width_for
 from dlrun.sweep.workers import PATIENCE, Task, Worker, run
+from dlrun.terminal.console import SweepProgress, say
+from dlrun.terminal.signals import ENDING, Deferred, Ended
 
 DATASETS = 3  #: that are told of on the terminal
 
@@ -228,7 +237,7 @@ def stacked(
     """
     import torch
 
-    from dlrun.build import build, structure
+    from dlrun.training.build import build, structure
 
     torch.set_num_threads(1)
     groups: dict[str, list[Task]] = {}

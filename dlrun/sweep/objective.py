@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
-from dlrun.words import did_you_mean
 
 if TYPE_CHECKING:
-    from dlrun.build import Node
-    from dlrun.stack import Stack
+    from dlrun.training.build import Node
+    from dlrun.training.stack import Stack
 
 DEFAULT = "best_val_loss"
 HIGHER = ("accuracy", "top5", "r2")  #: more is better; for where no summary says so, as `Metric.better` does
@@ -26,7 +26,7 @@ def refuse_unknown(nodes: Iterable[Node], stack: Stack) -> None:
     """Raise ConfigError for an objective that the summaries of these runs, which are to train as a stack, will lack."""
     for node in nodes:
         if node["objective"]:
-            from dlrun.summary import expected
+            from dlrun.job.summary import expected
 
             known = numbers(expected(node, stack))
             if node["objective"] not in known:

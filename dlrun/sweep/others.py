@@ -9,15 +9,15 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from dlrun.escapes import quoted
-from dlrun.lock import locked
-from dlrun.records import holds_run
+from dlrun.config.escapes import quoted
+from dlrun.folder.lock import locked
+from dlrun.folder.records import holds_run
 from dlrun.report.collect import append_run
-from dlrun.signals import unconverted
 from dlrun.sweep.jobs import outlast
 from dlrun.sweep.launch import conclude, launch
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.workers import PATIENCE, Task, begin
+from dlrun.terminal.signals import unconverted
 
 
 class Recorded(Launcher):

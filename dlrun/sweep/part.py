@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from dlrun import checkpoint
-from dlrun.escapes import unescaped
-from dlrun.records import CHECKPOINT, status_of, yaml_text
+from dlrun.config.escapes import unescaped
+from dlrun.folder import checkpoint
+from dlrun.folder.records import CHECKPOINT, status_of, yaml_text
 from dlrun.sweep.launch import conclude, start_method
 from dlrun.sweep.workers import Task, run
 

@@ -13,16 +13,16 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import checkpoint, wellformed
-from dlrun.console import say
 from dlrun.errors import ConfigError
-from dlrun.files import inside, read
-from dlrun.lock import locked
-from dlrun.records import CHECKPOINT, CONFIG, LOCK, PLAN, clear, clear_parts, holds_run, replacing, status_of
-from dlrun.resume import COMPLETE, differences, fingerprint, read_config
+from dlrun.files.files import inside, read
+from dlrun.folder import checkpoint, wellformed
+from dlrun.folder.lock import locked
+from dlrun.folder.records import CHECKPOINT, CONFIG, LOCK, PLAN, clear, clear_parts, holds_run, replacing, status_of
+from dlrun.folder.resume import COMPLETE, differences, fingerprint, read_config
 from dlrun.sweep.compose import Job
 from dlrun.sweep.tuning import FINAL, TUNING
 from dlrun.sweep.workers import PATIENCE, Task
+from dlrun.terminal.console import say
 
 #: overrides that are not what a command asks for
 OWN = (

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dlrun import wellformed
-from dlrun.console import number, say
 from dlrun.errors import ConfigError
-from dlrun.files import inside, read
-from dlrun.records import METRICS, PLAN, SUMMARY, read_summary
+from dlrun.files.files import inside, read
+from dlrun.folder import wellformed
+from dlrun.folder.records import METRICS, PLAN, SUMMARY, read_summary
 from dlrun.report.collect import find, overrides_of
 from dlrun.report.grid import Cell, Grid
 from dlrun.sweep.jobs import ended, holding, submissions
 from dlrun.sweep.plan import Plan
+from dlrun.terminal.console import number, say
 
 FRESH = 120  #: seconds since its last row in which a run that no job holds counts as running
 MOST = 20  #: lines of the table

@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from dlrun.records import replacing
-from dlrun.signals import as_in_a_child
+from dlrun.folder.records import replacing
+from dlrun.terminal.signals import as_in_a_child
 
 ROWS = 2**20  #: parameters of all rows of a stack, beyond which a step is not expected to gain from more of them
 WIDEST = 512  #: runs of a stack, each of which keeps two files open
@@ -113,10 +113,10 @@ def _measurements(nodes: Sequence[dict[str, Any]], widths: Sequence[int], method
 def _measure(nodes: Sequence[dict[str, Any]], widths: Sequence[int], connection: Connection) -> None:
     import torch
 
-    from dlrun.build import build
-    from dlrun.plan import plan
-    from dlrun.state import State
-    from dlrun.train import flushed_subnormals, prepare
+    from dlrun.training.build import build
+    from dlrun.training.plan import plan
+    from dlrun.training.state import State
+    from dlrun.training.train import flushed_subnormals, prepare
 
     as_in_a_child()
     torch.set_num_threads(1)

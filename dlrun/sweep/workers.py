@@ -18,13 +18,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from dlrun import checkpoint
 from dlrun.errors import ConfigError, Unwritable, reason
-from dlrun.files import inside
-from dlrun.limits import open_files
-from dlrun.lock import Busy, locked
-from dlrun.records import CHECKPOINT, SUMMARY, clear, write_summary
-from dlrun.signals import as_in_a_child, obeyed
+from dlrun.files.files import inside
+from dlrun.folder import checkpoint
+from dlrun.folder.lock import Busy, locked
+from dlrun.folder.records import CHECKPOINT, SUMMARY, clear, write_summary
+from dlrun.sweep.limits import open_files
+from dlrun.terminal.signals import as_in_a_child, obeyed
 
 INTERVAL = 0.2  # seconds between two reports of progress
 PATIENCE = 600  # seconds for a process that lost its parent to notice, after its present step, and leave the folders
@@ -193,8 +193,8 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
     """
     import torch
 
-    from dlrun.build import build
-    from dlrun.folders import Folders, continuing
+    from dlrun.job.folders import Folders, continuing
+    from dlrun.training.build import build
 
     open_files()
     torch.set_num_threads(1)

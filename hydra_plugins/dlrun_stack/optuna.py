@@ -67,7 +67,7 @@ class Optuna(Sweeper):
         """Run the batches, and leave what the study has found in the sweep's folder."""
         import optuna
 
-        from dlrun.records import replacing
+        from dlrun.folder.records import replacing
 
         self._refuse_ranges(arguments)
         study = self._study()

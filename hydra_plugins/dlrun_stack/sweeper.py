@@ -18,10 +18,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from dlrun.config.escapes import escaped, quoted
+from dlrun.config.typed import add
+from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
-from dlrun.escapes import escaped, quoted
-from dlrun.typed import add
-from dlrun.words import did_you_mean
 
 Points = list[list[str]]  # of one direction of a sweep; each point is the overrides that it makes
 
@@ -59,7 +59,7 @@ class Sweeper(BasicSweeper):
         """Run the jobs; with trials, those of the trials first."""
         if not self.trials:
             return super().sweep(arguments)
-        from dlrun.records import PLAN, discard
+        from dlrun.folder.records import PLAN, discard
         from dlrun.sweep.compose import compose
         from dlrun.sweep.others import recorded
         from dlrun.sweep.plan import Plan
@@ -161,7 +161,7 @@ def _settings(path: Any, given: list[str]) -> Points:
     """The settings of a YAML file, keys as on the command line: `- {optimizer: sgd, optimizer.momentum: 0.9}`."""
     if not isinstance(path, str):
         raise ConfigError("settings: name one file, a YAML list of settings")
-    from dlrun.loader import readable, refuse_keys
+    from dlrun.config.loader import readable, refuse_keys
 
     try:
         with readable(Path(path)):

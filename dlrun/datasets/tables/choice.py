@@ -13,7 +13,7 @@ from dlrun.datasets.tables.cells import date_forms
 from dlrun.datasets.tables.columns import Raw
 from dlrun.datasets.tables.typed import typed
 from dlrun.errors import ConfigError
-from dlrun.printable import in_line
+from dlrun.terminal.printable import in_line
 
 NAMELESS = ("", "unnamed: 0")  #: what pandas calls a column without a name
 #: and columns that count the rows, as programs write them

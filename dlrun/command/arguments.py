@@ -1,0 +1,116 @@
+"""The command line before Hydra reads it: its options first, then key=value, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+
+from dlrun.config.words import as_choice, as_meant, did_you_mean, known_keys, lead
+from dlrun.errors import ConfigError
+
+
+def arranged(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
+    """The arguments with Hydra's options before the overrides, which stay in their order.
+
+    Raises ConfigError for anything that is neither, with what is meant by it.
+    """
+    try:
+        "".join(arguments).encode()
+    except UnicodeEncodeError:
+        told = " ".join(arguments).encode(errors="surrogateescape").decode(errors="replace")
+        raise ConfigError(f"{told}: dlrun writes down what it is told, in UTF-8, and this is not in UTF-8") from None
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    known = {name: action for action in parser._actions for name in action.option_strings}
+    options: list[str] = []
+    overrides: list[str] = []
+    for place, argument in (places := enumerate(arguments)):
+        if argument.startswith("-"):
+            name, equals, value = argument.partition("=")
+            begun = [option for option in known if option.startswith(name) and name.startswith("--")]
+            name = begun[0] if len(begun) == 1 else name  # options may be shortened
+            if name not in known:
+                raise ConfigError(_no_option(arguments, place, list(known)))
+            may_be, takes = known[name].choices, known[name].nargs
+            after = arguments[place + 1 : place + 2]
+            if after and not equals and (takes is None or (takes == "?" and after[0] in (may_be or ()))):
+                _, value = next(places)
+            value = value or (known[name].const if takes == "?" else "")
+            options.append(f"{name}={value}" if value else name)
+        elif _is_bare(argument) or (argument.endswith("=") and _is_bare(*arguments[place + 1 : place + 2])):
+            raise ConfigError(_no_override(arguments, place, verbs))
+        else:
+            overrides.append(argument)
+    given = parser.parse_args(options)
+    wishes = {"--run": given.run, "-m": given.multirun, "--cfg": given.cfg, "--info": given.info}
+    wished = [name for name, wish in {**wishes, "--shell-completion": given.shell_completion}.items() if wish]
+    if len(wished) > 1:
+        raise ConfigError(f"{' '.join(wished)}: give one of them; --cfg and --info show the config of a single run")
+    if given.resolve and not (given.cfg or given.help):
+        raise ConfigError("--resolve goes with --cfg: dlrun --cfg job --resolve")
+    if given.shell_completion:
+        _refuse_completion(overrides)
+    return [*options, *overrides]
+
+
+def _is_bare(argument: str = "x=") -> bool:
+    """Whether it is a word without an equals sign, which is no override unless it deletes a key."""
+    return not argument.startswith(("-", "~")) and "=" not in argument[1:]
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ConfigError(f"{message}; `dlrun --hydra-help` has all options")
+
+
+def _no_option(arguments: Sequence[str], place: int, options: Sequence[str]) -> str:
+    name, equals, value = arguments[place].partition("=")
+    after = arguments[place + 1 : place + 2]
+    if not equals and _is_bare(*after):
+        value = after[0]
+    typed = " ".join([arguments[place], *after]) if value and not equals else arguments[place]
+    near, key, keys = did_you_mean(name, options, cutoff=0.8), as_meant(name.lstrip("-")), known_keys(arguments)
+    meant = f": {key}={value}" if key in keys else "" if near else lead(key, value, keys)
+    if meant:
+        return f"{typed}: keys have no dashes before them{meant}"
+    return f"{typed}: there is no such option{near or '; `dlrun --hydra-help` has all options'}"
+
+
+def _no_override(arguments: Sequence[str], place: int, verbs: Sequence[str]) -> str:
+    """What is meant by a word that is no option and no override."""
+    word, *after = arguments[place:]
+    if place and re.search(r"[\[{][^\]}]*$", arguments[place - 1]):
+        parts = arguments[place - 1 :]
+        end = next((i for i, part in enumerate(parts) if part.endswith(("]", "}"))), 1)
+        typed, value = (separator.join(parts[: end + 1]) for separator in (" ", ""))
+        return f"{typed}: a value with blanks in it stands in quotes: {shlex.quote(value)}"
+    if after[:1] == ["="]:
+        del after[0]
+        typed, key, value = " ".join(arguments[place : place + 3]), word, "".join(after[:1])
+    elif after and (_is_bare(after[0]) or after[0].startswith("=")):
+        typed, key, value = f"{word} {after[0]}", word.rstrip("="), after[0].lstrip("=")
+    else:
+        typed, key, value = word, word, ""
+    keys = known_keys(arguments)
+    if as_meant(key) in keys:
+        return f"{typed}: key and value are one word: {as_meant(key)}={value or '...'}"
+    verb = did_you_mean(word, verbs) if place == 0 and len(word) > 2 else ""
+    there = [f"{group}={as_meant(word)}" for group in as_choice(word)]
+    if there and not value:
+        return f"{word} is a choice: {' or '.join(there)}"
+    meant = lead(key, value, keys)
+    if meant and value and not verb:
+        return f"{typed}: key and value are one word, and there is no such key{meant}"
+    return f"{word}: there is no such verb{verb or meant}; there are {', '.join(verbs)}, and to train it takes none"
+
+
+def _refuse_completion(overrides: Sequence[str]) -> None:
+    known = len(overrides) == 1 and re.fullmatch("(install|uninstall|query)=(bash|zsh|fish)", overrides[0])
+    if not known or (known[1] == "query" and "COMP_LINE" not in os.environ):
+        raise ConfigError(
+            'the shell completes keys and choices by Tab after `eval "$(dlrun -sc install=bash)"`, or zsh, or fish'
+        )

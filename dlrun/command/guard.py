@@ -1,0 +1,86 @@
+"""Ends the program before Hydra makes a folder, where a command or its config is wrong or has nothing left to do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from dlrun.config.check import check, resolved
+from dlrun.config.options import OWN, check_single, check_sweep
+from dlrun.errors import ConfigError
+from dlrun.files.files import refuse_any_link, refuse_links
+from dlrun.folder.records import CURVES, LOCK, refuse_foreign_files
+from dlrun.folder.resume import COMPLETE, standing
+from dlrun.terminal.console import error, say
+from dlrun.training.torchrun import processes
+
+#: what is written into a sweep's folder as it stands, and not put in the place of what was there
+SWEEPS = ("multirun.yaml", "sweep.csv", LOCK, ".slurm", ".submitit", "tuning", "final")
+
+
+class Guard(Callback):
+    """Stands in Hydra's callbacks: a wrong config ends the program with 2 before Hydra makes the run's folder."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with refusing():
+            if processes() > 1:
+                raise ConfigError(
+                    "a sweep finds its processes itself: start dlrun -m, without torchrun, which is for a single run"
+                )
+            HydraConfig.instance().set_config(config)  # for ${hydra:...} in the sweep's folder
+            check_sweep(config)
+            _refuse_interpolation("hydra.sweep.dir", config.hydra.sweep.dir)
+            folder = Path(config.hydra.sweep.dir)
+            refuse_links(folder, *SWEEPS)
+            if not any(config.hydra[part]._target_.startswith(OWN) for part in ("launcher", "sweeper")):
+                refuse_any_link(folder)
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with refusing():
+            HydraConfig.instance().set_config(config)  # for ${hydra:...} in the config
+            check_single(config.hydra)
+            _refuse_interpolation("hydra.run.dir", config.hydra.run.dir)
+            check(config, config.hydra)
+            folder = Path(config.hydra.run.dir)
+            refuse_foreign_files(folder)
+            status = standing(folder, resolved(config))
+        if status in COMPLETE and (config.plots == "none" or (folder / CURVES).exists()):
+            say(f"{folder} holds this run already: {status.replace('_', ' ')}")
+            sys.exit(1 if status == "diverged" else 0)
+        if status != "new" and (folder / ".hydra").is_dir():
+            with read_write(config.hydra):
+                config.hydra.output_subdir = None  # Hydra's record stays what was typed at first
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Ends the program with 2 at any mistake, whether or not it can be told: Hydra would only warn, and go on."""
+    try:
+        yield
+    except Exception as problem:
+        try:
+            error(_said(problem))
+        finally:
+            sys.exit(2)
+
+
+def _said(problem: Exception) -> str:
+    if isinstance(problem, ConfigError | OmegaConfBaseException):
+        return str(problem)
+    if isinstance(problem, OSError):
+        return f"{problem.filename}: {problem.strerror}"
+    return f"the config cannot be checked: {problem!r}"
+
+
+def _refuse_interpolation(key: str, folder: str) -> None:
+    """Raise ConfigError for a folder that Hydra, which writes its name into configs, would take for a reference."""
+    if "${" in folder:
+        raise ConfigError(f"{key}={folder}: a folder's name may not hold ${{")

@@ -1,0 +1,1 @@
+"""The YAML registry and the configs: read, explained, refused."""

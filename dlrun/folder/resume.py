@@ -1,0 +1,83 @@
+"""What stands in a run's folder, and whether a command may go on there; without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlrun.config.check import leaves
+from dlrun.config.escapes import quoted, unescaped
+from dlrun.errors import ConfigError
+from dlrun.files.files import read
+from dlrun.folder import wellformed
+from dlrun.folder.records import CONFIG, holds_run, status_of
+
+COMPLETE = ("finished", "stopped_early", "diverged")  #: statuses of runs for which nothing is left to do
+#: keys that change nothing of what a run computes
+FREE = ("name", "plots", "objective", "checkpoint_every", "allow_targets")
+
+
+def standing(folder: Path, config: Mapping[str, Any]) -> str:
+    """`new`, where there is no run; `begun`, where one of this config was left; or the status of its complete run.
+
+    config: resolved. Raises ConfigError where the folder holds another run, with what differs key by key.
+    """
+    if not holds_run(folder):
+        return "new"
+    if not (folder / CONFIG).exists():
+        raise ConfigError(
+            f"the folder {folder} already holds a run, and no {CONFIG} tells which; "
+            "choose another with hydra.run.dir=..., or delete it"
+        )
+    differ = differences(read_config(folder), config)
+    if differ:
+        raise ConfigError(
+            f"the folder {folder} already holds a run of another config; choose another folder with hydra.run.dir=..., "
+            f"or go on with that run by `dlrun resume {folder}`. What differs:\n" + "\n".join(f"  {d}" for d in differ)
+        )
+    status = status_of(folder)
+    return status if status in COMPLETE else "begun"
+
+
+def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """A line for each key with another value in a run's config.yaml than in a config that a command gives.
+
+    What the run decided by itself, where it was left to it, is no difference.
+    """
+    old, new = ({".".join(path): value for path, value in leaves(dict(config))} for config in (there, asked))
+    if new.get("lr") is None:
+        new["lr"] = new.get("optimizer.lr")
+    if new.get("train_metrics") == "auto":
+        new["train_metrics"] = old.get("train_metrics")
+    absent = "no such key"
+    return [
+        f"{key}: {old.get(key, absent)} there, {new.get(key, absent)} in this command"
+        for key in {**old, **new}
+        if key.split(".")[0] not in FREE and old.get(key, absent) != new.get(key, absent)
+    ]
+
+
+def fingerprint(config: Mapping[str, Any], without: Sequence[str] = FREE) -> str:
+    """What a resolved config amounts to, but for some of its keys."""
+    content = {key: value for key, value in config.items() if key not in without}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A run's config.yaml, without what it tells Hydra. Raises ConfigError where it cannot be read."""
+    try:
+        config = wellformed.mapping(read(folder, CONFIG), folder / CONFIG)
+    except (ConfigError, OSError) as problem:
+        raise ConfigError(f"{problem}; delete the folder {folder}") from problem
+    return {key: unescaped(value) for key, value in config.items() if key != "defaults"}
+
+
+def command(folder: Path) -> list[str]:
+    """What to type to go on with the run in a folder. Raises ConfigError where there is none."""
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"{folder} is no sweep's folder and no run's: it has neither plan.json nor {CONFIG}")
+    place = f"hydra.run.dir={quoted(str(folder))}"
+    return ["--config-dir", str(folder.absolute()), "--config-name", Path(CONFIG).stem, place]

@@ -1,0 +1,1 @@
+"""From a config to its finished folder: one run, or the runs of a stack."""

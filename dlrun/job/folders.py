@@ -1,0 +1,282 @@
+"""The folders of a stack's runs: what is written into them from the first row to the last file."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dlrun.config.catalogue import default
+from dlrun.datasets.description import told
+from dlrun.errors import ConfigError, reason
+from dlrun.folder import checkpoint
+from dlrun.folder.checkpoint import Checkpoint, Interval, Record
+from dlrun.folder.records import (
+    BEST,
+    CHECKPOINT,
+    CONFIG,
+    LAST,
+    METRICS,
+    PRETRAINING,
+    RANGE,
+    Run,
+    append_rows,
+    columns,
+    environment,
+    read_metrics,
+    yaml_text,
+)
+from dlrun.folder.resume import fingerprint
+from dlrun.job.summary import identity, summarize
+from dlrun.schedules.lr_range import suggestion
+from dlrun.terminal.console import worse_than_the_mean
+from dlrun.terminal.signals import Ended, unconverted
+from dlrun.training.build import Node
+from dlrun.training.evaluation import Row, Snapshot
+from dlrun.training.machine import not_compiled, pays
+from dlrun.training.stack import Stack
+from dlrun.training.state import Tensors
+from dlrun.training.train import Outcome, fit
+
+MANY = 1000  #: times an optimizer's own rate, from which a rate is worth a remark
+
+HEADER = """# Repeats this run: dlrun --config-dir {folder} --config-name config
+defaults: [setup, _self_, override hydra/launcher: stack, override hydra/sweeper: dlrun]
+
+"""
+
+
+def continuing(folders: Sequence[Path]) -> tuple[Checkpoint | None, list[str]]:
+    """Where the runs of a stack in these folders go on together, if they can; and what is wrong with checkpoints."""
+    members = [os.path.relpath(folder, folders[0]) for folder in folders]
+
+    def unusable(record: Record) -> str | None:
+        if record.get("runs") != members:
+            return "is of other runs"
+        if not len(record.get("files", [])) == len(record.get("configs", [])) == len(members):
+            return "does not tell of all its runs"
+        for folder, lengths in zip(folders, record["files"], strict=True):
+            if METRICS not in lengths or not (folder / CONFIG).exists():
+                return "is of a run that had no folder"
+            for name, length in lengths.items():
+                if not (folder / name).exists() or (folder / name).stat().st_size < length:
+                    return f"tells of more than is left of {name}"
+        return None
+
+    return checkpoint.read(folders[0] / CHECKPOINT, unusable)
+
+
+class Folders:
+    """The folders of a stack's runs, from their beginning to their summaries: an Observer that writes their rows, and
+    the Keeper of their checkpoints.
+
+    Args:
+        begun: where the runs go on, from `continuing`.
+        problems: what users should know of their checkpoints.
+
+    Raises ConfigError if a folder holds a run already, or cannot be written, or the checkpoint is of other configs.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        folders: Sequence[Path],
+        stack: Stack,
+        begun: Checkpoint | None = None,
+        problems: Sequence[str] = (),
+    ) -> None:
+        self.nodes, self.stack, self.begun = nodes, stack, begun
+        self.place = folders[0] / CHECKPOINT
+        self.interval = Interval(nodes[0]["checkpoint_every"], stack.steps_per_epoch)
+        self.due = self.interval.due
+        header = columns([metric.name for metric in stack.metrics], list(stack.averaging))
+        self.records: list[Run] = []
+        self.data = [stack.variants[place] for place in stack.variant]
+        self.steps: list[list[Row]] = [[] for _ in nodes]  #: single ones, where the schedule watches them
+        resolved = [_resolved(node, stack, i) for i, node in enumerate(nodes)]
+        self.members: Record = {
+            "runs": [os.path.relpath(folder, folders[0]) for folder in folders],
+            "configs": [fingerprint(node) for node in resolved],
+            "versions": environment()["versions"],
+            "data": stack.dataset.digest,
+        }
+        if begun:
+            problems = [*problems, *self._go_on(begun, folders, header)]
+        else:
+            for i, folder in enumerate(folders):
+                text = HEADER.format(folder=folder) + yaml_text(resolved[i])
+                self.records.append(Run.create(folder, header, text))
+                append_rows(folder / PRETRAINING, stack.initializers[i].history)
+            matrices: dict[str, Path] = {}
+            for record, data in zip(self.records, self.data, strict=True):
+                if data.encoding:
+                    record.save_encoding(data.encoding, matrices)
+        self.read = [[] if begun else told(data.description) for data in self.data]  #: what a run's data are
+        #: what else users should know of a run
+        self.notes = [[*problems, *([] if begun else _notes(node, stack, i))] for i, node in enumerate(nodes)]
+        for record, read, notes in zip(self.records, self.read, self.notes, strict=True):
+            record.durable = stack.runs == 1
+            record.note(*read, *notes)
+
+    def _go_on(self, begun: Checkpoint, folders: Sequence[Path], header: list[str]) -> list[str]:
+        """Put everything where it was at the checkpoint; returns what users should know of that."""
+        then = begun.record
+        if then["configs"] != self.members["configs"]:
+            raise ConfigError(f"the checkpoint in {self.place} is of another config; delete it to begin again")
+        if then.get("data", self.members["data"]) != self.members["data"]:
+            raise ConfigError(
+                f"the data have changed since the checkpoint in {self.place}: put them back as they were, "
+                "or delete it to begin again"
+            )
+        for i, folder in enumerate(folders):
+            self.records.append(Run.reopen(folder, header, then["files"][i]))
+            self.stack.initializers[i].report = then["initialized"][i]
+            if (folder / RANGE).exists():
+                self.steps[i] = read_metrics(folder, RANGE).to_dict("records")  # type: ignore[assignment]
+        versions = ((name, then["versions"].get(name), now) for name, now in self.members["versions"].items())
+        other = [f"{name} {before}, now {now}" for name, before, now in versions if before != now]
+        other = [f"the checkpoint was written with {', '.join(other)}: the last digits may differ"] if other else []
+        before, now = len(then.get("shares", [None])), self.stack.team.size
+        if before != now:
+            other.append(
+                f"the checkpoint was written with processes {before}, now {now}: "
+                "the last digits differ, and so does noise such as dropout's"
+            )
+        return [f"continuing after step {then['step']}", *other]
+
+    def keep(self, tensors: Tensors, record: Record) -> None:
+        """Write a checkpoint."""
+        files = [each.lengths() for each in self.records]
+        initialized = [each.report for each in self.stack.initializers]
+        checkpoint.write(self.place, tensors, {**record, **self.members, "files": files, "initialized": initialized})
+        self.interval.written()
+
+    def __enter__(self) -> Folders:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for record in self.records:
+            record.close()
+
+    def train(self, observer: Any) -> list[dict[str, Any]]:
+        """Train the stack and complete the folders; returns what their summaries say."""
+        with ExitStack() as until_saved:
+            outcome = self._fit(observer, until_saved)
+            summaries = self._save(outcome)
+        return summaries
+
+    def _fit(self, observer: Any, until_saved: ExitStack) -> Outcome:
+        try:
+            with unconverted():
+                return fit(self.stack, observer, self, until_saved)
+        except OSError:  # the disk's fault: the run goes on from its checkpoint once there is room
+            raise
+        except Ended:
+            for i, record in enumerate(self.records):
+                record.finish({"status": "interrupted", **identity(self.nodes[i], self.stack, i), **environment()})
+            raise
+        except Exception as problem:
+            for i, record in enumerate(self.records):
+                record.note(traceback.format_exc())
+                status = {"status": "failed", **identity(self.nodes[i], self.stack, i), "error": reason(problem)}
+                record.finish({**status, **environment()})
+            raise
+
+    def _save(self, outcome: Outcome) -> list[dict[str, Any]]:
+        """Write weights and summaries, and remove the checkpoint that they make needless."""
+        for i in range(self.stack.runs):
+            self._save_weights(i, outcome)
+        if self.stack.runs > 1:
+            os.sync()  # once for all of them, in place of a wait for each file
+        summaries = [self._summarize(i, outcome) for i in range(self.stack.runs)]
+        if self.stack.runs > 1:
+            os.sync()
+        if "interrupted" not in outcome.status:
+            checkpoint.remove(self.place)
+        return summaries
+
+    def row(self, run: int, row: Row) -> None:
+        """Append an evaluation to the run's metrics.csv."""
+        self.records[run].append(row)
+
+    def trace(self, run: int, steps: list[Row]) -> None:
+        """Append single steps to the run's lr_range.csv."""
+        self.steps[run] += steps
+        append_rows(self.records[run].folder / RANGE, steps)
+
+    def _save_weights(self, run: int, outcome: Outcome) -> None:
+        stack, record = self.stack, self.records[run]
+        for name, snapshot in ((BEST, outcome.best), (LAST, outcome.last)):
+            record.save_weights(name, weights(stack, snapshot, run), {"step": str(snapshot.rows[run]["step"])})
+        for name, measured in zip(stack.averaging, outcome.measured[1:], strict=True):
+            for cycle, tensors in members_of(stack, measured.last, run):
+                file = f"{name}_{cycle}.safetensors" if cycle else f"{name}.safetensors"
+                record.save_weights(file, tensors, {"step": str(measured.last.rows[run]["step"])})
+
+    def _summarize(self, run: int, outcome: Outcome) -> dict[str, Any]:
+        summary, steps = summarize(self.nodes[run], self.stack, outcome, run), self.steps[run]
+        if steps:
+            summary["suggested_lr"] = suggestion([row["lr"] for row in steps], [row["smoothed"] for row in steps])
+        if note := worse_than_the_mean(summary):
+            self.records[run].note(note)
+        self.records[run].finish(summary)
+        return summary
+
+
+def _notes(node: Node, stack: Stack, run: int) -> Iterator[str]:
+    data = stack.variants[stack.variant[run]]
+    if data.target_mean is not None and data.target_std is not None:
+        mean, std = (
+            ", ".join(f"{number:.4g}" for number in each.tolist()) for each in (data.target_mean, data.target_std)
+        )
+        yield (
+            f"the targets are standardised for the training (mean {mean}, standard deviation {std}), and what is "
+            "reported is in their own unit; dataset.scale_target=false trains on them as they are"
+        )
+    lr, own = stack.rates["lr"][0, run].item(), default("optimizer", node["optimizer"]["_target_"], "lr")
+    if own and lr >= MANY * own:
+        yield f"lr={lr:g} is {lr / own:,.0f} times this optimizer's own rate, {own:g}: leave lr out to begin with that"
+    for what, names in stack.initializers[run].report.items():
+        yield f"initializer: {what} {', '.join(names) or 'nothing'}"
+    size = node["batch_size"]
+    if size != "full" and size > stack.train_size and not stack.dataset.surface:
+        yield f"batch_size={size} exceeds the {stack.train_size} training samples: full batches"
+    if stack.runs > 1:
+        yield f"trained beside {stack.runs - 1} other runs: the same as alone but for rounding"
+    if node["compile"] == "auto" and not stack.compile and pays(stack.steps, stack.theta.numel()):
+        yield f"compile=auto: not compiled, since {not_compiled(stack.theta.device)}"
+
+
+def weights(stack: Stack, snapshot: Snapshot, run: int = 0) -> dict[str, torch.Tensor]:
+    """A run's parameters and buffers by their names in the model."""
+    kept = {name: snapshot.kept[name][run] for name in stack.network}
+    return _named(stack, kept)
+
+
+def members_of(stack: Stack, snapshot: Snapshot, run: int = 0) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
+    """`weights` of each network that a regularizer keeps beside the trained one, and that counts, with the number of
+    the cycle that it is of; 0 for a network that is of none."""
+    kept = {name: snapshot.kept[name][run] for name in stack.network}
+    counts = snapshot.kept["weight"][run] > 0 if "weight" in snapshot.kept else torch.ones(1)
+    for i in counts.nonzero()[:, 0].tolist():
+        cycle = int(snapshot.kept["cycle"][run, i]) if "cycle" in snapshot.kept else 0
+        yield cycle, _named(stack, {name: tensor[i] for name, tensor in kept.items()})
+
+
+def _named(stack: Stack, network: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    views = stack.layout.views(network["theta"][None])
+    buffers = {name: tensor for name, tensor in network.items() if name != "theta"}
+    return {**{name: view[0] for name, view in views.items()}, **buffers}
+
+
+def _resolved(node: Node, stack: Stack, run: int) -> Node:
+    """The config with every `auto` and default that this run decided written out."""
+    return node | {
+        "lr": stack.rates["lr"][0, run].item(),
+        "train_metrics": "measured" if stack.measure_train else "running",
+    }

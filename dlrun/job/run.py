@@ -1,0 +1,95 @@
+"""From configs to finished folders: one job by itself, or the runs of a stack."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from dlrun.folder import checkpoint
+from dlrun.folder.lock import locked
+from dlrun.folder.records import (
+    CHECKPOINT,
+    CURVES,
+    clear,
+    refuse_foreign_files,
+)
+from dlrun.folder.resume import COMPLETE, standing
+from dlrun.job.folders import Folders, continuing
+from dlrun.processes.parallel import lead
+from dlrun.terminal.console import Progress, Working, closing_table, say
+from dlrun.training.build import Node, build, plain
+from dlrun.training.evaluation import Row
+
+
+def run(config: DictConfig, folder: Path, sweeping: bool = False) -> str:
+    """Train what the config says and leave its folder complete; returns the run's status.
+
+    A folder that was left with a run of this config goes on from its last checkpoint, to the same results.
+
+    sweeping: whether it is one of a sweep's, which has told already what was read.
+
+    Raises ConfigError, with the folder as it was, where the config cannot be trained or the folder holds another run.
+    """
+    node = plain(config)
+    refuse_foreign_files(folder)
+    with locked(folder):
+        status = standing(folder, node)
+        if status in COMPLETE:
+            checkpoint.remove(folder / CHECKPOINT)
+            say(f"{folder} holds this run already: {status.replace('_', ' ')}")
+            summary = None
+        else:
+            summary = _train(node, folder, status == "begun", sweeping)
+            status = str(summary["status"])
+        if node["plots"] != "none" and (summary or not (folder / CURVES).exists()):
+            from dlrun.plots.pictures import draw
+
+            draw(folder)
+        if summary:
+            closing_table(summary, folder)
+            if status == "interrupted":
+                say(f"`dlrun resume {shlex.quote(str(folder))}` goes on")
+    return status
+
+
+def _train(node: Node, folder: Path, resuming: bool, sweeping: bool) -> dict[str, Any]:
+    """Train one run in its folder; returns what its summary says."""
+    torch.set_num_threads(1)
+    begun, problems = continuing([folder]) if resuming else (None, [])
+    with Working() as working:
+        stack = build([node], working, initialize=begun is None)
+    lead(node, stack, begun)
+    torch.set_num_threads(stack.threads)
+    if resuming and begun is None:
+        clear(folder)
+        problems = [*problems, "beginning again: there is no checkpoint to go on from"]
+    metric = [*(metric.name for metric in stack.metrics), "loss"][0]
+    with (
+        Folders([node], [folder], stack, begun, problems) as folders,
+        Progress(stack.steps, stack.steps_per_epoch, metric) as progress,
+    ):
+        for note in [*([] if sweeping else folders.read[0]), *folders.notes[0]]:
+            progress.note(note)
+        [summary] = folders.train(Watch(folders, progress))
+    return summary
+
+
+class Watch:
+    """Passes what the trainer reports to the run's folder and to the terminal."""
+
+    def __init__(self, folders: Folders, progress: Progress) -> None:
+        self.folders = folders
+        self.progress = progress
+        self.due: Callable[[], bool] = progress.due
+        self.step = progress.step
+        self.trace = folders.trace
+
+    def row(self, run: int, row: Row) -> None:
+        """To both."""
+        self.folders.row(run, row)
+        self.progress.row(row)

@@ -1,0 +1,1 @@
+"""From configs to a stack that trains: one trainer for everything."""

@@ -1,0 +1,116 @@
+"""What this machine gives a training: its device, its compiler and its threads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.datasets.data import Dataset
+from dlrun.errors import ConfigError
+from dlrun.training import torchrun
+
+COMPILING = 20  #: seconds that compiling takes, roughly; what it saves of each step has to be more in all:
+SAVED, SAVED_PER_PARAMETER = 2.5e-4, 2.5e-9  #: many calls become one, and so do passes over all rows' parameters
+THREADED = 10**9  #: operations per step from which `threads: auto` uses every core; below, threads wait for each other
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of this name; "auto" is the GPU where there is one. ConfigError for one that cannot be used.
+
+    Of the processes that train a run together, each has a GPU of its own.
+    """
+    together = torchrun.processes() > 1
+    if together and name not in ("auto", "cuda", "cpu"):
+        raise ConfigError(f"device={name}: each of several processes takes a device of its own: device=cuda or cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and together:
+        name = f"cuda:{torchrun.local_rank()}"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ValueError) as problem:
+        reason = str(problem).splitlines()[0]
+        if reason.startswith("Expected one of"):  # some twenty kinds, of which most are experiments
+            kinds = "auto, which takes a GPU where there is one, cpu, cuda, cuda:1 and mps"
+            raise ConfigError(f"device={name}: there is no such device; there are {kinds}") from problem
+        raise ConfigError(f"device={name}: not usable on this machine ({reason}); device=cpu always is") from problem
+    return device
+
+
+def compiles(wish: bool | str, steps: int, params: int, device: torch.device) -> bool:
+    """Whether to compile a training of so many steps, with so many parameters in all rows together.
+
+    Raises ConfigError where it is wished and cannot be.
+    """
+    if wish is False or (wish == "auto" and not pays(steps, params)):
+        return False
+    lacking = not_compiled(device)
+    if wish is True and lacking:
+        raise ConfigError(f"compile=true: {lacking}; leave compile=auto")
+    return lacking is None
+
+
+def not_compiled(device: torch.device) -> str | None:
+    """Why nothing can be compiled, or None; then the compiler's cache is a folder that nobody else writes to.
+
+    What lies there is loaded and run. By default PyTorch takes one in the folder for temporary files, where another
+    user of the machine may have made it. A TORCHINDUCTOR_CACHE_DIR that the user has set is taken as it is.
+    """
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        return "no C++ compiler (g++ or clang++) is found"
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        import pooch
+
+        folder = Path(pooch.os_cache("dlrun")) / "compiled"
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+            found = folder.lstat()
+        except OSError as problem:
+            return (
+                f"no cache for the compiler can be made ({problem}): set TORCHINDUCTOR_CACHE_DIR to a folder of yours"
+            )
+        theirs = hasattr(os, "getuid") and found.st_uid != os.getuid()
+        if not stat.S_ISDIR(found.st_mode) or theirs or (os.name == "posix" and found.st_mode & 0o077):
+            return (
+                f"{folder} must be a folder of your own that nobody else may enter, since compiled code is run from "
+                "there: delete it, or set TORCHINDUCTOR_CACHE_DIR to another"
+            )
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)  # where Triton's goes too
+    return None
+
+
+def pays(steps: int, params: int) -> bool:
+    """Whether compiling such a training is expected to save more time than it takes."""
+    return steps * (SAVED + SAVED_PER_PARAMETER * params) > COMPILING
+
+
+def threads_for(wish: int | str, model: nn.Module, dataset: Dataset, batch_size: int) -> int:
+    """The threads that a step of this network gains from."""
+    if wish != "auto":
+        return int(wish)
+    operations = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal operations
+        weight = module.get_parameter("weight")
+        operations += 6 * weight.numel() * output.numel() // weight.shape[0]  # 2 forward, 4 backward
+
+    maps = [m for m in model.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)]
+    handles = [m.register_forward_hook(count) for m in maps]
+    training = model.training
+    with torch.no_grad():
+        model.eval()(dataset.inputs[:1].float())
+    model.train(training)
+    for handle in handles:
+        handle.remove()
+    cores = (os.cpu_count() or 1) // torchrun.local_processes()
+    return max(1, cores) if operations * batch_size >= THREADED else 1

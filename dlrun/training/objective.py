@@ -1,0 +1,134 @@
+"""What one step minimises, for the update rules that ask more of it than a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlrun.errors import ConfigError
+from dlrun.matrix.rows import over_rows
+from dlrun.matrix.theta import applied
+from dlrun.training.stack import Stack
+
+Step = Callable[..., tuple[Tensor, ...]]
+
+BLOCK = 2**22  #: numbers of theta that the samples' own rows may hold at a time
+COLUMNS = 64  #: of a Hessian, computed at a time
+
+
+class StepObjective:
+    """What one step minimises, for the rules that ask: its gradient is the step's own recorded one."""
+
+    def __init__(self, stack: Stack, step: Step, batch: Tensor, moving: Sequence[Tensor], value: Tensor) -> None:
+        self.stack, self.step, self.batch, self.moving = stack, step, batch, moving
+        self.value = value
+
+    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """See `optimizers.rule.Objective`."""
+        here = self.stack.theta.clone()
+        self.stack.theta.copy_(theta)
+        g, value, *_ = self.step(self.batch, *self.moving)
+        self.stack.theta.copy_(here)
+        return value, g.clone()
+
+    def hessian(self, theta: Tensor) -> Tensor:
+        """See `optimizers.rule.Objective`."""
+        return hessian(self.stack, theta, self.batch)
+
+    def gauss_newton(self, theta: Tensor) -> Tensor:
+        """See `optimizers.rule.Objective`."""
+        return gauss_newton(self.stack, theta, self.batch)
+
+
+@torch.enable_grad()
+def refuse_once_differentiable(stack: Stack) -> None:
+    """ConfigError for a network or a loss whose gradient cannot be differentiated; looks at two training samples."""
+    samples = torch.arange(min(2, stack.train_size), device=stack.theta.device).expand(stack.runs, -1)
+    objective, leaf = _objective(stack, stack.theta, samples)
+    (g,) = torch.autograd.grad(objective.sum(), leaf, create_graph=True)
+    try:
+        if g.requires_grad:
+            torch.autograd.grad(g.sum(), leaf, allow_unused=True)
+    except RuntimeError as problem:
+        raise ConfigError(
+            f"the optimizer {type(stack.rule).__name__} takes second derivatives, and PyTorch {torch.__version__} has "
+            f"none of this network ({' '.join(str(problem).split())}): choose another architecture, or "
+            "optimizer=gauss_newton or lbfgs, which take first derivatives only"
+        ) from problem
+
+
+@torch.enable_grad()
+def hessian(stack: Stack, theta: Tensor, batch: Tensor) -> Tensor:
+    """The second derivatives of a stack's objective at theta, (runs, params, params)."""
+    return _derivatives(*_objective(stack, theta, batch))
+
+
+def _objective(stack: Stack, theta: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row's objective, (runs,), and the leaf of autograd's graph that it is a function of, (runs, params)."""
+    x, y, _ = stack.minibatch(batch)
+    leaf = theta.detach().requires_grad_()
+
+    def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
+        averages = {name: buffers[name].clone() for name in stack.averages}
+        return applied(stack.model, {**parameters, **buffers, **averages}, x)
+
+    stack.model.train()
+    outputs = over_rows(outputs_of_row)(stack.layout.views(leaf), stack.buffers, x)
+    objective = stack.loss(outputs, y).mean(1)
+    penalty = stack.penalty(leaf)
+    if penalty is not None:
+        objective = objective + penalty
+    return objective, leaf
+
+
+@torch.enable_grad()
+def gauss_newton(stack: Stack, theta: Tensor, batch: Tensor) -> Tensor:
+    """See `optimizers.rule.Objective.gauss_newton`, (runs, params, params).
+
+    Every sample is a row with parameters of its own, so that one backward pass gives the derivatives of an output
+    for all samples.
+    """
+    x, y, _ = stack.minibatch(batch)
+    runs, samples = batch.shape
+    total = torch.zeros(runs, stack.layout.params, stack.layout.params, dtype=theta.dtype, device=theta.device)
+    stack.model.train()
+    for part in torch.arange(samples, device=theta.device).split(max(1, BLOCK // (runs * stack.layout.params))):
+        leaf = theta.detach().repeat_interleave(len(part), 0).requires_grad_()
+        buffers = {name: buffer.repeat_interleave(len(part), 0) for name, buffer in stack.buffers.items()}
+
+        def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
+            return applied(stack.model, {**parameters, **buffers}, x[None])[0]
+
+        outputs = over_rows(outputs_of_row)(stack.layout.views(leaf), buffers, x[:, part].flatten(0, 1))
+        jacobian = torch.stack(
+            [torch.autograd.grad(output.sum(), leaf, retain_graph=True)[0] for output in outputs.unbind(1)], 1
+        )
+        outputs = outputs.detach().requires_grad_()
+        curvature = _derivatives(stack.loss(outputs, y[:, part].flatten(0, 1)), outputs)
+        jacobian, curvature = jacobian.unflatten(0, (runs, -1)), curvature.unflatten(0, (runs, -1))
+        total += torch.einsum("rnip,rnij,rnjq->rpq", jacobian, curvature, jacobian)
+    leaf = theta.detach().requires_grad_()
+    penalty = stack.penalty(leaf)
+    return total / samples + (0 if penalty is None else _derivatives(penalty, leaf))
+
+
+def _derivatives(value: Tensor, leaf: Tensor) -> Tensor:
+    """Second derivatives of each row's value (rows,) in its own row of the leaf (rows, n): (rows, n, n)."""
+    zeros = torch.zeros(*leaf.shape, leaf.shape[1], dtype=leaf.dtype, device=leaf.device)
+    (g,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
+    if not g.requires_grad:  # linear
+        return zeros
+    basis = torch.eye(leaf.shape[1], dtype=leaf.dtype, device=leaf.device)[:, None].expand(-1, *leaf.shape)
+
+    def products(vectors: Tensor, together: bool) -> Tensor | None:
+        return torch.autograd.grad(g, leaf, vectors, retain_graph=True, is_grads_batched=together, allow_unused=True)[0]
+
+    try:
+        columns = [products(some, True) for some in basis.split(COLUMNS)]
+    except RuntimeError:  # group normalization's second derivatives, for one, take one vector at a time
+        columns = [each if each is None else each[None] for each in (products(one, False) for one in basis)]
+    present = [column for column in columns if column is not None]
+    return torch.cat(present).movedim(0, 1) if present else zeros

@@ -1,0 +1,277 @@
+"""What a training needs, for all runs of a stack at once, and what it computes: losses, gradients, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.datasets.data import Dataset
+from dlrun.initializers.initializer import Initializer
+from dlrun.losses import Loss
+from dlrun.matrix.rows import call, over_rows
+from dlrun.matrix.theta import Layout, applied
+from dlrun.metrics import Metric
+from dlrun.optimizers.rule import Rule, State
+from dlrun.processes.parallel import Alone
+from dlrun.regularizers.regularizer import Regularizer
+from dlrun.schedules import Schedule
+
+Rows = Mapping[str, Tensor]
+
+
+@dataclass
+class Stack:
+    """The runs that train together: one structure, one row of numbers per run.
+
+    theta: (runs, params). buffers: what layers remember or are told beside their parameters, (runs, ...).
+    hyper, penalties: the rows of the update rule and of each regularizer, (runs, 1).
+    rates: the rows of the schedule, lr among them, (1, runs).
+    """
+
+    dataset: Dataset  #: the first run's; the others' differ at most in which samples stand where, and in labels
+    variants: list[Dataset]  #: the different ones, each with as many samples, whose tensors are views of these:
+    inputs: Tensor
+    targets: Tensor
+    variant: list[int]  #: each run's place in `variants`
+    model: nn.Module
+    layout: Layout
+    theta: Tensor
+    buffers: dict[str, Tensor]
+    averages: set[str]  #: the buffers that a training step changes
+    loss: Loss
+    metrics: list[Metric]
+    unit: Tensor | None  #: (runs, outputs), what is 1 in standardised targets in their own unit; None: none are
+    rule: Rule
+    hyper: Rows
+    moving: list[str]  #: what differs from step to step: lr, what else of `hyper` the schedule moves, phases' `trained`
+    phases: list[Tensor]  #: (params,) of 1 where a phase of the training trains the parameter; none: one phase, all
+    schedule: Schedule
+    rates: Rows
+    regularizers: list[Regularizer]
+    averaging: dict[str, int]  #: by the name that its columns get, the place of each that keeps other parameters
+    penalties: list[Rows]
+    masks: list[Tensor]  #: (params,), which parameters each regularizer penalises
+    seeds: list[int]
+    batch_size: int
+    steps: int
+    warmup: int
+    eval_every: int  #: steps between evaluations
+    clip_norm: Tensor | None  #: (runs, 1)
+    clip_value: Tensor | None  #: (runs, 1)
+    measure_train: bool
+    compile: bool
+    threads: int
+    initializers: list[Initializer]  #: each run's own, for what it reports of its work
+    moments: dict[int, dict[str, Tensor]] = field(default_factory=dict)  #: see `plan.moments`
+    team: Alone = field(default_factory=Alone)  #: the processes that share every minibatch and evaluation
+
+    def __post_init__(self) -> None:
+        self.g = torch.zeros_like(self.theta)
+
+    @property
+    def runs(self) -> int:
+        """Rows of theta."""
+        return self.theta.shape[0]
+
+    def select(self, runs: Sequence[int]) -> Stack:
+        """The stack of some of the runs alone, with theta and buffers of its own."""
+        index = torch.tensor(runs)
+        here = index.to(self.theta.device)
+
+        def rows(numbers: Rows) -> dict[str, Tensor]:
+            return {name: tensor[here] for name, tensor in numbers.items()}
+
+        return replace(
+            self,
+            variant=[self.variant[run] for run in runs],
+            theta=self.theta[here],
+            buffers=rows(self.buffers),
+            hyper=rows(self.hyper),
+            rates={name: row[:, index] for name, row in self.rates.items()},
+            penalties=[rows(numbers) for numbers in self.penalties],
+            unit=None if self.unit is None else self.unit[here],
+            seeds=[self.seeds[run] for run in runs],
+            clip_norm=None if self.clip_norm is None else self.clip_norm[here],
+            clip_value=None if self.clip_value is None else self.clip_value[here],
+            initializers=[self.initializers[run] for run in runs],
+            moments={step: rows(due) for step, due in self.moments.items()},
+        )
+
+    @property
+    def train_size(self) -> int:
+        """Training samples of one run."""
+        return self.dataset.sizes["train"]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Minibatches in one pass over the training set, the last one possibly smaller."""
+        return -(-self.train_size // self.batch_size)
+
+    @property
+    def separate(self) -> bool:
+        """Whether the runs' samples differ."""
+        return len(self.variants) > 1
+
+    def chunks(self, part: str, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's share of the inputs and targets of "train", "val" or "test", (chunk, ...), or
+        (runs, chunk, ...) where runs' differ."""
+        share = self.team.share(self.dataset.sizes[part])
+        for start in range(share.start, share.stop, size):
+            chunk = slice(start, min(start + size, share.stop))
+            if not self.separate:
+                x, y = self.dataset.part(part)
+                yield x[chunk], y[chunk]
+            else:
+                parts = [variant.part(part) for variant in self.variants]
+                pairs = [[tensor[chunk] for tensor in parts[v]] for v in self.variant]
+                x, y = (torch.stack(tensors) for tensors in zip(*pairs, strict=True))
+                yield x, y
+
+    @property
+    def network(self) -> State:
+        """What a run's network is: its row of theta, and the buffers that a model file holds, (runs, ...)."""
+        saved = [name for name in self.model.state_dict() if name in self.buffers]
+        return {"theta": self.theta, **{name: self.buffers[name] for name in saved}}
+
+    def minibatch(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs and targets to train on, and the data's own targets, (runs, batch, ...).
+
+        batch: (runs, batch) row numbers of `inputs`.
+        """
+        x, y = (
+            samples.index_select(0, batch.flatten()).unflatten(0, batch.shape)
+            for samples in (self.inputs, self.targets)
+        )
+        own_y = y
+        for regularizer, rows in zip(self.regularizers, self.penalties, strict=True):
+            x, y = call(regularizer.transform, x, y, self.dataset.outputs, rows=rows)
+        return x, y, own_y
+
+    def penalty(self, theta: Tensor) -> Tensor | None:
+        """What the regularizers add to each row's loss, (runs,), if anything."""
+        parts = [
+            call(regularizer.penalty, theta, mask, rows=rows)
+            for regularizer, mask, rows in zip(self.regularizers, self.masks, self.penalties, strict=True)
+        ]
+        values = [part for part in parts if part is not None]
+        return reduce(add, values) if values else None
+
+    @torch.enable_grad()
+    def gradient(self, point: Tensor, batch: Tensor) -> tuple[Any, ...]:
+        """Each row's objective, its mean loss on its minibatch plus penalties, (runs,), the objective's gradient at
+        `point`, (runs, params), the mean loss alone as it is reported, (runs,), and new running averages.
+
+        Without measure_train also what `sums` takes: losses, outputs and the data's own targets, (runs, batch, ...),
+        of this process's share of the minibatch.
+        """
+        x, y, own_y = self.minibatch(self.team.of_batch(batch))
+        changed = y is not own_y
+        parameters = {name: view.detach().requires_grad_() for name, view in self.layout.views(point).items()}
+
+        def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Any:
+            averages = {name: buffers[name].clone() for name in self.averages}  # layers change theirs in place
+            return applied(self.model, {**parameters, **buffers, **averages}, x), averages
+
+        self.model.train()
+        outputs, averages = over_rows(outputs_of_row)(parameters, self.buffers, x)
+        by_sample = self.loss(outputs, y)
+        losses = by_sample.sum(1) / batch.shape[1]
+        reported = by_sample if self.unit is None else self.reported(outputs, y)
+        measured = []
+        if not self.measure_train:
+            own_losses = self.reported(outputs, own_y) if changed else reported
+            measured = [own_losses.detach(), outputs.detach(), own_y]
+        # a sum, since autograd imports all of SymPy to look at the gradients that it is given for several outputs
+        gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
+        if self.compile:  # whose compiler fuses this with the update, and masks every part of a write to parts
+            g = torch.cat([part.flatten(1) for part in gradients], 1)
+        else:
+            g = self.g  # one piece of memory, whose views a recorded step has at hand
+            for view, part in zip(self.layout.views(g).values(), gradients, strict=True):
+                view.copy_(part)
+        g, objective, loss = self.team.total(g, losses.detach(), reported.detach().sum(1) / batch.shape[1])
+        leaf = point.detach().requires_grad_()
+        penalty = self.penalty(leaf)
+        if penalty is not None:
+            g = g + torch.autograd.grad(penalty.sum(), leaf)[0]
+            objective = objective + penalty.detach()
+        return objective, g, loss, averages, *measured
+
+    @torch.no_grad()
+    def measured_averages(self, theta: Tensor) -> State:
+        """The running averages that fit these parameters, (runs, ...): means over the training set's minibatches.
+
+        Reference: Izmailov et al. 2018, arXiv:1803.05407, section 3.3.
+        """
+        if not self.averages:
+            return {}
+        layers = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        momenta = [layer.momentum for layer in layers]
+        self.model.eval()
+        for layer in layers:
+            layer.train()
+            layer.momentum = 1.0  # the average is then the minibatch's own
+
+        def averages_of_row(parameters: Any, buffers: Any, x: Tensor) -> Any:
+            averages = {name: buffers[name].clone() for name in self.averages}
+            applied(self.model, {**parameters, **buffers, **averages}, x)
+            return averages
+
+        sums, batches = {name: torch.zeros_like(self.buffers[name]) for name in self.averages}, 0
+        for x, _ in self.chunks("train", self.batch_size):
+            if x.shape[-self.dataset.inputs.ndim] == 1:  # a single sample has no variance
+                continue
+            own = 0 if self.separate else None
+            averages = over_rows(averages_of_row, (0, 0, own))(self.layout.views(theta), self.buffers, x)
+            for name, total in sums.items():
+                total += averages[name]
+            batches += 1
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        return {name: total / batches for name, total in sums.items()}
+
+    def reported(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Each sample's loss in the targets' own unit, (runs, batch)."""
+        return self.loss(outputs, y) if self.unit is None else self.loss.in_unit(outputs, y, self._unit_as(y))
+
+    def sums(self, losses: Tensor, outputs: Tensor, y: Tensor) -> Tensor:
+        """Sums over each row's samples of the reported loss and of every metric's statistics, (runs, 1 + statistics)
+        doubles."""
+        predictions = self.loss.prediction(outputs)
+        if self.unit is not None:  # the mean is left out, which no metric would see
+            predictions, y = (each.double() * self._unit_as(each.double()) for each in (predictions, y))
+        sums = [metric.sums(predictions, y) for metric in self.metrics]
+        return torch.cat([losses.sum(1, keepdim=True, dtype=torch.float64), *sums], 1)
+
+    def _unit_as(self, y: Tensor) -> Tensor:
+        """(runs, 1, outputs) of y's type."""
+        assert self.unit is not None
+        return self.unit[:, None].to(y.dtype)
+
+    @property
+    def statistics(self) -> int:
+        """How many numbers `sums` gives for a row."""
+        return 1 + sum(metric.width(self.dataset.outputs) for metric in self.metrics)
+
+    def values(self, means: Tensor) -> dict[str, Tensor]:
+        """{"loss": (runs,), metric: (runs,), ...} from means over samples, (runs, 1 + statistics)."""
+        result, start = {"loss": means[:, 0]}, 1
+        for metric in self.metrics:
+            width = metric.width(self.dataset.outputs)
+            result[metric.name] = metric.value(means[:, start : start + width])
+            start += width
+        return result
+
+    def clip(self, g: Tensor, norm: Tensor) -> Tensor:
+        r"""Clip by norm, $g \min(1, c / \|g\|)$, then by value, to [-c, c] (Pascanu et al. 2013; lecture 002)."""
+        if self.clip_norm is not None:
+            g = g * (self.clip_norm / norm[:, None]).clamp(max=1)
+        if self.clip_value is not None:
+            g = torch.maximum(torch.minimum(g, self.clip_value), -self.clip_value)
+        return g

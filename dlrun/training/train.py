@@ -1,0 +1,346 @@
+"""The one trainer: `fit` trains the runs of a stack side by side, each as it would train alone."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from math import isfinite
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dlrun.errors import ConfigError
+from dlrun.folder.checkpoint import Checkpoint, Record
+from dlrun.matrix.noise import Noise
+from dlrun.matrix.rows import call
+from dlrun.matrix.trace import Recording
+from dlrun.schedules import Clock
+from dlrun.terminal.signals import ENDING, Deferred
+from dlrun.training.evaluation import Measured, Row, Snapshot
+from dlrun.training.objective import Step, StepObjective
+from dlrun.training.plan import averaging, learning_rates, plan
+from dlrun.training.stack import Stack
+from dlrun.training.state import State, Tensors
+
+
+class Observer(Protocol):
+    """Who watches a training."""
+
+    def row(self, run: int, row: Row) -> None:
+        """An evaluation of one run, with the columns of metrics.csv."""
+
+    def trace(self, run: int, steps: list[Row]) -> None:
+        """Rates and losses of single steps, where the schedule watches them."""
+
+    def due(self) -> bool:
+        """Whether it is time to show progress; reading a loss makes the device wait, so this is asked first."""
+
+    def step(self, done: int, loss: float, lr: float) -> None:
+        """Progress between evaluations."""
+
+
+class Keeper(Protocol):
+    """Who keeps checkpoints of a training."""
+
+    begun: Checkpoint | None  #: where the training goes on; None: it begins
+
+    def due(self, step: int) -> bool:
+        """Whether to keep one now; asked after every step."""
+
+    def keep(self, tensors: Tensors, record: Record) -> None:
+        """Keep what `State.tensors` and `State.record` gave."""
+
+
+class Nobody:
+    """Keeps nothing."""
+
+    begun: Checkpoint | None = None
+
+    def due(self, step: int) -> bool:
+        return False
+
+    def keep(self, tensors: Tensors, record: Record) -> None:
+        pass
+
+
+NOBODY = Nobody()
+
+
+@dataclass
+class Outcome:
+    """How the runs of a stack ended."""
+
+    status: list[str]  #: finished, stopped_early, diverged or interrupted
+    measured: list[Measured]  #: the trained network, then what regularizers keep beside it
+    started: str  #: UTC time of the first step
+    seconds: float  #: from there to the last evaluation
+    compile_seconds: float
+
+    @property
+    def best(self) -> Snapshot:
+        """The trained network at its lowest validation loss."""
+        return self.measured[0].best
+
+    @property
+    def last(self) -> Snapshot:
+        """The trained network at its last evaluation."""
+        return self.measured[0].last
+
+
+@torch.no_grad()
+def fit(stack: Stack, observer: Observer, keeper: Keeper = NOBODY, until: ExitStack | None = None) -> Outcome:
+    """Train every run of the stack to its end, reporting each evaluation to the observer.
+
+    The stack is left with the parameters that each run ended with. From a checkpoint the training goes on as if it
+    had never ended, whatever the stack's own parameters are. When half of the runs have ended, the others go on alone.
+
+    until: what is closed when the outcome is safe; signals that come after the last step wait for it.
+    """
+    whole = State(stack)
+    if keeper.begun:
+        try:
+            whole.load(*stack.team.own(keeper.begun))
+        except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as problem:
+            raise ConfigError(
+                f"the checkpoint does not fit this training ({problem!r}): delete the run's checkpoint/ to begin again"
+            ) from problem
+    state = whole.select(whole.runs)
+    stack = state.stack
+    batch, *moving = next(plan(stack, state.schedule, 0, 1))
+    step, outputs, compile_seconds = prepare(stack, state, batch, moving, stack.compile)
+    steps = {batch.shape: step}
+    state.compile_seconds += compile_seconds
+    state.started = state.started or datetime.now(timezone.utc).isoformat()
+    state.start = whole.start = time.perf_counter() - (keeper.begun.record["seconds"] if keeper.begun else 0)
+
+    with ExitStack() as own, flushed_subnormals():
+        leaving, signals = False, Deferred(signal.SIGINT, *ENDING)
+
+        def late() -> None:
+            signals.pass_on()
+            if signals.interrupted and not leaving:
+                raise KeyboardInterrupt
+
+        until = until or own
+        until.enter_context(signals)
+        until.callback(late)
+        if keeper.begun is None:
+            evaluate(stack, state, observer, [outputs], state.start)
+        while (state.taken or state.step < stack.steps) and "running" in state.status:
+            evaluated = state.step - len(state.taken)  # a checkpoint may lie between two evaluations
+            stop = min(stack.steps, (evaluated // stack.eval_every + 1) * stack.eval_every)
+            for batch, *moving in plan(stack, state.schedule, state.step, stop):
+                if batch.shape not in steps:  # an epoch's last, smaller batch: too rare to be worth compiling
+                    steps[batch.shape], _, _ = prepare(stack, state, batch, moving, compiling=False)
+                outputs = steps[batch.shape](batch, *moving)
+                state.taken.append(outputs)
+                state.step += 1
+                if state.step in stack.moments:
+                    collect(stack, state)
+                if observer.due():
+                    observer.step(state.step, outputs[0].mean().item(), moving[0].mean().item())
+                if stack.team.due(state.step, keeper.due, signals):
+                    keep(keeper, whole, state)
+                    signals.pass_on()
+                    leaving = signals.interrupted and state.step < stack.steps
+                    if leaving:
+                        break
+            evaluate(stack, state, observer, state.taken, state.start)
+            state.taken = []
+            if leaving:
+                state.status = ["interrupted" if status == "running" else status for status in state.status]
+            left = [run for run, status in zip(state.runs, state.status, strict=True) if status == "running"]
+            if 0 < 2 * len(left) <= stack.runs and not stack.compile:  # which takes longer than it would save
+                whole.merge(state)
+                state = whole.select(left)
+                stack, steps = state.stack, {}
+        if stack.team.came(signals):  # during the last evaluation
+            keep(keeper, whole, state)
+            signals.pass_on()
+    seconds = time.perf_counter() - state.start
+    whole.merge(state)
+    for measured in whole.measured:
+        measured.test()
+    return Outcome(
+        status=["finished" if status == "running" else status for status in whole.status],
+        measured=whole.measured,
+        started=whole.started,
+        seconds=seconds,
+        compile_seconds=whole.compile_seconds,
+    )
+
+
+def keep(keeper: Keeper, whole: State, state: State) -> None:
+    """Keep a checkpoint of the whole stack, of which `state` has the runs that still take steps."""
+    whole.merge(state)
+    keeper.keep(*whole.stack.team.gathered(whole.tensors(), whole.record()))
+
+
+def collect(stack: Stack, state: State) -> None:
+    """Hand the network to the regularizers that take it after this step."""
+    for name, due in stack.moments[state.step].items():
+        averaging(stack, name).collect(state.regularizers[stack.averaging[name]], stack.network, due)
+
+
+def gradient(stack: Stack, state: State, batch: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
+    """Each row's gradient (runs, params) and objective (runs,), then its loss (runs,), its gradient's norm before
+    clipping (runs,) and what running training columns are made of."""
+    hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=True))}
+    point, trained = call(stack.rule.point, stack.theta, state.memory, rows=hyper), hyper.get("trained")
+    if trained is not None:
+        point = torch.where(trained > 0, point, stack.theta)
+    objective, g, loss, averages, *measured = stack.gradient(point, batch)
+    for name, average in averages.items():
+        stack.buffers[name].copy_(average)
+    if trained is not None:
+        g = g * trained
+    norm = torch.linalg.vector_norm(g, dim=1)
+    g = stack.clip(g, norm)
+    for regularizer, memory, rows in zip(stack.regularizers, state.regularizers, stack.penalties, strict=True):
+        g = call(regularizer.perturb, g, memory, rows=rows)
+    if trained is not None:  # noise, too, is for the parameters that train
+        g = g * trained
+    return g, objective, loss, norm, *measured
+
+
+def update(stack: Stack, state: State, g: Tensor, objective: StepObjective | None, *moving: Tensor) -> None:
+    """Change theta and the memories of optimizer and regularizers in place."""
+    hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=True))}
+    before = stack.theta.clone() if "trained" in hyper else stack.theta
+    for regularizer, mask, rows in zip(stack.regularizers, stack.masks, stack.penalties, strict=True):
+        call(regularizer.decay, stack.theta, mask, hyper["lr"], rows=rows)
+    asked = [objective] if stack.rule.curvature or stack.rule.searches else []
+    call(stack.rule.update, stack.theta, g, state.memory, *asked, rows=hyper)
+    for regularizer, rows in zip(stack.regularizers, stack.penalties, strict=True):
+        call(regularizer.project, stack.theta, stack.layout, rows=rows)
+    if "trained" in hyper:  # whatever decays, carries on or projects: the rest stays as it is, to the bit
+        stack.theta.copy_(torch.where(hyper["trained"] > 0, stack.theta, before))
+    for regularizer, memory, rows in zip(stack.regularizers, state.regularizers, stack.penalties, strict=True):
+        call(regularizer.follow, memory, stack.network, rows=rows)
+
+
+def prepare(
+    stack: Stack, state: State, batch: Tensor, moving: Sequence[Tensor], compiling: bool
+) -> tuple[Step, tuple[Tensor, ...], float]:
+    """The step for batches of this shape, what it returns for this batch, and the seconds that compiling it took.
+
+    A step takes a batch and the moving numbers, changes theta and the state, and returns the loss, the gradient norm
+    and, where the training columns are running means, what they are made of. Recording it runs it; that is undone.
+    """
+
+    def first_part(batch: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
+        g, objective, *outputs = gradient(stack, state, batch, *moving)
+        if not stack.rule.traceable:
+            return g, objective, *outputs
+        update(stack, state, g, None, *moving)
+        return tuple(outputs)
+
+    def whole(batch: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
+        g, value, *outputs = program(batch, *moving)
+        g = g.clone()  # the objective's own gradients are written over it
+        update(stack, state, g, StepObjective(stack, program, batch, moving, value), *moving)
+        return tuple(outputs)
+
+    memories = [state.memory, *state.regularizers]
+    changed = [stack.theta, *stack.buffers.values(), *(tensor for memory in memories for tensor in memory.values())]
+    saved = [tensor.clone() for tensor in changed]
+    samples = batch.shape[1]
+    noise = Noise(stack.seeds, stack.team.noise, samples, samples == stack.batch_size, state.step)
+    recording = Recording(first_part, [batch, *moving], scratch=[stack.g], noise=noise)
+    start = time.perf_counter()
+    replay = recording.compiled() if compiling else recording.program()
+    if compiling:
+        replay(batch, *moving)  # the first call compiles what is left
+    seconds = time.perf_counter() - start if compiling else 0.0
+    program = noise.before(replay, lambda: state.step)
+    for tensor, value in zip(changed, saved, strict=True):
+        tensor.copy_(value)
+    if stack.rule.traceable:
+        return program, recording.outputs, seconds
+    return whole, recording.outputs[2:], seconds
+
+
+def evaluate(stack: Stack, state: State, observer: Observer, taken: list[tuple[Tensor, ...]], start: float) -> None:
+    """Measure every running run, report its row, and decide whether it goes on.
+
+    taken: what the steps since the last evaluation returned.
+    """
+    for name, place in stack.averaging.items():
+        averaging(stack, name).settle(state.regularizers[place], stack.network, stack.measured_averages)
+    val = {
+        f"{measured.label}{name}": value
+        for measured in state.measured
+        for name, value in measured.evaluation("val").items()
+    }
+    if stack.measure_train:
+        train = state.measured[0].evaluation("train")
+    else:
+        losses, outputs, targets = (torch.cat(parts, 1) for parts in list(zip(*taken, strict=True))[2:])
+        train = state.measured[0].evaluation.of_steps(losses, outputs, targets)
+    norm = torch.stack([norms for _, norms, *_ in taken]).double().mean(0).cpu()
+    lr = learning_rates(stack, state.schedule, max(state.step - 1, 0), 1)[0]
+    epoch, seconds = state.step / stack.steps_per_epoch, time.perf_counter() - start
+    stops = torch.zeros(stack.runs, dtype=torch.bool)
+    for regularizer, memory, rows in zip(stack.regularizers, state.regularizers, stack.penalties, strict=True):
+        stops |= call(regularizer.observe, memory, val["loss"], rows={k: v.cpu() for k, v in rows.items()})
+    if stack.schedule.watches and state.step:
+        stops |= watch(stack, state, observer, torch.stack([loss for loss, *_ in taken]).double().cpu())
+    call(stack.schedule.observe, state.schedule, val["loss"][None], rows=stack.rates)
+
+    numbers = {name: value.tolist() for name, value in val.items()}
+    train_numbers = {name: value.tolist() for name, value in train.items()}
+    running = [run for run, status in enumerate(state.status) if status == "running"]
+    reports: dict[int, Row] = {}
+    for run, rate, length in zip(running, lr[running].tolist(), norm[running].tolist(), strict=True):
+        row: Row = {"epoch": epoch, "step": state.step, "lr": rate}
+        for name in numbers:
+            row |= {f"train_{name}": train_numbers[name][run]} if name in train else {}
+            row |= {f"val_{name}": numbers[name][run]}
+        reports[run] = row | {"grad_norm": length, "seconds": seconds}
+        observer.row(state.runs[run], reports[run])
+    for measured in state.measured:
+        measured.take(reports)
+    for run, row in reports.items():
+        if stack.schedule.watches and stops[run]:
+            state.status[run] = "stopped_early"  # that the loss explodes is what such a training is for
+        elif not all(map(isfinite, (row["train_loss"], row["val_loss"], row["grad_norm"]))):
+            state.status[run] = "diverged"
+        elif stops[run]:
+            state.status[run] = "stopped_early"
+
+
+def watch(stack: Stack, state: State, observer: Observer, losses: Tensor) -> Tensor:
+    """Let the schedule see the losses of the last steps, (steps, runs), report them, and return which runs end."""
+    steps = len(losses)
+    first = state.step - steps
+    lr = learning_rates(stack, state.schedule, first, steps)
+    clock = Clock(stack.steps, stack.steps_per_epoch)
+    smoothed, stops = call(stack.schedule.watch, state.schedule, losses, clock, rows=stack.rates)
+    for run, status in enumerate(state.status):
+        end = int(stops[:, run].nonzero()[0]) + 1 if stops[:, run].any() else steps
+        rows = zip(lr[:end, run].tolist(), losses[:end, run].tolist(), smoothed[:end, run].tolist(), strict=True)
+        if status == "running":
+            observer.trace(
+                state.runs[run],
+                [
+                    {"step": first + i + 1, "lr": rate, "loss": loss, "smoothed": s}
+                    for i, (rate, loss, s) in enumerate(rows)
+                ],
+            )
+    return stops.any(0)
+
+
+@contextmanager
+def flushed_subnormals() -> Iterator[None]:
+    """Numbers too small for full precision become zero: moments of gradients that stay zero would decay to them,
+    and arithmetic with them is many times slower."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
