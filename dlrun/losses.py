@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlrun.datasets.data import Dataset, Surface, Task
+from dlrun.datasets.data import Surface, Task
+from dlrun.datasets.dataset import Dataset
 from dlrun.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from dlrun.datasets.data import Dataset
+from dlrun.datasets.dataset import Dataset
 
 BINS = 15  #: of the expected calibration error, as in Guo et al. 2017
 UNIT = 2.0**-32  #: of a confidence: sums of a million are then exact, whatever their order

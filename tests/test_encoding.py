@@ -22,11 +22,15 @@ from test_images import pictures
 
 from dlrun.config.catalogue import choices
 from dlrun.datasets import bundled, image_folder, sequences, synthetic, table
-from dlrun.datasets.data import Dataset, Samples
-from dlrun.datasets.description import LISTED, summary, told
+from dlrun.datasets.data import Samples
+from dlrun.datasets.dataset import Dataset
+from dlrun.datasets.describe import LISTED
 from dlrun.datasets.prepare import prepare
 from dlrun.datasets.split import split
-from dlrun.folder.records import Run, clear
+from dlrun.folder.clearing import clear
+from dlrun.folder.description import summary, told
+from dlrun.folder.records import Run
+from dlrun.job.encoding import save_encoding
 from dlrun.report.data import data_of
 from dlrun.sweep.launch import Here, stacked
 from dlrun.sweep.workers import Task
@@ -49,7 +53,7 @@ def rows(samples: Samples) -> np.ndarray:
 def kept(dataset: Dataset, folder: Path) -> Run:
     run = Run.create(folder, ["epoch"], "")
     assert dataset.encoding is not None
-    run.save_encoding(dataset.encoding, {})
+    save_encoding(run.folder, dataset.encoding, {})
     return run
 
 
@@ -138,9 +142,9 @@ def test_the_runs_of_a_sweep_share_the_matrix_of_zca(monkeypatch: pytest.MonkeyP
     assert dataset.encoding is not None
     matrices: dict[str, Path] = {}
     for i in range(2):
-        Run.create(tmp_path / "sweep" / str(i), ["epoch"], "").save_encoding(dataset.encoding, matrices)
+        save_encoding(Run.create(tmp_path / "sweep" / str(i), ["epoch"], "").folder, dataset.encoding, matrices)
     monkeypatch.setattr(Path, "glob", lambda *_: pytest.fail("only the first run of a stack looks around"))
-    Run.create(tmp_path / "sweep" / "2", ["epoch"], "").save_encoding(dataset.encoding, matrices)
+    save_encoding(Run.create(tmp_path / "sweep" / "2", ["epoch"], "").folder, dataset.encoding, matrices)
     monkeypatch.undo()
     kept(dataset, tmp_path / "sweep" / "3")  # by another process
 

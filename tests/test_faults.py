@@ -19,7 +19,7 @@ from torture import dlrun, results
 from dlrun.datasets.table import table
 from dlrun.datasets.tables import delimited
 from dlrun.errors import ConfigError
-from dlrun.folder.records import read_metrics, read_summary
+from dlrun.folder.reading import read_metrics, read_summary
 
 SMALL = ["architecture.hidden=[8]", "steps=20", "eval_every=1", "batch_size=16", "checkpoint_every=0.4"]
 SMALL += ["compile=false", "plots=none", "regularizer=dropout"]

@@ -12,7 +12,7 @@ from scipy.stats import entropy, ks_2samp
 from torch import nn
 
 from dlrun.activations import ACTIVATIONS, negative_slope
-from dlrun.datasets.data import Dataset
+from dlrun.datasets.dataset import Dataset
 from dlrun.errors import ConfigError
 from dlrun.initializers.drawn import (
     Constant,

@@ -17,7 +17,7 @@ import pytest
 from deadly import DEADLY
 from numpy.testing import assert_allclose
 
-from dlrun.folder.records import read_metrics
+from dlrun.folder.reading import read_metrics
 from dlrun.sweep.others import Jobs, _spans
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.workers import Task

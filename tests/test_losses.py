@@ -12,7 +12,8 @@ from scipy.special import expit, softmax
 from scipy.stats import norm
 from sklearn import metrics as sklearn_metrics
 
-from dlrun.datasets.data import Dataset, Surface
+from dlrun.datasets.data import Surface
+from dlrun.datasets.dataset import Dataset
 from dlrun.errors import ConfigError
 from dlrun.losses import (
     MSE,

@@ -19,11 +19,12 @@ import yaml
 
 from dlrun.command.cli import main
 from dlrun.errors import ConfigError
-from dlrun.folder.records import read_summary
+from dlrun.folder.names import HIGHER
+from dlrun.folder.reading import read_summary
 from dlrun.folder.resume import read_config
 from dlrun.job.summary import expected
 from dlrun.metrics import metrics_for
-from dlrun.sweep.objective import HIGHER, maximised, numbers, refuse_unknown, value_of
+from dlrun.sweep.objective import maximised, numbers, refuse_unknown, value_of
 from dlrun.training.build import build
 
 needs_optuna = pytest.mark.skipif(

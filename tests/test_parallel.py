@@ -23,10 +23,12 @@ from hypothesis import strategies as st
 from dlrun.errors import ConfigError
 from dlrun.folder.checkpoint import Checkpoint
 from dlrun.matrix.trace import Recording
-from dlrun.processes.parallel import Alone, Team, refuse
+from dlrun.processes.parallel import refuse
+from dlrun.processes.team import Team
 from dlrun.terminal.signals import Deferred
 from dlrun.training.machine import usable_device
 from dlrun.training.stack import Stack
+from dlrun.training.team import Alone
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 NOISY = "architecture.hidden=[16] regularizer=[dropout] train_metrics=running eval_every=0.9 epochs=30 plots=none"

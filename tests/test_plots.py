@@ -13,7 +13,9 @@ import pytest
 from matplotlib.image import imread
 
 from dlrun.errors import ConfigError
-from dlrun.folder.records import RANGE, Run, append_rows, columns, read_metrics
+from dlrun.folder.names import RANGE, columns
+from dlrun.folder.reading import read_metrics
+from dlrun.folder.records import Run, append_rows
 from dlrun.plots import lr_range
 from dlrun.plots.curves import figure
 from dlrun.plots.page import png

@@ -23,7 +23,10 @@ from dlrun.config.escapes import quoted, unescaped
 from dlrun.errors import ConfigError
 from dlrun.folder import records
 from dlrun.folder.commit import commit_of
-from dlrun.folder.records import Run, columns, environment, holds_run, read_metrics, read_summary, yaml_text
+from dlrun.folder.environment import environment
+from dlrun.folder.names import columns, holds_run
+from dlrun.folder.reading import read_metrics, read_summary
+from dlrun.folder.records import Run, yaml_text
 
 HEADER = ["epoch", "step", "lr", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "grad_norm", "seconds"]
 FLOATS = [name for name in HEADER if name not in ("epoch", "step")]

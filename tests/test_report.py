@@ -34,7 +34,7 @@ from dlrun.report.grids import MOST, grids, runs_grid
 from dlrun.report.report import _html as page_of
 from dlrun.report.report import _print as print_report
 from dlrun.report.report import report
-from dlrun.sweep.ending import of_all
+from dlrun.sweep.beginning import of_all
 
 METRICS = "epoch,step,lr,train_loss,val_loss,train_accuracy,val_accuracy,grad_norm,seconds"
 

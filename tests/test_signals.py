@@ -17,7 +17,7 @@ from torch import zeros
 from dlrun.errors import ConfigError
 from dlrun.folder import checkpoint
 from dlrun.folder.lock import Busy, locked
-from dlrun.folder.records import read_summary
+from dlrun.folder.reading import read_summary
 from dlrun.job.folders import continuing
 from dlrun.sweep import workers
 from dlrun.sweep.limits import RESERVED, open_files, stacked_runs

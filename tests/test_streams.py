@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.command.guard import refusing
 from dlrun.errors import ConfigError
-from dlrun.folder.records import read_summary
+from dlrun.folder.reading import read_summary
+from dlrun.terminal.exits import refusing
 from dlrun.terminal.streams import Unbroken
 
 COMMAND = f"{sys.executable} -m dlrun"

@@ -87,7 +87,7 @@ def test_a_rate_of_ones_own_is_refused() -> None:
 
 def test_a_rate_that_is_tried_may_diverge(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from dlrun.command import cli
-    from dlrun.sweep.launch import complete
+    from dlrun.sweep.ending import complete
 
     runs = [tmp_path / str(number) for number in range(3)]
     for run, status in zip(runs, ("finished", "diverged", "failed"), strict=True):

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from dlrun.command.arguments import arranged
-from dlrun.command.cli import VERBS, main
+from dlrun.command.cli import main
+from dlrun.command.verbs import VERBS
 from dlrun.config.catalogue import choices, groups
 from dlrun.config.words import SYNONYMS, _places, did_you_mean, known_keys, lead
 from dlrun.errors import ConfigError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -14,7 +14,7 @@ from dlrun.config.words import as_choice, as_meant, did_you_mean, known_keys, le
 from dlrun.errors import ConfigError
 
 
-def arranged(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
+def arranged(arguments: Sequence[str], verbs: Collection[str]) -> list[str]:
     """The arguments with Hydra's options before the overrides, which stay in their order.
 
     Raises ConfigError for anything that is neither, with what is meant by it.
@@ -80,7 +80,7 @@ def _no_option(arguments: Sequence[str], place: int, options: Sequence[str]) -> 
     return f"{typed}: there is no such option{near or '; `dlrun --hydra-help` has all options'}"
 
 
-def _no_override(arguments: Sequence[str], place: int, verbs: Sequence[str]) -> str:
+def _no_override(arguments: Sequence[str], place: int, verbs: Collection[str]) -> str:
     """What is meant by a word that is no option and no override."""
     word, *after = arguments[place:]
     if place and re.search(r"[\[{][^\]}]*$", arguments[place - 1]):
@@ -98,7 +98,7 @@ def _no_override(arguments: Sequence[str], place: int, verbs: Sequence[str]) -> 
     keys = known_keys(arguments)
     if as_meant(key) in keys:
         return f"{typed}: key and value are one word: {as_meant(key)}={value or '...'}"
-    verb = did_you_mean(word, verbs) if place == 0 and len(word) > 2 else ""
+    verb = did_you_mean(word, list(verbs)) if place == 0 and len(word) > 2 else ""
     there = [f"{group}={as_meant(word)}" for group in as_choice(word)]
     if there and not value:
         return f"{word} is a choice: {' or '.join(there)}"

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
-from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.config.check import check, resolved
 from dlrun.config.options import OWN, check_single, check_sweep
 from dlrun.errors import ConfigError
-from dlrun.files.files import refuse_any_link, refuse_links
-from dlrun.folder.records import CURVES, LOCK, refuse_foreign_files
+from dlrun.files.opening import refuse_any_link, refuse_links
+from dlrun.folder.clearing import refuse_foreign_files
+from dlrun.folder.names import CURVES, LOCK
 from dlrun.folder.resume import COMPLETE, standing
-from dlrun.terminal.console import error, say
+from dlrun.terminal.console import say
+from dlrun.terminal.exits import refusing
 from dlrun.training.torchrun import processes
 
 #: what is written into a sweep's folder as it stands, and not put in the place of what was there
@@ -58,26 +57,6 @@ class Guard(Callback):
         if status != "new" and (folder / ".hydra").is_dir():
             with read_write(config.hydra):
                 config.hydra.output_subdir = None  # Hydra's record stays what was typed at first
-
-
-@contextmanager
-def refusing() -> Iterator[None]:
-    """Ends the program with 2 at any mistake, whether or not it can be told: Hydra would only warn, and go on."""
-    try:
-        yield
-    except Exception as problem:
-        try:
-            error(_said(problem))
-        finally:
-            sys.exit(2)
-
-
-def _said(problem: Exception) -> str:
-    if isinstance(problem, ConfigError | OmegaConfBaseException):
-        return str(problem)
-    if isinstance(problem, OSError):
-        return f"{problem.filename}: {problem.strerror}"
-    return f"the config cannot be checked: {problem!r}"
 
 
 def _refuse_interpolation(key: str, folder: str) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 import yaml
 
 from dlrun.errors import ConfigError
-from dlrun.files.files import bounded, read_named, yaml_told
+from dlrun.files.opening import read_named
+from dlrun.files.parsing import bounded, yaml_told
 
 OTHER = ("hydra", "experiment")  #: folders of conf/ that hold no techniques
 KeyPath = tuple[str, ...]

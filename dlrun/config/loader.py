@@ -33,7 +33,8 @@ from omegaconf.errors import OmegaConfBaseException
 from dlrun.config import interpolations, typed
 from dlrun.config.catalogue import KeyPath, conf_dir, groups, takes_several
 from dlrun.errors import ConfigError
-from dlrun.files.files import bounded, read_named, yaml_told
+from dlrun.files.opening import read_named
+from dlrun.files.parsing import bounded, yaml_told
 
 hydra_main: Any = import_module("hydra.main")  # whose name in the package is that of its function
 

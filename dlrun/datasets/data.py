@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from dlrun.datasets.description import Description
-    from dlrun.datasets.encoding import Encoding
 
 Task = Literal["regression", "binary", "multiclass", "none"]  # "none": a test function, with nothing to learn
 
@@ -64,42 +60,3 @@ class Samples:
             found.update(f"{array.dtype} {array.shape}".encode())
             found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()
-
-
-@dataclass
-class Dataset:
-    """Split and scaled tensors, held once: the rows of `train`, then `val`, then `test`.
-
-    inputs: (samples, features...) floats. targets: (samples,) int64 classes, float 0/1 for a binary task, or
-    (samples, outputs) floats. `sizes` counts the rows of the three parts.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    task: Task
-    sizes: dict[str, int]
-    outputs: int  #: classes, or numbers predicted
-    feature_names: list[str]
-    class_names: list[str]
-    surface: Surface | None = None
-    digest: str = ""  #: of the samples that it was made of
-    description: Description = field(default_factory=dict)  #: what was read, and what was made of it
-    encoding: Encoding | None = None
-    #: (outputs,) doubles, of a regression's targets in the training part, where these are standardised by them
-    target_mean: Tensor | None = None
-    target_std: Tensor | None = None
-
-    def reconstruction(self) -> Dataset:
-        """The regression whose targets are the inputs, (samples, features); views, not copies."""
-        flat = self.inputs.flatten(1)
-        targets: dict[str, Any] = {"targets": flat, "target_mean": None, "target_std": None, "class_names": []}
-        return replace(self, task="regression", outputs=flat.shape[1], **targets)
-
-    def part(self, name: str) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of "train", "val" or "test", as views."""
-        start = 0
-        for part, size in self.sizes.items():
-            if part == name:
-                return self.inputs[start : start + size], self.targets[start : start + size]
-            start += size
-        raise KeyError(name)

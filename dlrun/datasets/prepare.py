@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.datasets.data import Dataset, Samples
-from dlrun.datasets.description import describe
+from dlrun.datasets.data import Samples
+from dlrun.datasets.dataset import Dataset
+from dlrun.datasets.describe import describe
 from dlrun.datasets.encoding import Encoding
 from dlrun.datasets.scale import CHUNK, Scaling, scaling
 from dlrun.datasets.split import split, subset

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.errors import ConfigError
-from dlrun.files.files import inside, read_bytes
+from dlrun.files.opening import inside, read_bytes
+from dlrun.files.replacing import naming, replacing
 from dlrun.folder import wellformed
-from dlrun.folder.records import naming, replacing
 
 if TYPE_CHECKING:
     from torch import Tensor

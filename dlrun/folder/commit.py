@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dlrun.errors import ConfigError
-from dlrun.files.files import read_named
+from dlrun.files.opening import read_named
 
 SMALL = 2**26  #: bytes of a file of .git's that is read; packed-refs is the large one
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # SHA-1 or SHA-256

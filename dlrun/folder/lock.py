@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError
-from dlrun.files.files import refuse_links
-from dlrun.folder.records import LOCK, unwritable
+from dlrun.files.opening import refuse_links
+from dlrun.folder.names import LOCK
+from dlrun.folder.records import unwritable
 
 _held: list[Any] = []  #: this process's locks
 

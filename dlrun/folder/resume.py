@@ -11,9 +11,10 @@ from typing import Any
 from dlrun.config.check import leaves
 from dlrun.config.escapes import quoted, unescaped
 from dlrun.errors import ConfigError
-from dlrun.files.files import read
+from dlrun.files.opening import read
 from dlrun.folder import wellformed
-from dlrun.folder.records import CONFIG, holds_run, status_of
+from dlrun.folder.names import CONFIG, holds_run
+from dlrun.folder.reading import status_of
 
 COMPLETE = ("finished", "stopped_early", "diverged")  #: statuses of runs for which nothing is left to do
 #: keys that change nothing of what a run computes

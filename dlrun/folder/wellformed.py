@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dlrun.errors import ConfigError
-from dlrun.files.files import json_of, yaml_of
+from dlrun.files.parsing import json_of, yaml_of
 
 STATUSES = ("finished", "stopped_early", "diverged", "failed", "interrupted")
 COUNT = 2**53  #: whole numbers up to here are exact in every table

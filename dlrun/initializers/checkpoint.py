@@ -9,9 +9,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 
-from dlrun.datasets.data import Dataset
+from dlrun.datasets.dataset import Dataset
 from dlrun.errors import ConfigError
-from dlrun.folder.records import BEST
+from dlrun.folder.names import BEST
 from dlrun.initializers.drawn import He
 from dlrun.initializers.initializer import Bias
 from dlrun.matrix.theta import Layout

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from dlrun.datasets.data import Dataset
+from dlrun.datasets.dataset import Dataset
 from dlrun.errors import ConfigError
 from dlrun.matrix.theta import Layout, Slot, applied
 

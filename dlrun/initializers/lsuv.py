@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from dlrun.datasets.data import Dataset
+from dlrun.datasets.dataset import Dataset
 from dlrun.errors import ConfigError
 from dlrun.initializers.drawn import Orthogonal
 from dlrun.initializers.initializer import Bias, run_watched

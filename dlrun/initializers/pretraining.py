@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from dlrun.activations import ACTIVATIONS
 from dlrun.architectures.autoencoder import Autoencoder, Transposed
 from dlrun.architectures.blocks import Dropout
-from dlrun.datasets.data import Dataset
+from dlrun.datasets.dataset import Dataset
 from dlrun.errors import ConfigError
 from dlrun.initializers.drawn import Xavier
 from dlrun.initializers.initializer import Bias

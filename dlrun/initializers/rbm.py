@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from dlrun.datasets.data import Dataset
+from dlrun.datasets.dataset import Dataset
 from dlrun.errors import ConfigError
 from dlrun.initializers.initializer import Bias
 from dlrun.initializers.pretraining import Pretraining, Step

@@ -12,26 +12,16 @@ from typing import Any
 import torch
 
 from dlrun.config.catalogue import default
-from dlrun.datasets.description import told
 from dlrun.errors import ConfigError, reason
 from dlrun.folder import checkpoint
 from dlrun.folder.checkpoint import Checkpoint, Interval, Record
-from dlrun.folder.records import (
-    BEST,
-    CHECKPOINT,
-    CONFIG,
-    LAST,
-    METRICS,
-    PRETRAINING,
-    RANGE,
-    Run,
-    append_rows,
-    columns,
-    environment,
-    read_metrics,
-    yaml_text,
-)
+from dlrun.folder.description import told
+from dlrun.folder.environment import environment
+from dlrun.folder.names import BEST, CHECKPOINT, CONFIG, LAST, METRICS, PRETRAINING, RANGE, columns
+from dlrun.folder.reading import read_metrics
+from dlrun.folder.records import Run, append_rows, yaml_text
 from dlrun.folder.resume import fingerprint
+from dlrun.job.encoding import save_encoding
 from dlrun.job.summary import identity, summarize
 from dlrun.schedules.lr_range import suggestion
 from dlrun.terminal.console import worse_than_the_mean
@@ -115,7 +105,7 @@ class Folders:
             matrices: dict[str, Path] = {}
             for record, data in zip(self.records, self.data, strict=True):
                 if data.encoding:
-                    record.save_encoding(data.encoding, matrices)
+                    save_encoding(record.folder, data.encoding, matrices)
         self.read = [[] if begun else told(data.description) for data in self.data]  #: what a run's data are
         #: what else users should know of a run
         self.notes = [[*problems, *([] if begun else _notes(node, stack, i))] for i, node in enumerate(nodes)]

@@ -11,13 +11,9 @@ import torch
 from omegaconf import DictConfig
 
 from dlrun.folder import checkpoint
+from dlrun.folder.clearing import clear, refuse_foreign_files
 from dlrun.folder.lock import locked
-from dlrun.folder.records import (
-    CHECKPOINT,
-    CURVES,
-    clear,
-    refuse_foreign_files,
-)
+from dlrun.folder.names import CHECKPOINT, CURVES
 from dlrun.folder.resume import COMPLETE, standing
 from dlrun.job.folders import Folders, continuing
 from dlrun.processes.parallel import lead

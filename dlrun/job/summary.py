@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from dlrun.folder.records import columns, environment
+from dlrun.folder.environment import environment
+from dlrun.folder.names import columns
 from dlrun.matrix.rows import keywords
 from dlrun.training.build import Node
 from dlrun.training.evaluation import Measured

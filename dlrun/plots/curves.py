@@ -12,7 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dlrun.errors import ConfigError
-from dlrun.folder.records import METRICS, SUMMARY, read_metrics, read_summary
+from dlrun.folder.names import METRICS, SUMMARY
+from dlrun.folder.reading import read_metrics, read_summary
 from dlrun.plots.page import BESIDE, FEW, GREY, LARGE, LR, SMALL, TRAIN, VAL, gaps, log_if_wide, title, whole
 from dlrun.terminal.console import number
 

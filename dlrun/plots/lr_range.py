@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dlrun.folder.records import RANGE, SUMMARY, read_metrics, read_summary
+from dlrun.folder.names import RANGE, SUMMARY
+from dlrun.folder.reading import read_metrics, read_summary
 from dlrun.plots.page import GREY, LARGE, LR, SMALL, TRAIN, gaps, log_if_wide, title
 
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 
-from dlrun.folder.records import replacing
+from dlrun.files.replacing import replacing
 
 # Blue, vermilion and green of Okabe & Ito 2008, which any colour vision tells apart.
 TRAIN, VAL, LR, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"

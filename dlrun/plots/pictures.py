@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlrun.folder.records import CURVES, RANGE, RANGE_PLOT
+from dlrun.folder.names import CURVES, RANGE, RANGE_PLOT
 from dlrun.plots import curves, lr_range
 from dlrun.plots.page import save
 

@@ -7,13 +7,12 @@ $$\partial L / \partial s_r = \sum_q \partial L_q / \partial s.$$
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from dlrun.processes.parallel import Team
+from dlrun.processes.team import Team
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 

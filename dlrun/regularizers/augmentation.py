@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlrun.datasets.data import Dataset
+from dlrun.datasets.dataset import Dataset
 from dlrun.errors import ConfigError
 from dlrun.regularizers.regularizer import Regularizer, per_run
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.datasets.data import Dataset
+from dlrun.datasets.dataset import Dataset
 from dlrun.matrix.theta import Layout
 from dlrun.optimizers.rule import State
 

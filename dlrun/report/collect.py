@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dlrun.errors import ConfigError
-from dlrun.files.files import appending, beginning, read
+from dlrun.files.opening import appending, beginning, read
+from dlrun.files.replacing import replacing
 from dlrun.folder import wellformed
-from dlrun.folder.records import CONFIG, KNOWN_BY, METRICS, NEEDED, OVERRIDES, SUMMARY, replacing
+from dlrun.folder.names import CONFIG, KNOWN_BY, METRICS, OVERRIDES, SUMMARY
+from dlrun.folder.reading import NEEDED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from dlrun.datasets.description import told
 from dlrun.errors import ConfigError
-from dlrun.folder.records import read_summary
+from dlrun.folder.description import told
+from dlrun.folder.reading import read_summary
 from dlrun.report.findings import Findings
 
 NAMED = 10  #: datasets that the page names

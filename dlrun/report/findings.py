@@ -12,13 +12,13 @@ import pandas as pd
 
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
-from dlrun.folder.records import read_summary
+from dlrun.folder.names import HIGHER
+from dlrun.folder.reading import read_summary
 from dlrun.report import tables
 from dlrun.report.apart import told_apart
 from dlrun.report.collect import BETWEEN, config_of
 from dlrun.report.statistics import BOUNDS, FINISHED, UNBOUNDED, Interval, edge_warning
 from dlrun.report.survival import Median
-from dlrun.sweep.objective import HIGHER
 
 NAMED = 3  #: settings that a note names at most
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from dlrun.folder.records import CURVES, LOG, METRICS, SUMMARY
+from dlrun.folder.names import CURVES, LOG, METRICS, SUMMARY
 from dlrun.report.collect import SWEEP
 from dlrun.report.findings import TIMES, Findings
 from dlrun.report.grid import NOTHING, Cell, Grid

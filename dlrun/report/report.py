@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dlrun.errors import ConfigError
-from dlrun.files.files import beginning
-from dlrun.folder.records import replacing
+from dlrun.files.opening import beginning
+from dlrun.files.replacing import replacing
 from dlrun.report import collect
 from dlrun.report.data import data_of
 from dlrun.report.findings import Findings, find

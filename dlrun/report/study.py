@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 
 from dlrun.errors import ConfigError
-from dlrun.files.files import read
+from dlrun.files.opening import read
 from dlrun.folder import wellformed
 from dlrun.report.grid import NOTHING, Cell, Grid
 from dlrun.terminal.console import number

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError
-from dlrun.folder.records import METRICS, status_of
+from dlrun.folder.names import METRICS
+from dlrun.folder.reading import status_of
 from dlrun.report.collect import append_run
 from dlrun.sweep.jobs import ASK, JOBS, Submission, ended, held, holding, numbered, submissions
 from dlrun.sweep.part import Part, write_part

@@ -1,84 +1,19 @@
-"""What any sweep has, whichever its launcher and sweeper: a beginning, and an end when all its batches are over."""
+"""How any sweep ends, whichever its launcher and sweeper, when all its batches are over: its tables and its report."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-
-from dlrun.command.guard import refusing
-from dlrun.config import typed
-from dlrun.config.escapes import escaped, quoted
-
-OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
-BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-OWN = "hydra_plugins.dlrun_stack."
-NAMED = 3  #: choices that a sweep's name holds at most
-
-resuming = False  #: whether the command is `dlrun resume`
-#: the folders of the runs that the command asked for and that have ended, by their sweep's folder
-ended: dict[Path, list[Path]] = {}
-_begun: list[tuple[DictConfig, float]] = []  #: the sweep of this command, and when it began
-
-
-class Beginning(Callback):
-    """Stands in Hydra's callbacks."""
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Take note of the sweep, give it one folder, and put dlrun between Optuna's sweeper and the launcher."""
-        _begun[:] = [(config, time.perf_counter())]
-        with refusing():
-            self._prepare(config)
-
-    def _prepare(self, config: DictConfig) -> None:
-        if OmegaConf.is_interpolation(config.hydra.sweep, "dir"):
-            # The name in it holds choices, which differ from job to job, and Hydra composes each job anew.
-            raw: Any = OmegaConf.to_container(config, resolve=False)
-            one, own = raw["name"], raw["hydra"]["sweeper"].get("params") or {}
-            swept = [*(f"{key}={value}" for key, value in own.items()), *raw["hydra"]["overrides"]["task"]]
-            with open_dict(config):
-                config.name = of_all(str(one), swept)
-                path = str(config.hydra.sweep.dir)
-                config.name = one
-            typed.add(place := f"hydra.sweep.dir={quoted(path)}")
-            with read_write(config.hydra):
-                config.hydra.overrides.hydra.append(place)
-                config.hydra.sweep.dir = escaped(path)
-        if config.hydra.sweeper._target_ == BASIC:  # which with a launcher of Hydra's would overwrite what is there
-            with read_write(config.hydra):
-                config.hydra.sweeper._target_ = f"{OWN}sweeper.Sweeper"
-        if config.hydra.sweeper._target_ == OPTUNA:
-            options = OmegaConf.to_container(config.hydra.sweeper)
-            own = {"_target_": f"{OWN}optuna.Optuna", "_recursive_": False, "options": options}
-            with read_write(config.hydra):
-                config.hydra.sweeper = OmegaConf.create(own)
-
-
-def of_all(name: str, overrides: Sequence[str]) -> str:
-    """The name of a run, with its interpolations, as that of a sweep: for a choice that is swept, all of its choices,
-    or how many there are."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    for group, override in {override.get_key_element().lstrip("+"): override for override in parsed}.items():
-        choice = f"${{hydra:runtime.choices.{group}}}"
-        if choice in name and override.is_sweep_override():
-            choices = list(override.sweep_string_iterator()) if isinstance(override.value(), ChoiceSweep) else []
-            few = "+".join(choices) if 0 < len(choices) <= NAMED else f"{len(choices) or 'some'}-{group}s"
-            name = name.replace(choice, few)
-    return name
-
-
-def forget(going_on: bool = False) -> None:
-    """No sweep has begun. going_on: the command is `dlrun resume`, which begins nothing new."""
-    global resuming
-    resuming = going_on
-    ended.clear()
-    _begun.clear()
+from dlrun.folder.reading import summary_of
+from dlrun.report.collect import find, write_tables
+from dlrun.sweep.beginning import OWN, begun, ended
+from dlrun.sweep.tuning import FINAL, TARGET, TUNING, common_target
+from dlrun.terminal.console import say
+from dlrun.terminal.exits import statuses
 
 
 def complete_all() -> None:
@@ -86,11 +21,7 @@ def complete_all() -> None:
 
     Where launcher and sweeper are both of others, all runs that are there are taken.
     """
-    for config, started in _begun:
-        from dlrun.report.collect import find
-        from dlrun.sweep.launch import complete
-        from dlrun.sweep.tuning import FINAL, TUNING, common_target
-
+    for config, started in begun:
         if not any(config.hydra[part]._target_.startswith(OWN) for part in ("launcher", "sweeper")):
             folder = Path(config.hydra.sweep.dir).absolute()
             ended[folder] = list(find([folder]).values())
@@ -98,3 +29,31 @@ def complete_all() -> None:
             tuned = folder.name == FINAL and folder.with_name(TUNING) in ended
             trials = folder.name == TUNING and folder.with_name(FINAL) in ended
             complete(folder, runs, started, common_target(runs) if tuned else None, trials)
+
+
+def complete(
+    folder: Path, runs: Sequence[Path], started: float, target: tuple[str, float] | None = None, trials: bool = False
+) -> list[dict[str, Any]]:
+    """Write the tables and the report of a sweep that has ended, whoever trained it, and say how its runs ended.
+
+    Args:
+        folder: the sweep's.
+        runs: the folders of the runs that the command asked for; its exit code tells of these.
+        started: `time.perf_counter()` at the command's beginning.
+        target: what `tuning.common_target` found of the runs, for a sweep that was tuned.
+        trials: whether the runs try rates, of which some may well be too high.
+
+    Returns the runs' summaries.
+    """
+    write_tables([folder], folder)
+    summaries = [summary_of(run) for run in runs]
+    statuses.extend(summary["status"] for summary in summaries if not (trials and summary["status"] == "diverged"))
+    counts = Counter(summary["status"].replace("_", " ") for summary in summaries)
+    said = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    aside = " (rates that were tried and are too high; none of them is taken)" if trials and counts["diverged"] else ""
+    say(f"{len(runs)} runs: {said}{aside}; {time.perf_counter() - started:.1f} s")
+    if len(find([folder])) > 1:
+        from dlrun.report.report import report
+
+        report([folder], target=target, notes=[TARGET.format(f"{target[0]}={target[1]:.4g}")] if target else [])
+    return summaries

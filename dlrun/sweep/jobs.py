@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlrun.errors import ConfigError
-from dlrun.files.files import inside, read
+from dlrun.files.opening import inside, read
+from dlrun.files.replacing import replacing
 from dlrun.folder import wellformed
-from dlrun.folder.records import replacing
 
 JOBS = ".slurm"  #: in a sweep's folder; it has a folder for each submission, with what its tasks need and their logs
 JOB = "job.json"

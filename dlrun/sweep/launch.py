@@ -6,8 +6,6 @@ import math
 import os
 import signal
 import sys
-import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
@@ -20,29 +18,21 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun.command.cli import statuses
-from dlrun.datasets.description import told
 from dlrun.errors import ConfigError, out_of_memory
 from dlrun.folder import checkpoint
+from dlrun.folder.clearing import discard, refuse_foreign_files
+from dlrun.folder.description import told
 from dlrun.folder.lock import locked
-from dlrun.folder.records import (
-    CHECKPOINT,
-    LOG,
-    PLAN,
-    SUMMARY,
-    discard,
-    read_summary,
-    refuse_foreign_files,
-    write_summary,
-)
-from dlrun.report.collect import append_run, find, write_tables
+from dlrun.folder.names import CHECKPOINT, LOG, PLAN, SUMMARY
+from dlrun.folder.reading import summary_of
+from dlrun.folder.records import write_summary
+from dlrun.report.collect import append_run, write_tables
+from dlrun.sweep.beginning import ended
 from dlrun.sweep.compose import Job, check_jobs, compose, named
-from dlrun.sweep.ending import ended
 from dlrun.sweep.jobs import held
 from dlrun.sweep.limits import stacked_runs
 from dlrun.sweep.objective import refuse_unknown, value_of
 from dlrun.sweep.plan import Plan
-from dlrun.sweep.tuning import TARGET
 from dlrun.sweep.width import expected, width_for
 from dlrun.sweep.workers import PATIENCE, Task, Worker, run
 from dlrun.terminal.console import SweepProgress, say
@@ -115,35 +105,7 @@ def launch(
                 write_tables([folder], folder)
             raise
     ended.setdefault(folder, []).extend(job.folder for job, _ in placed)
-    return [_returned(job, _summary(job.folder)) for job, _ in placed]
-
-
-def complete(
-    folder: Path, runs: Sequence[Path], started: float, target: tuple[str, float] | None = None, trials: bool = False
-) -> list[dict[str, Any]]:
-    """Write the tables and the report of a sweep that has ended, whoever trained it, and say how its runs ended.
-
-    Args:
-        folder: the sweep's.
-        runs: the folders of the runs that the command asked for; its exit code tells of these.
-        started: `time.perf_counter()` at the command's beginning.
-        target: what `tuning.common_target` found of the runs, for a sweep that was tuned.
-        trials: whether the runs try rates, of which some may well be too high.
-
-    Returns the runs' summaries.
-    """
-    write_tables([folder], folder)
-    summaries = [_summary(run) for run in runs]
-    statuses.extend(summary["status"] for summary in summaries if not (trials and summary["status"] == "diverged"))
-    counts = Counter(summary["status"].replace("_", " ") for summary in summaries)
-    said = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    aside = " (rates that were tried and are too high; none of them is taken)" if trials and counts["diverged"] else ""
-    say(f"{len(runs)} runs: {said}{aside}; {time.perf_counter() - started:.1f} s")
-    if len(find([folder])) > 1:
-        from dlrun.report.report import report
-
-        report([folder], target=target, notes=[TARGET.format(f"{target[0]}={target[1]:.4g}")] if target else [])
-    return summaries
+    return [_returned(job, summary_of(job.folder)) for job, _ in placed]
 
 
 @contextmanager
@@ -303,7 +265,7 @@ def _data(placed: Sequence[tuple[Job, bool]]) -> dict[str, str]:
     """The digests of the data that runs were trained with, complete ones and those with a checkpoint, by `_source`."""
     found = {}
     for job, complete in placed:
-        record = _summary(job.folder) if complete else checkpoint.newest(job.folder / CHECKPOINT)
+        record = summary_of(job.folder) if complete else checkpoint.newest(job.folder / CHECKPOINT)
         if digest := record.get("data"):
             found[_source(job.config)] = digest
     return found
@@ -326,12 +288,7 @@ def conclude(task: Task, problem: str | None) -> str:
         task.folder.mkdir(parents=True, exist_ok=True)
         status = "failed" if problem else "interrupted"
         write_summary(task.folder, {"status": status, "name": task.node["name"], "error": problem})
-    return str(_summary(task.folder)["status"])
-
-
-def _summary(folder: Path) -> dict[str, Any]:
-    """A run's summary; of one that was never begun, that it was interrupted."""
-    return read_summary(folder) if (folder / SUMMARY).exists() else {"status": "interrupted"}
+    return str(summary_of(task.folder)["status"])
 
 
 def _returned(job: Job, summary: dict[str, Any]) -> JobReturn:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
+from dlrun.folder.names import HIGHER
 
 if TYPE_CHECKING:
     from dlrun.training.build import Node
     from dlrun.training.stack import Stack
 
 DEFAULT = "best_val_loss"
-HIGHER = ("accuracy", "top5", "r2")  #: more is better; for where no summary says so, as `Metric.better` does
 
 
 def maximised(objective: str | None) -> bool:

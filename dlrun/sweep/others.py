@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from dlrun.config.escapes import quoted
 from dlrun.folder.lock import locked
-from dlrun.folder.records import holds_run
+from dlrun.folder.names import holds_run
 from dlrun.report.collect import append_run
 from dlrun.sweep.jobs import outlast
 from dlrun.sweep.launch import conclude, launch

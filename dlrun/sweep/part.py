@@ -15,7 +15,9 @@ import yaml
 
 from dlrun.config.escapes import unescaped
 from dlrun.folder import checkpoint
-from dlrun.folder.records import CHECKPOINT, status_of, yaml_text
+from dlrun.folder.names import CHECKPOINT
+from dlrun.folder.reading import status_of
+from dlrun.folder.records import yaml_text
 from dlrun.sweep.launch import conclude, start_method
 from dlrun.sweep.workers import Task, run
 

@@ -14,10 +14,13 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun.errors import ConfigError
-from dlrun.files.files import inside, read
+from dlrun.files.opening import inside, read
+from dlrun.files.replacing import replacing
 from dlrun.folder import checkpoint, wellformed
+from dlrun.folder.clearing import clear, clear_parts
 from dlrun.folder.lock import locked
-from dlrun.folder.records import CHECKPOINT, CONFIG, LOCK, PLAN, clear, clear_parts, holds_run, replacing, status_of
+from dlrun.folder.names import CHECKPOINT, CONFIG, LOCK, PLAN, holds_run
+from dlrun.folder.reading import status_of
 from dlrun.folder.resume import COMPLETE, differences, fingerprint, read_config
 from dlrun.sweep.compose import Job
 from dlrun.sweep.tuning import FINAL, TUNING

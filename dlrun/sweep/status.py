@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlrun.errors import ConfigError
-from dlrun.files.files import inside, read
+from dlrun.files.opening import inside, read
 from dlrun.folder import wellformed
-from dlrun.folder.records import METRICS, PLAN, SUMMARY, read_summary
+from dlrun.folder.names import METRICS, PLAN, SUMMARY
+from dlrun.folder.reading import read_summary
 from dlrun.report.collect import find, overrides_of
 from dlrun.report.grid import Cell, Grid
 from dlrun.sweep.jobs import ended, holding, submissions

@@ -11,9 +11,10 @@ from typing import Any
 from hydra.core.utils import JobReturn
 
 from dlrun.errors import ConfigError
-from dlrun.files.files import read
+from dlrun.files.opening import read
 from dlrun.folder import wellformed
-from dlrun.folder.records import OVERRIDES, read_summary
+from dlrun.folder.names import OVERRIDES
+from dlrun.folder.reading import read_summary
 
 TUNING, FINAL = "tuning", "final"  #: the folders of the trials and of the runs with the best rates, in the sweep's
 FINISHED = ("finished", "stopped_early")

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from dlrun.folder.records import replacing
+from dlrun.files.replacing import replacing
 from dlrun.terminal.signals import as_in_a_child
 
 ROWS = 2**20  #: parameters of all rows of a stack, beyond which a step is not expected to gain from more of them

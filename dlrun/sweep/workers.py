@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError, Unwritable, reason
-from dlrun.files.files import inside
+from dlrun.files.opening import inside
 from dlrun.folder import checkpoint
+from dlrun.folder.clearing import clear
 from dlrun.folder.lock import Busy, locked
-from dlrun.folder.records import CHECKPOINT, SUMMARY, clear, write_summary
+from dlrun.folder.names import CHECKPOINT, SUMMARY
+from dlrun.folder.records import write_summary
 from dlrun.sweep.limits import open_files
 from dlrun.terminal.signals import as_in_a_child, obeyed
 

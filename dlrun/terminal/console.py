@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlrun.folder.records import LOG
+from dlrun.folder.names import LOG
 from dlrun.terminal.printable import printable
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from dlrun.activations import ACTIVATIONS, negative_slope
 from dlrun.architectures.blocks import Blocks
 from dlrun.config.check import refuse_foreign
-from dlrun.datasets.data import Dataset, Samples
+from dlrun.datasets.data import Samples
+from dlrun.datasets.dataset import Dataset
 from dlrun.datasets.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.initializers.initializer import Initializer

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlrun.datasets.data import Dataset
+from dlrun.datasets.dataset import Dataset
 from dlrun.initializers.initializer import Initializer
 from dlrun.losses import Loss
 from dlrun.matrix.rows import call, over_rows
 from dlrun.matrix.theta import Layout, applied
 from dlrun.metrics import Metric
 from dlrun.optimizers.rule import Rule, State
-from dlrun.processes.parallel import Alone
 from dlrun.regularizers.regularizer import Regularizer
 from dlrun.schedules import Schedule
+from dlrun.training.team import Alone
 
 Rows = Mapping[str, Tensor]
 

@@ -67,7 +67,7 @@ class Optuna(Sweeper):
         """Run the batches, and leave what the study has found in the sweep's folder."""
         import optuna
 
-        from dlrun.folder.records import replacing
+        from dlrun.files.replacing import replacing
 
         self._refuse_ranges(arguments)
         study = self._study()
@@ -111,7 +111,7 @@ class Optuna(Sweeper):
         import optuna
 
         from dlrun.report.collect import find
-        from dlrun.sweep import ending
+        from dlrun.sweep import beginning
 
         directions = self.sweeper._get_directions()
         study = optuna.create_study(
@@ -129,13 +129,13 @@ class Optuna(Sweeper):
         if left or goes_on:
             wanted = max(done, study.user_attrs.get(WANTED, 0))
         else:
-            wanted = done if ending.resuming and done else done + self.sweeper.n_trials
+            wanted = done if beginning.resuming and done else done + self.sweeper.n_trials
         study.set_user_attr(WANTED, wanted)
         if wanted > done:
             self.sweeper.n_trials = wanted - done
             self.sweeper.sweep(arguments)
         elif not left:  # a complete search is shown again
-            ending.ended[self.folder.absolute()] = list(find([self.folder]).values())
+            beginning.ended[self.folder.absolute()] = list(find([self.folder]).values())
 
     def _left(self, study: Any) -> list[Any]:
         """The trials that a command which was ended left in the sweep's folder."""

@@ -59,7 +59,8 @@ class Sweeper(BasicSweeper):
         """Run the jobs; with trials, those of the trials first."""
         if not self.trials:
             return super().sweep(arguments)
-        from dlrun.folder.records import PLAN, discard
+        from dlrun.folder.clearing import discard
+        from dlrun.folder.names import PLAN
         from dlrun.sweep.compose import compose
         from dlrun.sweep.others import recorded
         from dlrun.sweep.plan import Plan

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from dlrun.errors import ConfigError
 
 LARGEST = 2**28  #: bytes of a text that is read: a metrics.csv of a million rows
-VALUES = 100_000  #: in a YAML file with aliases, each as often as it is referred to
-DEPTH = 100  #: of mappings and lists in one another; libyaml would overrun its stack at some ten thousands
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a pipe without a writer is opened, and refused, at once
@@ -103,73 +99,6 @@ def truncate(path: Path, length: int) -> None:
         os.ftruncate(descriptor, length)
     finally:
         os.close(descriptor)
-
-
-def yaml_of(text: str, file: str | Path) -> Any:
-    """What a YAML text says, as plain values. Raises ConfigError, which names the file."""
-    import yaml
-
-    with yaml_told(file):
-        bounded(text, file)
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-
-
-@contextmanager
-def yaml_told(file: str | Path) -> Iterator[None]:
-    """ConfigError, with the file's name, in place of what parsers of YAML raise."""
-    import yaml
-
-    try:
-        yield
-    except RecursionError as problem:
-        raise ConfigError(f"{file} is nested too deeply") from problem
-    except ConfigError:
-        raise
-    except (ValueError, TypeError, AttributeError, OverflowError, yaml.YAMLError) as problem:
-        raise ConfigError(f"{file} cannot be read as YAML: {' '.join(str(problem).split())}") from problem
-
-
-def json_of(text: str, file: str | Path) -> Any:
-    """What a JSON text says. Raises ConfigError, which names the file."""
-    try:
-        return json.loads(text)
-    except RecursionError as problem:
-        raise ConfigError(f"{file} is nested too deeply") from problem
-    except ValueError as problem:
-        raise ConfigError(f"{file} cannot be read as JSON: {problem}") from problem
-
-
-def bounded(text: str, file: str | Path) -> None:
-    """Raise ConfigError for a YAML text that is nested too deeply, or is small but stands for very much by aliases."""
-    import yaml
-
-    deepest = text.count("[") + text.count("{") + max(map(len, text.split("\n")))  # one level takes a letter at least
-    if deepest < 10 * DEPTH and "*" not in text:
-        return
-    sizes: dict[str, float] = {}
-    open_: list[tuple[str | None, float]] = [(None, 0)]  # anchors and sizes of what has begun; events nest no calls
-    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        anchor, size = getattr(event, "anchor", None), 1.0
-        if isinstance(event, yaml.CollectionStartEvent):
-            if anchor:
-                sizes[anchor] = float("inf")  # one that holds itself has endlessly many
-            open_.append((anchor, 1))
-            if len(open_) > DEPTH:
-                raise ConfigError(f"{file} is nested too deeply: more than {DEPTH} levels")
-            continue
-        if isinstance(event, yaml.CollectionEndEvent):
-            anchor, size = open_.pop()
-        elif isinstance(event, yaml.AliasEvent):
-            size = sizes.get(anchor or "", 1)
-            if size > VALUES:
-                raise ConfigError(f"{file} refers to its own parts so often that it holds more than {VALUES} values")
-        elif not isinstance(event, yaml.ScalarEvent):
-            continue
-        if anchor and not isinstance(event, yaml.AliasEvent):
-            sizes[anchor] = size
-        open_[-1] = (open_[-1][0], open_[-1][1] + size)
-    if open_[0][1] > VALUES and sizes:
-        raise ConfigError(f"{file} refers to its own parts so often that it holds more than {VALUES} values")
 
 
 def _contents(path: str, largest: int, links: bool) -> bytes:

@@ -1,0 +1,182 @@
+"""What bare words ask for: list, plot, report, resume and status."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from dlrun.command.start import train
+from dlrun.config import typed
+from dlrun.config.catalogue import choices, conf_dir, description, groups
+from dlrun.config.words import did_you_mean
+from dlrun.errors import ConfigError
+from dlrun.folder.names import holds_run
+from dlrun.terminal.console import error, listing, say
+from dlrun.terminal.exits import EXIT_CODES
+from dlrun.terminal.signals import unconverted
+
+
+def run_verb(name: str, arguments: list[str]) -> int:
+    """What this verb does with these arguments, and what is told of its mistakes; returns the exit code."""
+    if {"--help", "-h"} & set(arguments):
+        say(inspect.getdoc(VERBS[name]) or "")
+        return 0
+    options = re.findall(r"^--[\w-]+", inspect.getdoc(VERBS[name]) or "", re.MULTILINE)
+    try:
+        for option in (argument.partition("=")[0] for argument in arguments if argument.startswith("-")):
+            if option not in options:
+                known = f"; there are {', '.join([*options, '--help'])}"
+                raise ConfigError(f"{name} {option}: there is no such option{did_you_mean(option, options) or known}")
+        with unconverted():
+            code = VERBS[name](arguments)
+        sys.stdout.flush()
+        return code or int(name != "resume" and cast(Any, sys.stdout).lost)
+    except ConfigError as mistake:
+        error(str(mistake))
+        return 2
+    except OSError as problem:
+        error(f"{problem.strerror or problem}: {problem.filename}")
+        return 1
+    except KeyboardInterrupt:
+        error("interrupted")
+        return EXIT_CODES["interrupted"]
+
+
+def _list(arguments: list[str]) -> int:
+    """dlrun list [GROUP...]
+
+    Every choice of every group, or of these, with what it is and its paper.
+    """
+    known = [*groups(), "experiment"]
+    for group in arguments or known:
+        if group not in known:
+            raise ConfigError(
+                f"list {group}: there is no such group{did_you_mean(group, known)}; there are {', '.join(known)}"
+            )
+        say(f"{group}=")
+        listing({name: description(conf_dir() / group / f"{name}.yaml") for name in choices(group)})
+    return 0
+
+
+def _plot(arguments: list[str]) -> int:
+    """dlrun plot FOLDER...
+
+    Draw the pictures of runs or sweeps again, from the CSV files in their folders.
+    """
+    if not arguments:
+        raise ConfigError("plot: name the folders of one or more runs or sweeps")
+    from dlrun.plots.pictures import draw
+
+    for folder in map(Path, arguments):
+        if holds_run(folder):
+            pictures = draw(folder)
+        else:
+            from dlrun.report.report import redraw
+
+            pictures = redraw(folder)
+        for picture in pictures:
+            say(str(picture))
+    return 0
+
+
+def _report(arguments: list[str]) -> int:
+    """dlrun report FOLDER... [--metric NAME] [--target NAME=VALUE]
+
+    The tables, statistics and pictures of sweeps or runs, on the terminal and as
+    report.html, from the files in their folders.
+
+    --metric NAME         what settings are compared by: accuracy, loss, ...
+    --target NAME=VALUE   adds how soon a column reaches a value: val_accuracy=0.95
+    """
+    folders, options = [], {"--target": "", "--metric": ""}
+    rest = iter(arguments)
+    for argument in rest:
+        option, _, value = argument.partition("=")
+        if option in options:
+            options[option] = value or next(rest, "")
+            if not options[option]:
+                raise ConfigError(f"report {option}: give a value after it")
+        else:
+            folders.append(argument)
+    if not folders:
+        raise ConfigError("report: name the folders of one or more sweeps or runs")
+    column, _, value = options["--target"].partition("=")
+    try:
+        target = (column, float(value)) if column else None
+    except ValueError:
+        raise ConfigError(f"--target {column}={value}: give a column and a number, as val_accuracy=0.97") from None
+    from dlrun.report.report import report
+
+    report(folders, target=target, metric=options["--metric"] or None)
+    return 0
+
+
+def _status(arguments: list[str]) -> int:
+    """dlrun status FOLDER
+
+    How many of a sweep's runs are done, running, pending or failed, here or on a
+    cluster.
+    """
+    if len(arguments) != 1:
+        raise ConfigError("status: name the folder of one sweep")
+    from dlrun.sweep.status import show
+
+    show(Path(arguments[0]).absolute())
+    return 0
+
+
+def _resume(arguments: list[str]) -> int:
+    """dlrun resume FOLDER [--retry-failed] [--config-dir=FOLDER]
+
+    Go on with a run that was ended, or train what a sweep's folder lacks.
+
+    --retry-failed        train failed runs of a sweep again, too
+    --config-dir=FOLDER   where a launcher of your own is, as in the command
+    """
+    trusted = [argument for argument in arguments if "=" in argument]  # of the folder's commands, what may run code
+    folders = [argument for argument in arguments if argument not in ("--retry-failed", *trusted)]
+    if len(folders) != 1:
+        raise ConfigError(
+            "resume: name the folder of one run or sweep, --retry-failed to train failed runs again, and "
+            "--config-dir=FOLDER for a launcher of your own"
+        )
+    from dlrun.config.escapes import quoted
+    from dlrun.config.loader import refuse_command
+    from dlrun.folder.names import PLAN
+    from dlrun.sweep.plan import commands
+
+    if not (Path(folders[0]) / PLAN).exists():
+        from dlrun.folder.resume import command as of_run
+
+        sweep = next((parent for parent in Path(folders[0]).absolute().parents if (parent / PLAN).exists()), None)
+        if sweep:
+            raise ConfigError(f"{folders[0]} is a run of a sweep: dlrun resume {sweep}")
+        made = of_run(Path(folders[0]))
+        typed.add(*made)
+        sys.argv = [sys.argv[0], *made, *trusted]
+        return train(VERBS)
+    options = [f"hydra.sweep.dir={quoted(folders[0])}"]
+    typed.add(*options)
+    code = 0
+    for command in commands(Path(folders[0])):
+        refuse_command(Path(folders[0]) / PLAN, [override for override in command if override not in trusted])
+        launchers = [each for each in command if each.startswith("hydra/launcher=")]
+        own = not launchers or launchers[-1].startswith("hydra/launcher=stack")
+        again = [f"hydra.{'launcher' if own else 'sweeper'}.retry_failed=true"] * ("--retry-failed" in arguments)
+        places = [argument for argument in trusted if argument.startswith("--config-dir=")]
+        sys.argv = [sys.argv[0], "-m", *places, *command, *options, *again]
+        code = max(code, train(VERBS, resuming=True))
+    return code
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "list": _list,
+    "plot": _plot,
+    "report": _report,
+    "resume": _resume,
+    "status": _status,
+}

@@ -1,0 +1,78 @@
+"""What is refused before a run's folder is written to, and what is removed from it: its own files, and no others."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from dlrun.errors import ConfigError
+from dlrun.files.opening import inside, refuse_links
+from dlrun.folder.names import (
+    BEST,
+    CHECKPOINT,
+    CONFIG,
+    CURVES,
+    ENCODING,
+    HYDRA,
+    LAST,
+    LOCK,
+    LOG,
+    MATRICES,
+    RANGE_PLOT,
+    SUMMARY,
+    TABLES,
+    holds_run,
+)
+
+
+def refuse_old_run(folder: str | Path) -> None:
+    """Raise ConfigError if the folder holds a run."""
+    if holds_run(folder):
+        raise ConfigError(
+            f"the folder {folder} already holds a run, which is never overwritten; "
+            "choose another with hydra.run.dir=..., or delete it"
+        )
+
+
+def refuse_foreign_files(folder: Path) -> None:
+    """Raise ConfigError where what a run writes into its folder would go elsewhere: through a link, or into a pipe."""
+    refuse_links(folder, *TABLES, LOG, LOCK, CHECKPOINT, *HYDRA)
+
+
+def clear(folder: Path) -> None:
+    """Delete what a run that did not come to its end left in its folder: its own files, and no others.
+
+    A link among them goes itself, and what it leads to stays.
+    """
+    if (folder / CHECKPOINT).is_symlink():
+        (folder / CHECKPOINT).unlink()
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    # without CONFIG it is no run's folder
+    for file in (*TABLES, CURVES, RANGE_PLOT, SUMMARY, BEST, LAST, LOG, ENCODING, CONFIG):
+        (folder / file).unlink(missing_ok=True)
+    clear_parts(folder)
+    for path in folder.glob(MATRICES):
+        path.unlink()
+
+
+def clear_parts(folder: Path) -> None:
+    """Delete what `replacing` left when its process was killed."""
+    for part in folder.glob(".*.part"):
+        if part.is_symlink() or part.is_file():
+            part.unlink()
+
+
+def discard(folder: Path) -> None:
+    """Remove what Hydra made for a run or a sweep that never began; in the working directory also the date's folder."""
+    if holds_run(folder) or (folder / LOCK).exists():
+        return
+    for file in (*HYDRA[1:], "multirun.yaml"):
+        with suppress(ConfigError):  # what a link leads to is not of this run
+            inside(folder, file).unlink(missing_ok=True)
+    parents = [parent for parent in folder.parents if Path.cwd() in parent.parents]
+    for made in (folder / ".hydra", folder, *parents):
+        if made.is_dir() and not made.is_symlink():
+            if any(made.iterdir()):
+                break
+            made.rmdir()

@@ -1,0 +1,50 @@
+"""A run's folder: the names of its files and columns, and what it is known by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+CONFIG = "config.yaml"
+METRICS = "metrics.csv"
+SUMMARY = "summary.json"
+CURVES = "curves.png"
+LOG = "dlrun.log"  #: the file that conf/setup.yaml's logging writes, too
+RANGE = "lr_range.csv"  #: rate and loss of every step of schedule=lr_range
+RANGE_PLOT = "lr_range.png"
+PRETRAINING = "pretraining.csv"  #: an initializer's own trainings
+BEST = "model.safetensors"  #: the best parameters, judged by the validation part
+LAST = "last.safetensors"
+CHECKPOINT = "checkpoint"  #: a folder, see dlrun/checkpoint.py
+ENCODING = "encoding.json"  #: what encodes new rows as the run's were, see docs/encoding.md
+MATRICES = "zca-*.safetensors"  #: a matrix that it needs
+PLAN = "plan.json"  #: in a sweep's folder, see dlrun/sweep/plan.py
+LOCK = ".lock"  #: held by the process that is at work in the folder, see dlrun/lock.py
+KNOWN_BY = (METRICS, SUMMARY, CONFIG, BEST)  #: a folder with one of these is a run's
+TABLES = (METRICS, RANGE, PRETRAINING)  #: what grows while a run goes on
+OVERRIDES = ".hydra/overrides.yaml"  #: what was typed, as Hydra writes it
+HYDRA = (".hydra", *(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")))  #: what Hydra writes
+
+
+def columns(metrics: list[str], kept: Sequence[str] = ()) -> list[str]:
+    """The header of metrics.csv; the first metric is the task's main one, and there may be none.
+
+    kept: names of the networks that are measured on the validation part beside the trained one, such as ema.
+    """
+    quantities = ["loss", *metrics]
+    measured = [f"{part}_{quantity}" for quantity in quantities for part in ("train", "val")]
+    beside = [f"val_{name}_{quantity}" for name in kept for quantity in quantities]
+    return ["epoch", "step", "lr", *measured, *beside, "grad_norm", "seconds"]
+
+
+def holds_run(folder: str | Path) -> bool:
+    """Whether a run was written here before; Hydra's own `.hydra/` and log file do not count."""
+    return any((Path(folder) / name).exists() for name in KNOWN_BY)
+
+
+def begun(folder: Path) -> bool:
+    """Whether `dlrun resume` can go on here, with a run or a sweep."""
+    return any((folder / name).exists() for name in (CONFIG, PLAN))
+
+
+HIGHER = ("accuracy", "top5", "r2")  #: more is better; for where no summary says so, as `Metric.better` does

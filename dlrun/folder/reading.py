@@ -1,0 +1,61 @@
+"""What a run left in its folder, read back: its rows, its summary, how it ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlrun.errors import ConfigError
+from dlrun.files.opening import read
+from dlrun.folder import wellformed
+from dlrun.folder.names import METRICS, RANGE, SUMMARY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+#: columns without which the file is none of a run's
+NEEDED = {
+    METRICS: ("epoch", "step", "lr", "train_loss", "val_loss", "seconds"),
+    RANGE: ("step", "lr", "loss", "smoothed"),
+}
+
+
+def read_metrics(folder: str | Path, name: str = METRICS) -> pd.DataFrame:
+    """The rows of metrics.csv, or of another of the run's CSV files, bit for bit as they were appended.
+
+    A line cut short by a crash is left out. Raises ConfigError if there is no such file, or it is damaged.
+    """
+    import pandas as pd
+
+    header, rows = wellformed.metrics(_read(Path(folder), name), Path(folder) / name, NEEDED.get(name, ("step",)))
+    if not header:
+        raise ConfigError(f"{Path(folder) / name} is empty: the run ended before it could write; delete the folder")
+    # Python's float() is exact; pandas' own parser is in some versions an ulp off.
+    cells = [[float(cell) for cell in row] for row in rows]
+    return pd.DataFrame(cells, columns=header, dtype=float).astype({"step": "int64"})
+
+
+def read_summary(folder: str | Path) -> dict[str, Any]:
+    """The contents of summary.json; raises ConfigError if there is no such file, or it is damaged."""
+    return wellformed.summary(_read(Path(folder), SUMMARY), Path(folder) / SUMMARY)
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    """The contents of summary.json; of a run that has none, that it was interrupted."""
+    return read_summary(folder) if (folder / SUMMARY).exists() else {"status": "interrupted"}
+
+
+def status_of(folder: Path) -> str | None:
+    """How a run ended, by its summary.json; None where it has none that can be read, or one that a crash cut short."""
+    try:
+        return str(read_summary(folder)["status"])
+    except (ConfigError, OSError):
+        return None
+
+
+def _read(folder: Path, name: str) -> str:
+    try:
+        return read(folder, name)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(f"{folder} holds no run: it has no {name}; give the folder of one run") from None
