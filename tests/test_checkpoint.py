@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dlrun.errors import ConfigError
-from dlrun.folder import checkpoint, records
+from dlrun.folder import checkpoint, clearing, names, reading, records
 from dlrun.folder.checkpoint import Checkpoint, Interval
 from dlrun.folder.lock import locked
 from dlrun.folder.resume import differences
@@ -109,7 +109,7 @@ def results(folder: Path) -> dict[str, bytes]:
     """The weights, and the tables without the time."""
     found = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
     for path in folder.glob("*.csv"):
-        timed = path.name == records.METRICS
+        timed = path.name == names.METRICS
         lines = path.read_text().splitlines()
         found[path.name] = "\n".join(line.rpartition(",")[0] if timed else line for line in lines).encode()
     return found
@@ -154,7 +154,7 @@ def test_a_run_that_crashes_anywhere_ends_as_if_it_had_not(
         crashing(steps)
         with pytest.raises(Crash):
             run.run(node, folder)
-        assert records.read_summary(folder)["status"] == "failed"
+        assert reading.read_summary(folder)["status"] == "failed"
     with (folder / "metrics.csv").open("a") as file:
         file.write("1.5,7,0.0")  # half a line
     crashing(None)
@@ -163,7 +163,7 @@ def test_a_run_that_crashes_anywhere_ends_as_if_it_had_not(
     assert (folder / "config.yaml").read_text() == text.replace(str(whole), str(folder))
     assert "continuing after step" in (folder / "dlrun.log").read_text()
     assert not {"checkpoint", ".lock"} & set(os.listdir(folder))
-    one, other = (records.read_summary(each) for each in (whole, folder))
+    one, other = (reading.read_summary(each) for each in (whole, folder))
     timed = {"started", "seconds", "steps_per_second"}
     assert {key for key in one if one[key] != other[key]} <= timed
 
@@ -181,8 +181,8 @@ def test_seconds_go_on_from_the_checkpoint(tmp_path: Path, crashing: Callable[[i
     checkpoint.write(path.parent, found.tensors, {**found.record, "seconds": 1000.0, "versions": versions})
     crashing(None)
     assert run.run(node, tmp_path / "run") == "finished"
-    assert records.read_summary(tmp_path / "run")["seconds"] > 1000
-    assert records.read_metrics(tmp_path / "run")["seconds"].is_monotonic_increasing
+    assert reading.read_summary(tmp_path / "run")["seconds"] > 1000
+    assert reading.read_metrics(tmp_path / "run")["seconds"].is_monotonic_increasing
     assert "was written with torch 0.1, now" in (tmp_path / "run" / "dlrun.log").read_text()
 
 
@@ -199,7 +199,7 @@ def test_a_stack_goes_on_together_or_begins_again(tmp_path: Path, crashing: Call
     for steps in (17, 13):
         crashing(steps)
         assert workers.train(tasks("crashed", 2)) == 1
-        assert records.read_summary(tmp_path / "crashed" / "1")["status"] == "failed"
+        assert reading.read_summary(tmp_path / "crashed" / "1")["status"] == "failed"
     crashing(None)
     assert workers.train(tasks("crashed", 2)) == 0
     assert found("crashed") == found("whole")
@@ -227,7 +227,7 @@ def test_what_is_left_of_a_stack_goes_on_where_it_was(tmp_path: Path, crashing: 
         return [results(tmp_path / where / str(i)) for i in range(4)]
 
     assert workers.train(tasks("whole")) == 0
-    steps = [records.read_summary(tmp_path / "whole" / str(i))["steps"] for i in range(4)]
+    steps = [reading.read_summary(tmp_path / "whole" / str(i))["steps"] for i in range(4)]
     assert steps == [7, 63, 7, 28]
     for crash in (5, 8, 12, 20, 9):  # after step 5, 11, 21, 38 and 45
         crashing(crash)
@@ -292,7 +292,7 @@ def test_ctrl_c_keeps_what_was_before_its_closing_evaluation() -> None:
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
 def test_a_process_that_is_told_to_end_does_by_that_signal(signum: signal.Signals, tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom dlrun import run\nfrom dlrun.command.cli import main\n"
+        "import os, sys\nfrom dlrun.job import run\nfrom dlrun.command.cli import main\n"
         "left = 12\n"
         f"def due(self):\n    global left\n    left -= 1\n    left or os.kill(os.getpid(), {int(signum)})\n"
         "run.Progress.due = due\nmain()\n"
@@ -304,7 +304,7 @@ def test_a_process_that_is_told_to_end_does_by_that_signal(signum: signal.Signal
     assert ended.returncode == -signum, ended.stderr
     assert ended.stderr == f"dlrun: ended by {signum.name}; `dlrun resume {folder}` goes on\n"
     assert checkpoint.latest(folder / "checkpoint") == 12
-    assert records.read_summary(folder)["status"] == "interrupted"
+    assert reading.read_summary(folder)["status"] == "interrupted"
     node = config(*SMALL, "epochs=9")
     assert run.run(node, folder) == run.run(node, tmp_path / "whole")
     assert results(folder) == results(tmp_path / "whole")
@@ -318,7 +318,7 @@ def test_one_process_in_a_folder(tmp_path: Path) -> None:
         assert holder.stdout and holder.stdout.readline() == "held\n"
         with pytest.raises(ConfigError, match="another process is at work"), locked(tmp_path):
             pass
-        records.discard(tmp_path)
+        clearing.discard(tmp_path)
         assert tmp_path.exists()
     finally:
         holder.kill()
@@ -375,7 +375,7 @@ def watched() -> Iterator[None]:
         for half in (line[: len(line) // 2], line[len(line) // 2 :]):
             self._csv.write(half)
             self._csv.flush()
-            sys.audit("line", str(self.folder / records.METRICS))
+            sys.audit("line", str(self.folder / names.METRICS))
 
     records.Run._write_line = in_halves  # type: ignore[method-assign]
     yield

@@ -21,7 +21,7 @@ from safetensors import safe_open
 
 from dlrun.config.escapes import quoted, unescaped
 from dlrun.errors import ConfigError
-from dlrun.folder import records
+from dlrun.folder import clearing, reading, records
 from dlrun.folder.commit import commit_of
 from dlrun.folder.environment import environment
 from dlrun.folder.names import columns, holds_run
@@ -139,15 +139,15 @@ def test_clearing_deletes_a_runs_own_files_alone(run):
     for name in [*own, *others]:
         (run.folder / name).parent.mkdir(exist_ok=True)
         (run.folder / name).write_text("")
-    records.clear(run.folder)
+    clearing.clear(run.folder)
     assert sorted(str(p.relative_to(run.folder)) for p in run.folder.rglob("*") if p.is_file()) == sorted(others)
 
 
 def test_how_a_run_ended_is_read_from_whole_summaries_alone(run):
-    assert records.status_of(run.folder) is None
+    assert reading.status_of(run.folder) is None
     for text, status in {"": None, '{"status": "fin': None, "[]": None, '{"status": "failed"}': "failed"}.items():
         (run.folder / "summary.json").write_text(text)
-        assert records.status_of(run.folder) == status
+        assert reading.status_of(run.folder) == status
 
 
 def full_disk(*paths: object) -> None:

@@ -43,7 +43,7 @@ MAKE = {"_target_": "os.mkdir", "path": "MARKER"}  # what Hydra would call; MARK
 ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
     "a component": ({"optimizer": MAKE}, "only dlrun's own code is run"),
     "through a module of dlrun": (
-        {"optimizer": {**MAKE, "_target_": "dlrun.folder.records.os.mkdir"}},
+        {"optimizer": {**MAKE, "_target_": "dlrun.folder.checkpoint.os.mkdir"}},
         "is no choice of optimizer",
     ),
     "a function of dlrun": (

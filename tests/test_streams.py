@@ -39,7 +39,7 @@ def test_what_refuses_does_not_depend_on_saying_so(monkeypatch: pytest.MonkeyPat
     def error(message: str) -> None:
         raise OSError(errno.ENOSPC, message)
 
-    monkeypatch.setattr("dlrun.command.guard.error", error)
+    monkeypatch.setattr("dlrun.terminal.exits.error", error)
     for mistake in (ConfigError("no"), KeyError("what nobody expects")):
         with pytest.raises(SystemExit) as ended, refusing():
             raise mistake

@@ -86,18 +86,18 @@ def test_a_rate_of_ones_own_is_refused() -> None:
 
 
 def test_a_rate_that_is_tried_may_diverge(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from dlrun.command import cli
     from dlrun.sweep.ending import complete
+    from dlrun.terminal import exits
 
     runs = [tmp_path / str(number) for number in range(3)]
     for run, status in zip(runs, ("finished", "diverged", "failed"), strict=True):
         write_run(run, f"lr=0.{run.name}1", status=status)
     for trials, counted in ((True, ["finished", "failed"]), (False, ["finished", "diverged", "failed"])):
-        cli.statuses.clear()
+        exits.statuses.clear()
         complete(tmp_path, runs, time.perf_counter(), trials=trials)
-        assert cli.statuses == counted
+        assert exits.statuses == counted
         assert ("rates that were tried and are too high" in capfd.readouterr().out) == trials
-    cli.statuses.clear()
+    exits.statuses.clear()
 
 
 def test_the_status_of_a_tuned_sweep_is_that_of_its_parts(tmp_path: Path) -> None:
