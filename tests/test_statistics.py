@@ -244,6 +244,13 @@ def test_comparison_of_too_little() -> None:
     assert (same.n, same.difference, same.p) == (8, 0, 1) and all(map(isnan, (same.low, same.high, same.effect)))
 
 
+def test_differences_that_cancel_out_leave_nothing_to_rounding() -> None:
+    d = [20 / 22 - 21 / 22, 18 / 22 - 16 / 22, 20 / 22 - 21 / 22]
+    assert sum(d) / 3 != 0
+    found = compare(*pair(d))
+    assert found.difference == 0 and found.effect == 0
+
+
 def test_interval_of_a_difference_of_accuracies_stays_within_what_it_can_be() -> None:
     a, b = pd.Series([1.0, 0.9]), pd.Series([0.0, 0.3])
     assert compare(a, b).high > 1
