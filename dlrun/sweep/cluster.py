@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dlrun.console import SweepProgress, say
+from dlrun.console import SweepProgress, counted, say
 from dlrun.errors import ConfigError
 from dlrun.records import METRICS, status_of
 from dlrun.report.collect import append_run
@@ -58,7 +58,7 @@ class Slurm:
         if stacks:
             made = self._submit(stacks, plan.folder)
             own = {name for part in made.parts for name in part}
-            size = f"{_counted(own, 'run')} in {_counted(made.parts, 'task')}"
+            size = f"{counted(len(own), 'run')} in {counted(len(made.parts), 'task')}"
             say(f"Slurm's job {made.id}: {size}; logs in {made.folder}")
             runs |= own
         try:
@@ -139,10 +139,6 @@ def follow(sweep: Path, names: set[str]) -> None:
     for each in submissions(sweep):
         if any(name in going for part in each.parts for name in part):
             say(f"{ended(each)}; logs in {each.folder}")
-
-
-def _counted(things: Sized, name: str) -> str:
-    return f"{len(things)} {name}{'s' * (len(things) > 1)}"
 
 
 def _how_to_go_on(sweep: Path) -> str:

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import checkpoint
 from dlrun.cli import statuses
-from dlrun.console import SweepProgress, say
+from dlrun.console import SweepProgress, counted, say
 from dlrun.datasets.description import told
 from dlrun.errors import ConfigError, out_of_memory
 from dlrun.limits import stacked_runs
@@ -129,8 +129,10 @@ def complete(
     counts = Counter(summary["status"].replace("_", " ") for summary in summaries)
     said = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     aside = " (rates that were tried and are too high; none of them is taken)" if trials and counts["diverged"] else ""
-    say(f"{len(runs)} runs: {said}{aside}; {time.perf_counter() - started:.1f} s")
-    if len(find([folder])) > 1:
+    say(f"{counted(len(runs), 'run')}: {said}{aside}; {time.perf_counter() - started:.1f} s")
+    if len(find([folder])) == 1:
+        say(str(folder))
+    else:
         from dlrun.report.report import report
 
         report([folder], target=target, notes=[TARGET.format(f"{target[0]}={target[1]:.4g}")] if target else [])
