@@ -314,6 +314,13 @@ def test_list_and_plot(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
     assert dlrun("plot", str(tmp_path / "run")).code == 0
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert dlrun("plot", str(tmp_path)).code == 2
+    assert "nowhere holds no run; give the folders" in dlrun("plot", "nowhere").err
+
+
+def test_a_sweep_of_one_run_tells_where_it_is(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = dlrun("-m", *QUICK, f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert ended.code == 0 and "1 run: 1 finished; " in ended.out
+    assert ended.out.splitlines()[-1] == str(tmp_path / "sweep")
 
 
 @pytest.mark.parametrize("verb", ["list", "plot", "report", "resume", "status"])

@@ -108,6 +108,12 @@ def test_status_tells_how_every_run_stands(sweep: Path, capsys: pytest.CaptureFi
     assert f"Slurm's job 12: 1 RUNNING, 1 PENDING (Resources), 1 COMPLETED; logs in {sweep}/.slurm/1" in told
 
 
+def test_status_of_a_run_is_its_own(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for run, status in (("0", "finished"), ("1", "failed"), ("2", "running"), ("3", "interrupted")):
+        show(sweep / run)
+        assert capsys.readouterr().out.startswith(f"1 run: 1 {status}\n")
+
+
 def test_what_slurm_holds_is_neither_submitted_nor_trained_again(sweep: Path, tmp_path: Path) -> None:
     assert [made.id for made in submissions(sweep)] == ["12"] and held(sweep) == {"4": "12", "5": "12"}
     (tmp_path / "squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1\n")

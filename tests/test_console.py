@@ -106,6 +106,19 @@ def test_the_bar_shows_everything_and_goes_away():
     assert written(console).endswith("\x1b[?25h\r\x1b[1A\x1b[2K")  # cursor back, line erased
 
 
+@pytest.mark.parametrize("width", range(40, 161, 10))
+def test_what_does_not_fit_beside_the_bar_is_left_out_and_not_cut_off(width):
+    console = screen(terminal=True)
+    console.width = width
+    with Progress(40_000, 10, "accuracy", console) as progress:
+        progress.step(500, 1.25e-7, 3e-4)
+        progress.row(row(600))
+        progress.step(1500, 1.25e-7, 3e-4)
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written(console)).split("\r")[-1].strip()
+    assert "…" not in shown and shown.startswith("epoch  150/4000 ") and len(shown) <= width, shown
+    assert ("loss 1.250e-07  val_accuracy 0.06000  lr 0.0003" in shown) == (width >= 80), shown
+
+
 def test_the_bar_looks_at_the_loss_ten_times_a_second(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])

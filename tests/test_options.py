@@ -62,6 +62,11 @@ MISTAKES = {
     "no log": ([*RUNS, "hydra/job_logging=none"], "hydra/job_logging=none: dlrun's log is a file"),
     "disabled log": ([*RUNS, "hydra/job_logging=disabled"], "hydra/job_logging=disabled: dlrun's log is a file"),
     "log on the terminal": ([*TWO, "hydra/job_logging=stdout"], "hydra/job_logging=stdout: dlrun's log is a file"),
+    "long subfolder": (
+        [*TWO, "hydra.sweep.dir=sweep", f"hydra.sweep.subdir={'a' * 300}"],
+        f"hydra.sweep.subdir={'a' * 300}: File name too long: choose another",
+    ),
+    "no value": ([*RUNS, "lr="], "lr=: must be null or > 0"),
     "infinite": ([*RUNS, "eval_every=inf"], "eval_every=inf: must be finite and > 0"),
 }
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -30,10 +31,11 @@ from dlrun.errors import ConfigError
 from dlrun.report import collect, pictures
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Cell, Grid
-from dlrun.report.grids import MOST, grids, runs_grid
+from dlrun.report.grids import MOST, _time, grids, runs_grid
 from dlrun.report.report import _html as page_of
 from dlrun.report.report import _print as print_report
 from dlrun.report.report import report
+from dlrun.report.survival import Median
 from dlrun.sweep.beginning import of_all
 
 METRICS = "epoch,step,lr,train_loss,val_loss,train_accuracy,val_accuracy,grad_norm,seconds"
@@ -358,6 +360,11 @@ def test_time_to_a_target(sweep: Path) -> None:
     assert [median.median for median in rows["seconds"]] == [0.1, 0.2]
     with pytest.raises(ConfigError, match=r"--target val_acuracy=0\.8: .* did you mean val_accuracy"):
         findings(sweep, target=("val_acuracy", 0.8))
+
+
+def test_times_have_all_their_digits_before_the_point() -> None:
+    assert _time(Median(1050, 480, 12_100)).text == "1,050 [480, 12,100]"
+    assert _time(Median(52.5, 0.08642, inf)).text == "52.5 [0.0864, ∞]"
 
 
 def test_settings_differ_also_by_what_nobody_typed(tmp_path: Path) -> None:

@@ -40,6 +40,11 @@ KEYS = {
     "gamma=0.5": "schedule.gamma is a key of schedule=exponential, multistep, step",
     "nesterov=true": "optimizer=nesterov is a choice",
     "out=here": "did you mean hydra.run.dir=here?",
+    "save_every=5": "did you mean checkpoint_every=5?",
+    "betas=[0.9,0.99]": "did you mean optimizer.beta1, in [0, 1)",
+    "csv=houses.csv": "dataset=table is a choice",
+    "bn=true": "did you mean normalization, one of batch, group",
+    "cpu=true": "did you mean device, auto or text (cpu, cuda",
 }
 
 
@@ -81,6 +86,7 @@ HABITS = {
     "architecture.hidden=[64, 64]": "architecture.hidden=[64, 64]: a value with blanks in it stands in quotes: "
     "'architecture.hidden=[64,64]'",
     "epochs": "epochs: key and value are one word: epochs=...",
+    "optimizer": "optimizer: key and value are one word: optimizer=...; `dlrun list optimizer` has its choices",
     "mnist": "mnist is a choice: dataset=mnist",
     "train": "train: there is no such verb; there are list, plot, report, resume, status",
     "lst optimizer": "lst: there is no such verb; did you mean list?",

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from dlrun.config.catalogue import groups
 from dlrun.config.words import as_choice, as_meant, did_you_mean, known_keys, lead
 from dlrun.errors import ConfigError
 
@@ -97,7 +98,8 @@ def _no_override(arguments: Sequence[str], place: int, verbs: Collection[str]) -
         typed, key, value = word, word, ""
     keys = known_keys(arguments)
     if as_meant(key) in keys:
-        return f"{typed}: key and value are one word: {as_meant(key)}={value or '...'}"
+        all_of_it = f"; `dlrun list {as_meant(key)}` has its choices" if as_meant(key) in groups() and not value else ""
+        return f"{typed}: key and value are one word: {as_meant(key)}={value or '...'}{all_of_it}"
     verb = did_you_mean(word, list(verbs)) if place == 0 and len(word) > 2 else ""
     there = [f"{group}={as_meant(word)}" for group in as_choice(word)]
     if there and not value:

@@ -69,7 +69,7 @@ class Keys:
             return f"{name}={_typed(value)}: there is no such key{meant}{listing}"
         if constraint and not constraint.allows(value):
             near = did_you_mean(value, constraint.words) if isinstance(value, str) else ""
-            if isinstance(value, str) and constraint.allows(as_read(value)):
+            if isinstance(value, str) and value and constraint.allows(as_read(value)):
                 return f"{name}='{value}': in quotes it is a text; leave them out: {name}={value}"
             finite = "finite and " if value in (inf, -inf) else ""
             meaning = f" ({constraint.meaning})" if constraint.meaning else ""

@@ -166,7 +166,7 @@ def _some(lines: list[str]) -> list[str]:
 
 def _decode(file: Path, size: int | None) -> tuple[np.ndarray, int, int] | str:
     """An image (1 or 3, height, width) uint8, its remarks, and a hash of the file; or why there is none."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         content = file.read_bytes()
@@ -184,6 +184,8 @@ def _decode(file: Path, size: int | None) -> tuple[np.ndarray, int, int] | str:
                 remarks |= TURNED
                 if image.format != "TIFF":  # which Pillow turns by itself
                     plain = ImageOps.exif_transpose(_oriented(plain, orientation))
+    except UnidentifiedImageError:
+        return f"it is damaged, or none of {', '.join(FORMATS)}"
     except Exception as error:  # a damaged file makes Pillow raise anything
         return (str(error) or repr(error)).replace(f" {str(file)!r}", "")
     if size is not None:

@@ -17,6 +17,7 @@ from dlrun.report.statistics import UNBOUNDED, Interval, deviation, finite, mean
 LEVEL = 0.05  #: a difference is called one where its p-value is at most this
 EXACT = 14  #: up to so many pairs all 2^(n-1) sign flips are taken; above, FLIPS random ones
 FLIPS = 19_999
+ROUNDING = 1e-9  #: of the differences' sizes: a sum that is less is 0
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,18 @@ def compare(a: pd.Series, b: pd.Series, bounds: Interval = UNBOUNDED) -> Compari
     d = finite(a.to_numpy(float)[ours] - b.to_numpy(float)[theirs])
     n = len(d)
     low, high = mean_interval(d, (bounds[0] - bounds[1], bounds[1] - bounds[0]))
+    mean = float(d.mean()) if n else nan
+    if abs(d.sum()) <= ROUNDING * abs(d).sum():  # differences that cancel out leave 0, and not 4e-17
+        mean = mean * 0
     std = deviation(d) if n > 2 else 0
     correction = exp(lgamma((n - 1) / 2) - lgamma((n - 2) / 2)) / sqrt((n - 1) / 2) if n > 2 else nan
     return Comparison(
         n=n,
-        difference=float(d.mean()) if n else nan,
+        difference=mean,
         low=low,
         high=high,
         p=sign_flip(d),
-        effect=float(correction * d.mean() / std) if std else nan,
+        effect=float(correction * mean / std) if std else nan,
     )
 
 
@@ -84,7 +88,7 @@ def sign_flip(d: NDArray[np.float64]) -> float:
         return 1.0
     sums = abs(_flips(len(d)) @ d)
     # Rounding must not tell apart flips whose sums are equal.
-    return float((sums >= abs(d.sum()) - 1e-9 * abs(d).sum()).mean())
+    return float((sums >= abs(d.sum()) - ROUNDING * abs(d).sum()).mean())
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:

@@ -182,8 +182,13 @@ def _interval(low: float, high: float, n: int, form: str = "#.4g") -> Cell:
 def _time(found: Median) -> Cell:
     if isinf(found.median):
         return Cell("not reached", "")
-    interval = f" [{found.low:.3g}, {'∞' if isinf(found.high) else f'{found.high:.3g}'}]"
-    return Cell(f"{found.median:.4g}{interval if found[1:] != (0, inf) else ''}", found.median)
+    interval = f" [{_brief(found.low, 3)}, {'∞' if isinf(found.high) else _brief(found.high, 3)}]"
+    return Cell(f"{_brief(found.median, 4)}{interval if found[1:] != (0, inf) else ''}", found.median)
+
+
+def _brief(time: float, digits: int) -> str:
+    """A time with this many digits, and with all of those before the point: 1,100 steps are not 1.1e+03."""
+    return f"{time:,.0f}" if time >= 1000 else f"{time:.{digits}g}"
 
 
 def _share(row: dict[Any, Any]) -> Cell:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from dlrun.report.pictures import NAMES as PICTURES
 from dlrun.report.pictures import draw
 from dlrun.report.study import study
 from dlrun.report.tables import name
-from dlrun.terminal.console import error
+from dlrun.terminal.console import counted, error
 from dlrun.terminal.printable import printable
 
 if TYPE_CHECKING:
@@ -88,11 +88,12 @@ def report(
 def redraw(folder: Path) -> list[Path]:
     """Write the tables and pictures of a sweep again, from its runs' folders; returns the pictures.
 
-    Raises ConfigError where there is no sweep, and where a file would overwrite what is none of dlrun's.
+    Raises ConfigError where there is no run or no sweep, and where a file would overwrite what is none of dlrun's.
     """
+    runs = collect.find([folder])
     if not (folder / collect.SWEEP).exists():
         raise ConfigError(f"{folder} is no sweep's folder: it has no {collect.SWEEP}; `dlrun report {folder}` makes it")
-    into, runs = folder.resolve(), collect.find([folder])
+    into = folder.resolve()
     _refuse_others_files(into)
     header, rows, left_out = collect.write(runs, into)
     for line in left_out:
@@ -138,11 +139,7 @@ def _lead(found: Findings) -> str:
     """How many runs there are, and how they ended."""
     counts = found.table["status"].value_counts().to_dict()
     ended = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in counts.items())
-    return f"{_count(found.table, 'run')} of {_count(found.settings, 'setting')}: {ended}."
-
-
-def _count(rows: Sized, what: str) -> str:
-    return f"{len(rows)} {what}" + "s" * (len(rows) != 1)
+    return f"{counted(len(found.table), 'run')} of {counted(len(found.settings), 'setting')}: {ended}."
 
 
 def _print(found: Findings, shown: list[Grid], title: str, console: Console) -> None:

@@ -18,6 +18,7 @@ FINISHED = ["finished", "stopped_early"]  #: the statuses of runs whose numbers 
 FEWEST_TO_RESAMPLE = 5  #: below, the studentized interval covers but its width explodes (n = 4: 18 times t's in 5 %)
 MOST_TO_RESAMPLE = 1000  #: above, Student's t covers as well (log-normal with sigma 1, n = 1000: 94.5 %)
 RESAMPLES = 4999
+APART = 1e-300  #: values that differ by less are equal: on a scale with bounds the slope between them is infinite
 UNBOUNDED = (-inf, inf)
 #: what a metric cannot go beyond; a loss may be of any sign, see `findings`
 BOUNDS = {
@@ -66,7 +67,7 @@ def mean_interval(values: ArrayLike, bounds: Interval = UNBOUNDED, level: float 
     """
     x = finite(values)
     n = len(x)
-    if n < 2 or np.ptp(x) == 0:
+    if n < 2 or np.ptp(x) < APART:
         return nan, nan
     scale = Scale(*bounds) if bounds[0] <= x.min() and x.max() <= bounds[1] else Scale(*UNBOUNDED)
     tails = np.array([0.5 + level / 2, 0.5 - level / 2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ from dlrun.sweep.jobs import ASK, JOBS, Submission, ended, held, holding, number
 from dlrun.sweep.part import Part, write_part
 from dlrun.sweep.plan import COMPLETE, Plan
 from dlrun.sweep.workers import Task
-from dlrun.terminal.console import SweepProgress, say
+from dlrun.terminal.console import SweepProgress, counted, say
 
 POLL = 1.0  # seconds between two looks at the runs' folders
 OWN = {"tasks", "workers", "wait", "max_num_timeout"}  #: options that are not for sbatch
@@ -59,7 +59,7 @@ class Slurm:
         if stacks:
             made = self._submit(stacks, plan.folder)
             own = {name for part in made.parts for name in part}
-            size = f"{_counted(own, 'run')} in {_counted(made.parts, 'task')}"
+            size = f"{counted(len(own), 'run')} in {counted(len(made.parts), 'task')}"
             say(f"Slurm's job {made.id}: {size}; logs in {made.folder}")
             runs |= own
         try:
@@ -140,10 +140,6 @@ def follow(sweep: Path, names: set[str]) -> None:
     for each in submissions(sweep):
         if any(name in going for part in each.parts for name in part):
             say(f"{ended(each)}; logs in {each.folder}")
-
-
-def _counted(things: Sized, name: str) -> str:
-    return f"{len(things)} {name}{'s' * (len(things) > 1)}"
 
 
 def _how_to_go_on(sweep: Path) -> str:

@@ -12,7 +12,7 @@ from dlrun.folder.reading import summary_of
 from dlrun.report.collect import find, write_tables
 from dlrun.sweep.beginning import OWN, begun, ended
 from dlrun.sweep.tuning import FINAL, TARGET, TUNING, common_target
-from dlrun.terminal.console import say
+from dlrun.terminal.console import counted, say
 from dlrun.terminal.exits import statuses
 
 
@@ -51,8 +51,10 @@ def complete(
     counts = Counter(summary["status"].replace("_", " ") for summary in summaries)
     said = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     aside = " (rates that were tried and are too high; none of them is taken)" if trials and counts["diverged"] else ""
-    say(f"{len(runs)} runs: {said}{aside}; {time.perf_counter() - started:.1f} s")
-    if len(find([folder])) > 1:
+    say(f"{counted(len(runs), 'run')}: {said}{aside}; {time.perf_counter() - started:.1f} s")
+    if len(find([folder])) == 1:
+        say(str(folder))
+    else:
         from dlrun.report.report import report
 
         report([folder], target=target, notes=[TARGET.format(f"{target[0]}={target[1]:.4g}")] if target else [])

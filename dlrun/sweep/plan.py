@@ -93,7 +93,12 @@ class Plan:
                     f"hydra.sweep.subdir gives {self._name(job)} to several runs: put all that they differ in, or the "
                     "job's number, in it"
                 )
-        self._refuse_others(job)
+        try:
+            self._refuse_others(job)
+        except OSError as problem:  # a name that is too long, as hydra.job.override_dirname may be
+            raise ConfigError(
+                f"hydra.sweep.subdir={self._name(job)}: {problem.strerror}: choose another, such as ${{hydra.job.num}}"
+            ) from problem
         self.runs[self._name(job)] = {"number": job.number, "config": config}
         return job, False
 

@@ -17,7 +17,7 @@ from dlrun.report.collect import find, overrides_of
 from dlrun.report.grid import Cell, Grid
 from dlrun.sweep.jobs import ended, holding, submissions
 from dlrun.sweep.plan import Plan
-from dlrun.terminal.console import number, say
+from dlrun.terminal.console import counted, number, say
 
 FRESH = 120  #: seconds since its last row in which a run that no job holds counts as running
 MOST = 20  #: lines of the table
@@ -47,13 +47,13 @@ class Standing:
 def standings(sweep: Path) -> list[Standing]:
     """The runs of a sweep. Raises ConfigError for a folder that is none, or where Slurm does not answer."""
     planned = Plan(sweep, retry_failed=False).runs if (sweep / PLAN).exists() else {}
-    names = planned or find([sweep])  # a tuned sweep's runs are in two plans below
+    found = {} if planned else find([sweep])  # a tuned sweep's runs are in two plans below
     tasks = holding(sweep)
     runs, overrides = list[Standing](), dict[str, dict[str, str]]()
-    for name in names:
+    for name in planned or found:
         task = tasks.get(name, ("", ""))
         try:
-            folder = inside(sweep, name)
+            folder = found.get(name) or inside(sweep, name)
             overrides[name] = overrides_of(folder)
             runs.append(_standing(name, folder, *task))
         except ConfigError as problem:
@@ -75,7 +75,7 @@ def show(sweep: Path) -> None:
     runs = standings(sweep)
     counts = Counter(run.status for run in runs)
     told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.most_common())
-    say(f"{len(runs)} runs: {told}")
+    say(f"{counted(len(runs), 'run')}: {told}")
     shown = sorted((run for run in runs if run.status in ORDER), key=lambda run: ORDER.index(run.status))
     cells: dict[str, Callable[[Standing], str]] = {
         "run": lambda run: run.name,

@@ -14,6 +14,7 @@ from dlrun.terminal.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Task
 
 INTERVAL = 0.1  # seconds between two moves of the bar; each costs a millisecond, one per cent of the training
 SETTLED = 3  # seconds of a sweep before they say how long it will take: at first its processes start
@@ -74,10 +75,9 @@ class Progress:
         if self._bar is None:
             return
         self._shown |= {"loss": number(loss), "lr": f"{lr:.3g}"}
-        values = "  ".join(f"{name} {value}" for name, value in self._shown.items())
-        self._bar.update(self._task, completed=done, count=self._count(done), values=values)
-        if speed := self._bar.tasks[0].speed:
-            self._bar.update(self._task, speed=f"{speed:,.0f}/s")
+        self._bar.update(self._task, completed=done, count=self._count(done))
+        values, speed = self._fitting(self._bar.tasks[0])
+        self._bar.update(self._task, values=values, speed=speed)
         self._bar.refresh()
         self._next_look = time.monotonic() + INTERVAL
 
@@ -94,6 +94,17 @@ class Progress:
     def note(self, text: str) -> None:
         """Print a line above the bar, broken between words where it is too long."""
         _say(self.console, text, indent=2)
+
+    def _fitting(self, task: Task) -> tuple[str, str]:
+        """The values and the speed, without those for which the screen is too narrow: cut off, they would mislead."""
+        left = "0:00:00" if (task.time_remaining or 0) >= 3600 else "00:00"
+        room = self.console.width - len(" ".join([task.fields["count"], "━━━━", left])) - 1
+        values = ""
+        for name, value in self._shown.items():
+            more = f"{values}  {name} {value}".strip()
+            values = more if len(more) <= room else values
+        speed = f"{task.speed:,.0f}/s" if task.speed else ""
+        return values, speed if len(values) + 1 + len(speed) <= room else ""
 
     def _print(self, row: Mapping[str, float]) -> None:
         self._unprinted = None
@@ -295,6 +306,11 @@ def error(message: str) -> None:
 def number(value: float | None, form: str = "#.4g") -> str:
     """A number as people read it, four digits unless said otherwise; "-" where there is none."""
     return "-" if value is None else f"{value:{form}}".rstrip(".")
+
+
+def counted(n: int, what: str) -> str:
+    """`1 run`, `2 runs`, `1,000 runs`."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def listing(rows: Mapping[str, str], console: Console | None = None) -> None:
