@@ -151,8 +151,8 @@ def decode_all(files: Sequence[Path], size: int | None) -> Images:
         if pixels.shape[1:] != shape
     ]
     if odd:
-        head = f"{files[0]} is {shape[1]} x {shape[0]}, and {len(odd)} images differ; "
-        raise ConfigError("\n".join([head + "set dataset.size to cut and scale all to one:", *_some(odd)]))
+        head = f"{files[0]} is {shape[1]} x {shape[0]}, {len(odd)} of {len(files)} images not; set dataset.size to "
+        raise ConfigError("\n".join([head + "cut and scale all to one:", *_some(odd)]))
     channels = max(len(pixels) for pixels, *_ in images)
     return Images(
         np.stack([np.broadcast_to(pixels, (channels, *shape)) for pixels, *_ in images]),
@@ -166,7 +166,7 @@ def _some(lines: list[str]) -> list[str]:
 
 def _decode(file: Path, size: int | None) -> tuple[np.ndarray, int, int] | str:
     """An image (1 or 3, height, width) uint8, its remarks, and a hash of the file; or why there is none."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         content = file.read_bytes()
@@ -184,6 +184,8 @@ def _decode(file: Path, size: int | None) -> tuple[np.ndarray, int, int] | str:
                 remarks |= TURNED
                 if image.format != "TIFF":  # which Pillow turns by itself
                     plain = ImageOps.exif_transpose(_oriented(plain, orientation))
+    except UnidentifiedImageError:  # which names the place in memory that the file was read to
+        return f"it is no image of the kinds {', '.join(FORMATS)}"
     except Exception as error:  # a damaged file makes Pillow raise anything
         return (str(error) or repr(error)).replace(f" {str(file)!r}", "")
     if size is not None:
