@@ -258,8 +258,14 @@ def test_what_was_made_of_a_regressions_targets_is_told_and_that_it_failed(
     r2 = float(summary(tmp_path / "raw")["test_r2"])  # type: ignore[arg-type]
     assert r2 < 0
     for told in (ended.out, (tmp_path / "raw" / "dlrun.log").read_text()):
-        assert f"test r2 is {r2:#.4g}: below 0, that is worse than predicting the mean" in told
+        assert f"test r2 is {r2:#.4g}: below 0, that is worse than predicting the mean" in " ".join(told.split())
+        assert "try a lower or higher lr, or dataset.scale_target=true" in " ".join(told.split())  # scale is standard
         assert "standardised" not in told
+
+
+def test_an_autoencoder_worse_than_the_mean_is_told(dlrun: Callable[..., Ended]) -> None:
+    ended = dlrun("architecture=autoencoder", "steps=1", "lr=1", "plots=none")
+    assert (ended.code, ended.out.count("worse than predicting the mean")) == (0, 1)
 
 
 def test_a_batch_larger_than_the_data_is_told_and_becomes_the_full_batch(

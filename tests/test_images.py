@@ -398,7 +398,7 @@ def test_size_cuts_the_middle_square_and_scales_it(cache, tmp_path):
     save(root / "train/a/0.png", wide)
     save(root / "train/b/0.png", tall)
     with pytest.raises(
-        ConfigError, match=r"0\.png is 12 x 4, and 1 images differ; set dataset\.size.*\n.*b/0\.png: 2 x 2"
+        ConfigError, match=r"0\.png is 12 x 4, 1 of 2 images not; set dataset\.size.*\n.*b/0\.png: 2 x 2"
     ):
         image_folder.image_folder(str(root))
     assert not cache.exists()

@@ -117,6 +117,16 @@ def test_decimal_commas_are_asked_for_where_they_cannot_be_told(tmp_path):
     path = str(tmp_path / "data.csv")
     assert table(path, decimal="comma").inputs.tolist() == [[1.234], [5.678]]
     assert table(path, decimal="point").inputs.tolist() == [[1234], [5678]]
+    for content in ("x;y\n1.234;1\n12.345;2\n", "x;y\n1.234;1\n999;2\n"):
+        with pytest.raises(ConfigError, match=r"in 'x' \('1.234'\) the point may stand before decimals or between th"):
+            (tmp_path / "data.csv").write_text(content)
+            table(path)
+        assert table(path, decimal="comma").inputs[0] == 1234
+    for content in ("x\ty\n1.234\t1\n12.345\t2\n", "x;y\n1.234;1\n999;0.5\n", "x,y\n1.234,1\n12.345,2\n"):
+        (tmp_path / "data.csv").write_text(content)
+        assert table(path).inputs[0] == 1.234
+    (tmp_path / "data.csv").write_text("x;y\n1.234;1\n2.345.678;2\n3.456.789;3\n")
+    assert table(path).inputs.tolist() == [[1234], [2345678], [3456789]]
     thousands = column(tmp_path, ["1,234", "5,678"], ",")
     assert thousands.inputs.tolist() == [[1234], [5678]]
     assert (
@@ -260,6 +270,14 @@ def test_what_may_mislead_is_told(tmp_path):
         "categories, as a column of 0 and 1 each: code (2)",
         "tells the target 'kind' exactly: code ('dataset.drop=[code]' leaves it out)",
         "counts the rows: n ('dataset.drop=[n]' leaves it out)",
+        "rises or falls with the rows: copy, y ('dataset.drop=[copy,y]' leaves them out)",
+    ]
+    (tmp_path / "data.csv").write_text("day,date,y\n" + "".join(f"{i * i},202101{31 - i},.{i}\n" for i in range(12)))
+    assert table(str(tmp_path / "data.csv"), target="y").notes[1:] == [
+        "counts the rows: date ('dataset.drop=[date]' leaves it out)",
+        "rises or falls with the rows: day ('dataset.drop=[day]' leaves it out)",
+        "read as numbers, though all look like dates such as 20210131, which 'dataset.date_format=%Y%m%d' reads in "
+        "text files: date ('dataset.drop=[date]' leaves it out)",
     ]
     few = column(tmp_path, ["1", "3", "2"] * 4 + ["7"], target="x", task="multiclass")
     assert "classes with too few rows for training, validation and test part: 7 (1)" in few.notes

@@ -150,6 +150,9 @@ def test_row_numbers_and_names_as_r_and_pandas_write_them_are_left_out(tmp_path)
         assert told in " ".join(samples.notes)
     for name in ("Unnamed: 0", "rownames", "id"):
         assert read(tmp_path, r_csv.replace('""', f'"{name}"', 1)).feature_names == ["mpg"]
+    for numbers in ("3 7 9", "9 7 3", "1001 1002 1003"):  # some rows were taken out, or the table begins elsewhere
+        content = "Index,mpg,cyl\n{},21,6.5\n{},22.8,4\n{},18.1,6\n".format(*numbers.split())
+        assert read(tmp_path, content).feature_names == ["mpg"]
     assert read(tmp_path, shuffled.replace(",mpg", "id,mpg", 1)).feature_names == ["id", "mpg"]
     assert read(tmp_path, r_csv, numbers=["column_1"]).inputs.tolist() == [[1, 21], [2, 22.8], [3, 18.1]]
 
@@ -311,6 +314,10 @@ def test_parquet_columns_that_are_neither_numbers_nor_texts(tmp_path):
     ):
         table(path)
     assert table(path, drop=["list", "raw"]).feature_names == ["x"]
+    for name in ("list", "raw"):  # a name that row numbers have, too
+        with pytest.raises(ConfigError, match=r"'id' holds .*, neither numbers nor texts"):
+            table(written(tmp_path, frame[[name, "x", "y"]].rename(columns={name: "id"})))
+    path = written(tmp_path, frame)
     with pytest.raises(
         ConfigError, match=r"dataset.separator=comma is for text files, and .* is Parquet: leave it out"
     ):

@@ -151,8 +151,8 @@ def decode_all(files: Sequence[Path], size: int | None) -> Images:
         if pixels.shape[1:] != shape
     ]
     if odd:
-        head = f"{files[0]} is {shape[1]} x {shape[0]}, and {len(odd)} images differ; "
-        raise ConfigError("\n".join([head + "set dataset.size to cut and scale all to one:", *_some(odd)]))
+        head = f"{files[0]} is {shape[1]} x {shape[0]}, {len(odd)} of {len(files)} images not; set dataset.size to "
+        raise ConfigError("\n".join([head + "cut and scale all to one:", *_some(odd)]))
     channels = max(len(pixels) for pixels, *_ in images)
     return Images(
         np.stack([np.broadcast_to(pixels, (channels, *shape)) for pixels, *_ in images]),

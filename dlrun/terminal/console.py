@@ -283,9 +283,14 @@ def worse_than_the_mean(summary: Mapping[str, Any]) -> str | None:
     r2 = summary.get("test_r2")
     if r2 is None or r2 >= 0:
         return None
+    data = summary["dataset"]
+    ways = ["a lower or higher lr"]
+    ways += ["dataset.scale=standard"] if data["scale"] in ("none", "minmax", "symmetric") else []
+    target = data.get("target", {"standardised": True})  # an autoencoder's are its inputs
+    ways += ["dataset.scale_target=true"] if not target["standardised"] else []
     return (
         f"test r2 is {number(r2)}: below 0, that is worse than predicting the mean. Train longer (epochs) while "
-        "val_loss still falls; else try a lower or higher lr, dataset.scale=standard, dataset.scale_target=true"
+        f"val_loss still falls; else try {', or '.join(ways)}"
     )
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from dlrun.datasets.tables.cells import date_forms
-from dlrun.datasets.tables.columns import Raw
+from dlrun.datasets.tables.columns import Raw, in_order
 from dlrun.datasets.tables.typed import typed
 from dlrun.errors import ConfigError
 from dlrun.terminal.printable import in_line
 
 NAMELESS = ("", "unnamed: 0")  #: what pandas calls a column without a name
-#: and columns that count the rows, as programs write them
+#: and columns that number the rows, as programs write them
 ROW_NUMBERS = (*NAMELESS, "id", "index", "level_0", "row", "row_id", "rowid", "rownames", "row.names", "row_names")
 
 
@@ -47,7 +47,7 @@ def choose_columns(
     keys: the columns that dataset.features, drop, categories and numbers name; whatever is named there is used.
 
     Left out unasked: empty columns; a first column without a name whose cells all differ, which names the rows; columns
-    of the names in ROW_NUMBERS that count the rows from 0 or 1.
+    of the names in ROW_NUMBERS whose whole numbers rise or fall from row to row, with gaps where rows were taken out.
 
     Raises ConfigError for names of no column, of several columns, and of the target where it cannot be meant.
     """
@@ -130,16 +130,14 @@ def _missing(raw: Raw) -> str:
 
 
 def _names_rows(raw: Raw, first: bool, nameless: bool) -> bool:
-    """Whether a column names the rows, as R and pandas write them, or counts them."""
+    """Whether a column names the rows, as R and pandas write them, or numbers them."""
     if not nameless and raw.name.lower() not in ROW_NUMBERS:
         return False
-    count = len(raw.values)
-    if raw.missing.any() or raw.stored == "date" or date_forms(raw.texts):
+    if raw.missing.any() or raw.stored in ("date", "unfit") or date_forms(raw.texts):
         return False
-    if first and len(np.unique(raw.values)) == count:
+    if first and len(np.unique(raw.values)) == len(raw.values):
         return True
-    values = np.append(raw.by_point[0], np.nan)[raw.values] if raw.texts else raw.values
-    return any(np.array_equal(values, np.arange(start, start + count)) for start in (0, 1))
+    return in_order(np.append(raw.by_point[0], np.nan)[raw.values] if raw.texts else raw.values)
 
 
 def _refuse_unknown(key: str, name: str, known: Collection[str], file: Path) -> None:

@@ -197,6 +197,12 @@ class Column:
         return {"name": self.name, "kind": self.kind, **parts}
 
 
+def in_order(values: np.ndarray) -> bool:
+    """Whether these are whole numbers that rise, or fall, from each row to the next."""
+    steps = np.diff(values)
+    return bool(np.all(steps > 0) or np.all(steps < 0)) and np.array_equal(values, np.floor(values))
+
+
 def clean_text(text: str) -> str:
     """A text without blanks around it, its letters with accents as one sign each."""
     return unicodedata.normalize("NFC", text).strip()

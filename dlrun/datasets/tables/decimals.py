@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -14,13 +15,15 @@ from dlrun.errors import ConfigError
 def decimal_of(raws: Sequence[Raw], separator: str | None, categories: Collection[str], file: Path) -> str:
     """point or comma: by which more than half of some column's texts are numbers that they are not by the other.
 
-    1,5 is a number by the comma alone, 1,234.5 by the point alone; 1,234 by both, which tells nothing: there it is the
-    point where commas separate the columns. `categories` are columns that hold no numbers.
+    1,5 and 1.234.567 are numbers by the comma alone, 1,234.5 by the point alone; 1,234 and 1.234 by both, which tell
+    nothing. There it is the point, but where the columns' separator makes the comma likely: anything but commas for
+    1,234, semicolons for 1.234. `categories` are columns that hold no numbers.
 
     Raises ConfigError where columns disagree, or no column tells and it would matter.
     """
     raws = [raw for raw in raws if raw.stored == "text" and raw.name not in categories and raw.texts]
-    if not any("," in text for raw in raws for text in raw.texts):
+    doubtful = re.compile(r"[.,]" if separator == "semicolon" else r",|\..*\.")
+    if not any(doubtful.search(text) for raw in raws for text in raw.texts):
         return "point"
     votes: dict[str, str] = {}  # by point or comma: a column that asks for it
     undecided = ""
@@ -35,7 +38,9 @@ def decimal_of(raws: Sequence[Raw], separator: str | None, categories: Collectio
             votes.setdefault("point" if only_point > only_comma else "comma", f"{raw.name!r} ({text!r})")
         elif (differ := by_point & by_comma & (point != comma)).any():
             text = raw.texts[int(np.argmax(differ))]
-            undecided = undecided or (f"{raw.name!r} ({text!r})" if "," in text else "")
+            mark = "comma" if "," in text else "point"
+            if separator == "semicolon" or (separator != "comma" and mark == "comma"):
+                undecided = undecided or f"in {raw.name!r} ({text!r}) the {mark}"
     if len(votes) == 2:
         raise ConfigError(
             f"{file}: {votes['point']} has a decimal point and {votes['comma']} a decimal comma: dataset.decimal=point "
@@ -43,9 +48,9 @@ def decimal_of(raws: Sequence[Raw], separator: str | None, categories: Collectio
         )
     if votes:
         return next(iter(votes))
-    if undecided and separator != "comma":
+    if undecided:
         raise ConfigError(
-            f"{file}: in {undecided} the comma may stand before decimals or between thousands: dataset.decimal=comma "
-            "or dataset.decimal=point"
+            f"{file}: {undecided} may stand before decimals or between thousands: dataset.decimal=comma or "
+            "dataset.decimal=point"
         )
     return "point"

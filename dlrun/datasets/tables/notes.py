@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dlrun.datasets.tables.columns import Column, Raw
+from dlrun.datasets.tables.columns import Column, Raw, in_order
 from dlrun.datasets.tables.delimited import plural
 from dlrun.datasets.tables.target import Target
 from dlrun.datasets.tables.typed import typed
@@ -79,7 +79,15 @@ def cautions(
 
     if rows >= ENOUGH:
         tell(f"tells the target {columns[label].name!r} exactly", [i for i, v in encoded.items() if _tells(v, target)])
-        tell("counts the rows", [i for i, values in single.items() if _counts(values)])
+        counting = [i for i, values in single.items() if _counts(values)]
+        tell("counts the rows", counting)
+        tell("rises or falls with the rows", [i for i, v in single.items() if i not in counting and in_order(v)])
+        dated = [i for i, values in single.items() if columns[i].kind == "number" and _are_dates(values)]
+        tell(
+            "read as numbers, though all look like dates such as 20210131, which 'dataset.date_format=%Y%m%d' reads in "
+            "text files",
+            dated,
+        )
     tell("the same in every row", [i for i, values in encoded.items() if (values == values[0]).all()])
     tell("whole numbers of which the last digits are lost", [i for i, v in single.items() if (np.abs(v) > 2**53).any()])
     declared = [i for i in encoded if raws[i].stored == "string" and columns[i].kind == "category"]
@@ -112,6 +120,14 @@ def _tells(values: np.ndarray, target: Target) -> bool:
 def _counts(values: np.ndarray) -> bool:
     """Whether these are whole numbers without a gap or a repetition."""
     return np.array_equal(np.sort(values), np.arange(len(values)) + np.floor(values.min()))
+
+
+def _are_dates(values: np.ndarray) -> bool:
+    """Whether these are years, months and days in eight digits."""
+    present = values[~np.isnan(values)]
+    month, day = present // 100 % 100, present % 100
+    whole = (present == np.floor(present)) & (present >= 19000101) & (present <= 21001231)
+    return bool(np.all(whole & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)))
 
 
 def _cased(categories: Sequence[str]) -> str:
