@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from io import StringIO
 from itertools import pairwise
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from dlrun.terminal import console as module
-from dlrun.terminal.console import Progress, SweepProgress, broken, closing_table, error, number
+from dlrun.terminal.console import broken, closing_table, error, number
+from dlrun.terminal.progress import Progress, SweepProgress
 
 SUMMARY = {
     "status": "finished", "name": "digits-mlp", "epochs": 30, "steps": 3000, "parameters": 26122, "seconds": 1.234,
@@ -121,7 +123,7 @@ def test_what_does_not_fit_beside_the_bar_is_left_out_and_not_cut_off(width):
 
 def test_the_bar_looks_at_the_loss_ten_times_a_second(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     looks = 0
     with Progress(10_000, 100, "loss", screen(terminal=True)) as progress:
         for step in range(10_000):
@@ -144,7 +146,7 @@ def test_the_terminal_is_given_back_when_training_fails():
 def sweep_of(console, monkeypatch, words=()):
     """100 runs in stacks of 20, two at a time for 10 s each, 1,000 steps in all; the first stack's end by the words."""
     now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     waiting = []
     with SweepProgress(100, console) as progress:
         for first in (0, 40, 80):
@@ -253,10 +255,10 @@ def test_what_is_to_be_copied_stays_whole():
     command = "`dlrun resume outputs/a long name`"
     console = screen(terminal=True)
     console.width = 40
-    module._say(console, f"the run was interrupted in the middle of it; {command} goes on, or the same command again")
+    module.say_on(console, f"the run was interrupted in the middle of it; {command} goes on, or the same command again")
     assert command in written(console) and max(map(len, written(console).splitlines())) <= 40
     plain = screen(terminal=False)
-    module._say(plain, "word " * 40)
+    module.say_on(plain, "word " * 40)
     assert written(plain).count("\n") == 1
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from dlrun.config.catalogue import choices, groups
-from dlrun.config.words import as_choice, as_meant, did_you_mean, known_keys, lead
+from dlrun.config.words import as_choice, as_meant, did_you_mean, is_number, known_keys, lead
 
 #: what keyboards and web pages put in place of plain signs
 TYPOGRAPHIC = str.maketrans(
@@ -75,7 +75,7 @@ def _not_understood(override: str, told: str) -> str:
     for meant in (plain, plain.rstrip(","), plain.lstrip("="), bare):
         if meant != value and _parses(f"{key}={meant}"):
             # quotes around a number make it a text
-            return f"{override}: not understood; did you mean {key}={bare if _is_number(bare) else meant}?"
+            return f"{override}: not understood; did you mean {key}={bare if is_number(bare) else meant}?"
     quoted = f'{key}="{value}"'
     if _parses(quoted) and not re.search(r"[\[\]{}]", value):  # some letters, = and the like Hydra knows in quotes only
         return f"{override}: not understood; the value needs quotes of its own: {shlex.quote(quoted)}"
@@ -87,13 +87,5 @@ def _parses(override: str) -> bool:
     try:
         OverridesParser.create().parse_override(override)
     except HydraException:
-        return False
-    return True
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
         return False
     return True

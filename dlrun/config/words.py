@@ -172,6 +172,15 @@ def as_read(value: str) -> object:
     return read
 
 
+def is_number(text: str) -> bool:
+    """Whether a text reads as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 @cache
 def _places() -> list[Place]:
     """The registry's keys and groups."""

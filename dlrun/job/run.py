@@ -17,7 +17,8 @@ from dlrun.folder.names import CHECKPOINT, CURVES
 from dlrun.folder.resume import COMPLETE, standing
 from dlrun.job.folders import Folders, continuing
 from dlrun.processes.parallel import lead
-from dlrun.terminal.console import Progress, Working, closing_table, say
+from dlrun.terminal.console import closing_table, say
+from dlrun.terminal.progress import Progress, Working
 from dlrun.training.build import Node, build, plain
 from dlrun.training.evaluation import Row
 

@@ -8,7 +8,30 @@ from torch import Tensor
 from dlrun.optimizers.rule import Objective, Rule, State
 
 
-class Newton(Rule):
+class Curved(Rule):
+    r"""Steps by a matrix of curvature C, all of whose eigenvalues and eigenvectors are taken.
+
+    $$\theta \leftarrow \theta - \text{lr}\; (C + \text{damping}\, I)^{+} g$$
+
+    $A^{+}$ is the pseudo-inverse: a direction without curvature, in which the local quadratic has no critical point, is
+    left alone.
+    """
+
+    traceable = False
+    curvature = True
+
+    def spectrum(self, theta: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+        """C's eigenvalues (runs, params) and eigenvectors (runs, params, params) at theta."""
+        raise NotImplementedError
+
+    def update(
+        self, theta: Tensor, g: Tensor, state: State, objective: Objective, *, lr: Tensor, damping: Tensor
+    ) -> None:
+        values, vectors = self.spectrum(theta, objective)
+        theta.sub_(lr * solve(values + damping, vectors, g))
+
+
+class Newton(Curved):
     r"""Straight to the critical point of the local quadratic: a minimum, a maximum or a saddle.
 
     $$\theta \leftarrow \theta - \text{lr}\; (H + \text{damping}\, I)^{+} g$$
@@ -20,17 +43,11 @@ class Newton(Rule):
     saddle attracts it).
     """
 
-    traceable = False
-    curvature = True
-
-    def update(
-        self, theta: Tensor, g: Tensor, state: State, objective: Objective, *, lr: Tensor, damping: Tensor
-    ) -> None:
-        values, vectors = eigen(objective.hessian(theta))
-        theta.sub_(lr * solve(values + damping, vectors, g))
+    def spectrum(self, theta: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+        return eigen(objective.hessian(theta))
 
 
-class SaddleFreeNewton(Rule):
+class SaddleFreeNewton(Curved):
     r"""Newton's step with every curvature taken as positive, which turns it away from saddles and maxima.
 
     $$\theta \leftarrow \theta - \text{lr}\; (|H| + \text{damping}\, I)^{+} g, \quad
@@ -39,17 +56,12 @@ class SaddleFreeNewton(Rule):
     Reference: Dauphin et al. 2014, arXiv:1406.2572, with all eigenvectors in place of a Krylov subspace.
     """
 
-    traceable = False
-    curvature = True
-
-    def update(
-        self, theta: Tensor, g: Tensor, state: State, objective: Objective, *, lr: Tensor, damping: Tensor
-    ) -> None:
+    def spectrum(self, theta: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
         values, vectors = eigen(objective.hessian(theta))
-        theta.sub_(lr * solve(values.abs() + damping, vectors, g))
+        return values.abs(), vectors
 
 
-class GaussNewton(Rule):
+class GaussNewton(Curved):
     r"""Newton's step with the outputs taken as linear in theta, so that a convex loss gives no negative curvature.
 
     $$\theta \leftarrow \theta - \text{lr}\; (G + \text{damping}\, I)^{+} g$$
@@ -58,16 +70,10 @@ class GaussNewton(Rule):
     doi:10.1162/08997660260028683 (losses other than squares).
     """
 
-    traceable = False
-    curvature = True
-    by_sample = True
     by_sample = True
 
-    def update(
-        self, theta: Tensor, g: Tensor, state: State, objective: Objective, *, lr: Tensor, damping: Tensor
-    ) -> None:
-        values, vectors = eigen(objective.gauss_newton(theta))
-        theta.sub_(lr * solve(values + damping, vectors, g))
+    def spectrum(self, theta: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+        return eigen(objective.gauss_newton(theta))
 
 
 class LevenbergMarquardt(Rule):
@@ -88,7 +94,6 @@ class LevenbergMarquardt(Rule):
 
     traceable = False
     curvature = True
-    by_sample = True
     by_sample = True
     searches = True
 

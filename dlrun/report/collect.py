@@ -12,6 +12,7 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dlrun.config.words import is_number
 from dlrun.errors import ConfigError
 from dlrun.files.opening import appending, beginning, read
 from dlrun.files.replacing import replacing
@@ -325,20 +326,12 @@ def _lines(header: Sequence[str], rows: Iterable[Row]) -> str:
 
 def guarded(cell: str) -> str:
     """A cell that spreadsheets show and do not run: an apostrophe goes before a text that looks like a formula."""
-    return f"'{cell}" if FORMULA.match(cell) and not _is_number(cell) else cell
+    return f"'{cell}" if FORMULA.match(cell) and not is_number(cell) else cell
 
 
 def unguarded(cell: str) -> str:
     """The cell that `guarded` was given."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _write(path: Path, header: list[str], rows: list[Row]) -> None:

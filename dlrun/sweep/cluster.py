@@ -19,7 +19,8 @@ from dlrun.sweep.jobs import ASK, JOBS, Submission, ended, held, holding, number
 from dlrun.sweep.part import Part, write_part
 from dlrun.sweep.plan import COMPLETE, Plan
 from dlrun.sweep.workers import Task
-from dlrun.terminal.console import SweepProgress, counted, say
+from dlrun.terminal.console import counted, say
+from dlrun.terminal.progress import SweepProgress
 
 POLL = 1.0  # seconds between two looks at the runs' folders
 OWN = {"tasks", "workers", "wait", "max_num_timeout"}  #: options that are not for sbatch

@@ -35,7 +35,8 @@ from dlrun.sweep.objective import refuse_unknown, value_of
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.width import expected, width_for
 from dlrun.sweep.workers import PATIENCE, Task, Worker, run
-from dlrun.terminal.console import SweepProgress, say
+from dlrun.terminal.console import say
+from dlrun.terminal.progress import SweepProgress
 from dlrun.terminal.signals import ENDING, Deferred, Ended
 
 DATASETS = 3  #: that are told of on the terminal
