@@ -15,8 +15,10 @@ from dlrun.config.catalogue import conf_dir
 from dlrun.matrix.noise import Noise
 from dlrun.matrix.trace import Recording
 from dlrun.training.build import build
+from dlrun.training.evaluation import Row
 from dlrun.training.stack import Stack
-from dlrun.training.train import Outcome, Row, fit
+from dlrun.training.train import fit
+from dlrun.training.watching import Outcome
 
 # What an example takes is the machine's affair, and that of what else it does.
 settings.register_profile("dlrun", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -13,7 +13,8 @@ from torch.optim.swa_utils import update_bn
 from dlrun.errors import ConfigError
 from dlrun.job.folders import members_of
 from dlrun.training.stack import Stack
-from dlrun.training.train import Outcome, fit
+from dlrun.training.train import fit
+from dlrun.training.watching import Outcome
 
 SMALL = [
     "dataset=iris",

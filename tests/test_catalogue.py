@@ -28,7 +28,7 @@ from dlrun.config.catalogue import (
 from dlrun.config.check import check
 from dlrun.errors import ConfigError
 from dlrun.matrix.rows import keywords
-from dlrun.schedules import Schedule
+from dlrun.schedules.schedule import Schedule
 
 MAIN = conf_dir() / "dlrun.yaml"
 FILES = [MAIN, *(conf_dir() / group / f"{name}.yaml" for group in groups() for name in choices(group))]

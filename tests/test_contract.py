@@ -13,8 +13,12 @@ from torch import Tensor
 
 from dlrun.folder import checkpoint
 from dlrun.training.build import build
+from dlrun.training.evaluation import Row, Snapshot
+from dlrun.training.objective import Step
 from dlrun.training.plan import plan
-from dlrun.training.train import Row, Snapshot, State, Step, collect, evaluate, fit, flushed_subnormals, prepare
+from dlrun.training.state import State
+from dlrun.training.step import prepare
+from dlrun.training.train import collect, evaluate, fit, flushed_subnormals
 
 SEEDS = range(3)
 

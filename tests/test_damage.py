@@ -18,7 +18,10 @@ from hypothesis import strategies as st
 from test_cli import Ended
 
 from dlrun.command.cli import main
-from dlrun.sweep import launch
+from dlrun.report.collect import append_run
+from dlrun.sweep import trainers
+from dlrun.sweep.plan import Plan
+from dlrun.sweep.workers import Task
 
 SHOWN = bool(os.environ.get("SHOWN"))
 SECONDS = 60  #: until a command counts as hanging; the slowest takes two
@@ -71,14 +74,14 @@ def within(seconds: int) -> Iterator[None]:
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep that is resumed comes to where its runs would be trained, and what comes after it; no pictures."""
 
-    def train(self: object, stacks: list[list[launch.Task]], plan: launch.Plan, device: str) -> bool:
+    def train(self: object, stacks: list[list[Task]], plan: Plan, device: str) -> bool:
         for stack in stacks:
             for task in stack:
-                launch.conclude(task, None)
-                launch.append_run(plan.folder, task.folder)
+                trainers.conclude(task, None)
+                append_run(plan.folder, task.folder)
         return True
 
-    monkeypatch.setattr(launch.Here, "train", train)
+    monkeypatch.setattr(trainers.Here, "train", train)
     monkeypatch.setattr("dlrun.report.report.draw", lambda *_: {})
 
 

@@ -32,7 +32,8 @@ from dlrun.folder.description import summary, told
 from dlrun.folder.records import Run
 from dlrun.job.encoding import save_encoding
 from dlrun.report.data import data_of
-from dlrun.sweep.launch import Here, stacked
+from dlrun.sweep.stacking import stacked
+from dlrun.sweep.trainers import Here
 from dlrun.sweep.workers import Task
 from dlrun.training.build import build, plain
 

@@ -15,8 +15,9 @@ from dlrun.config.catalogue import choices, conf_dir, targets
 from dlrun.errors import ConfigError
 from dlrun.matrix.rows import keywords
 from dlrun.optimizers.torch_optim import REFUSED
+from dlrun.training.evaluation import Row
 from dlrun.training.stack import Stack
-from dlrun.training.train import Row, fit
+from dlrun.training.train import fit
 
 FILES = conf_dir() / "optimizer"
 NETWORK = ["dataset=iris", "architecture.hidden=[6,5]", "batch_size=40", "eval_every=0.01", "compile=false"]

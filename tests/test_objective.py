@@ -13,7 +13,8 @@ from torch.func import functional_call
 from dlrun.errors import ConfigError
 from dlrun.optimizers.rule import Objective, Rule
 from dlrun.training.stack import Stack
-from dlrun.training.train import State, prepare
+from dlrun.training.state import State
+from dlrun.training.step import prepare
 
 RUNS = 2
 ALPHA = 0.3

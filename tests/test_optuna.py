@@ -145,7 +145,7 @@ def test_a_search_that_was_killed_comes_to_the_end_of_an_undisturbed_one(
     import optuna
     from test_faults import ended
 
-    from dlrun.sweep.launch import Here
+    from dlrun.sweep.trainers import Here
 
     def killed_in_the_second_batch() -> None:
         train, batches = Here.train, iter((1, 2))

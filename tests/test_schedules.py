@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from dlrun.errors import ConfigError
-from dlrun.schedules import Clock, momenta, rates, warmup_steps
 from dlrun.schedules.lr_range import LRRange, suggestion
 from dlrun.schedules.piecewise import Manual
+from dlrun.schedules.schedule import Clock
+from dlrun.schedules.warmup import momenta, rates, warmup_steps
 
 CONF = Path(__file__).parent.parent / "conf" / "schedule"
 CLOCK = Clock(total=60, per_epoch=6)

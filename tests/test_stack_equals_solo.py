@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from dlrun.training.build import build
-from dlrun.training.train import Row, fit
+from dlrun.training.evaluation import Row
+from dlrun.training.train import fit
 
 RATES = (1.0, 0.5, 0.8, 0.3)  #: of the choice's own rate; a run's seed is its place
 TRAINING = ["precision=float32", "epochs=3", "steps=null", "eval_every=1"]

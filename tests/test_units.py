@@ -19,8 +19,9 @@ from dlrun.datasets.split import split
 from dlrun.job.folders import members_of, weights
 from dlrun.matrix.theta import applied
 from dlrun.training.build import build
+from dlrun.training.evaluation import Row
 from dlrun.training.stack import Stack
-from dlrun.training.train import Row, fit
+from dlrun.training.train import fit
 
 SMALL = ["dataset=diabetes", "architecture.hidden=[8]", "precision=float64", "batch_size=full", "steps=4", "lr=0.03"]
 SEEDS = [["dataset.split_seed=1"], ["dataset.split_seed=2", "seed=3"]]  # runs of one stack with targets of their own
@@ -141,5 +142,5 @@ def test_the_registrys_regressions_near_unit_scale_stay_as_they_are(
 
 def test_an_autoencoders_targets_are_its_inputs_as_they_are_scaled(stack_of: Callable[..., Stack]) -> None:
     stack = stack_of("dataset=diabetes", "architecture=autoencoder", "architecture.widths=[4]")
-    assert stack.unit is None and stack.dataset.target_mean is None
+    assert stack.measures.unit is None and stack.dataset.target_mean is None
     assert torch.equal(stack.targets, stack.inputs.flatten(1))

@@ -26,12 +26,13 @@ from dlrun.job.summary import identity, summarize
 from dlrun.schedules.lr_range import suggestion
 from dlrun.terminal.console import worse_than_the_mean
 from dlrun.terminal.signals import Ended, unconverted
-from dlrun.training.build import Node
+from dlrun.training.components import Node
 from dlrun.training.evaluation import Row, Snapshot
 from dlrun.training.machine import not_compiled, pays
 from dlrun.training.stack import Stack
 from dlrun.training.state import Tensors
-from dlrun.training.train import Outcome, fit
+from dlrun.training.train import fit
+from dlrun.training.watching import Outcome
 
 MANY = 1000  #: times an optimizer's own rate, from which a rate is worth a remark
 
@@ -84,7 +85,7 @@ class Folders:
         self.place = folders[0] / CHECKPOINT
         self.interval = Interval(nodes[0]["checkpoint_every"], stack.steps_per_epoch)
         self.due = self.interval.due
-        header = columns([metric.name for metric in stack.metrics], list(stack.averaging))
+        header = columns([metric.name for metric in stack.measures.metrics], list(stack.averaging))
         self.records: list[Run] = []
         self.data = [stack.variants[place] for place in stack.variant]
         self.steps: list[list[Row]] = [[] for _ in nodes]  #: single ones, where the schedule watches them

@@ -19,7 +19,8 @@ from dlrun.job.folders import Folders, continuing
 from dlrun.processes.parallel import lead
 from dlrun.terminal.console import closing_table, say
 from dlrun.terminal.progress import Progress, Working
-from dlrun.training.build import Node, build, plain
+from dlrun.training.build import build, plain
+from dlrun.training.components import Node
 from dlrun.training.evaluation import Row
 
 
@@ -65,7 +66,7 @@ def _train(node: Node, folder: Path, resuming: bool, sweeping: bool) -> dict[str
     if resuming and begun is None:
         clear(folder)
         problems = [*problems, "beginning again: there is no checkpoint to go on from"]
-    metric = [*(metric.name for metric in stack.metrics), "loss"][0]
+    metric = [*(metric.name for metric in stack.measures.metrics), "loss"][0]
     with (
         Folders([node], [folder], stack, begun, problems) as folders,
         Progress(stack.steps, stack.steps_per_epoch, metric) as progress,

@@ -10,11 +10,11 @@ import torch
 from dlrun.folder.environment import environment
 from dlrun.folder.names import columns
 from dlrun.matrix.rows import keywords
-from dlrun.training.build import Node
+from dlrun.training.components import Node
 from dlrun.training.evaluation import Measured
 from dlrun.training.stack import Stack
 from dlrun.training.state import State
-from dlrun.training.train import Outcome
+from dlrun.training.watching import Outcome
 
 DIVERGED = "the loss or the gradient is no longer finite; a smaller lr may help"
 
@@ -48,7 +48,7 @@ def summarize(node: Node, stack: Stack, outcome: Outcome, run: int) -> dict[str,
         "best_epoch": best["epoch"],
         "best_step": int(best["step"]),
         **{key: value for measured in outcome.measured for key, value in results(stack, measured, run).items()},
-        "metrics": {metric.name: metric.better for metric in stack.metrics},
+        "metrics": {metric.name: metric.better for metric in stack.measures.metrics},
         **_robbins_monro(node, stack),
         "train_metrics": "measured" if stack.measure_train else "running",
         "started": outcome.started,
@@ -62,7 +62,7 @@ def summarize(node: Node, stack: Stack, outcome: Outcome, run: int) -> dict[str,
 
 def expected(node: Node, stack: Stack) -> dict[str, Any]:
     """The summary that a run of this stack has if it comes to its end, with 0 for every number that training tells."""
-    state, names = State(stack.select([0])), [metric.name for metric in stack.metrics]
+    state, names = State(stack.select([0])), [metric.name for metric in stack.measures.metrics]
     row = dict.fromkeys(columns(names, list(stack.averaging)), 0.0)
     for measured in state.measured:
         measured.best.rows = measured.last.rows = [row]
@@ -75,7 +75,7 @@ def expected(node: Node, stack: Stack) -> dict[str, Any]:
 def results(stack: Stack, measured: Measured, run: int) -> dict[str, float]:
     """What summary.json says of the trained network, or of one that a regularizer keeps beside it."""
     best, last, label = measured.best.rows[run], measured.last.rows[run], measured.label
-    names = ["loss", *(metric.name for metric in stack.metrics)]
+    names = ["loss", *(metric.name for metric in stack.measures.metrics)]
     measures = [f"{part}_{label}{name}" for name in names for part in ("train", "val")]
     return {
         **({f"best_{label}epoch": best["epoch"]} if label else {}),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dlrun.optimizers.rule import State
 from dlrun.regularizers.regularizer import Regularizer
-from dlrun.schedules import Clock
+from dlrun.schedules.schedule import Clock
 
 
 class Averaging(Regularizer):

@@ -18,7 +18,8 @@ import pandas as pd
 from dlrun.config.check import leaves
 from dlrun.errors import ConfigError
 from dlrun.folder.resume import FREE
-from dlrun.report.collect import BETWEEN, composed_of, config_of, config_text, configured, digest_of, numbers
+from dlrun.report.cells import BETWEEN, numbers
+from dlrun.report.collect import composed_of, config_of, config_text, configured, digest_of
 
 T = TypeVar("T")
 DATA = "data"  #: the column with the digest of a run's samples, where runs differ in them

@@ -7,18 +7,16 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from io import StringIO
-from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dlrun.config.words import is_number
 from dlrun.errors import ConfigError
 from dlrun.files.opening import appending, beginning, read
 from dlrun.files.replacing import replacing
 from dlrun.folder import wellformed
 from dlrun.folder.names import CONFIG, KNOWN_BY, METRICS, OVERRIDES, SUMMARY
 from dlrun.folder.reading import NEEDED
+from dlrun.report.cells import BETWEEN, TEXT, Row, as_typed, cell_of, csv_lines, frame, read_csv, unguarded, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,12 +31,8 @@ ORDER = [
     r"parameters$", r"seconds$", r"width$", r"steps_per_second$", r"lr_sum_infinite$", r"lr_squared_sum_finite$",
     r"error$",
 ]  # fmt: skip
-TEXT = {"run", "status", "error"}  #: columns that are never numbers, whatever stands in them
-BETWEEN = "status"  #: the column that parts a run's overrides from its results
 
-FORMULA = re.compile("'*[=+@\t\r-]")  #: how a text begins that a spreadsheet would compute
 
-Row = dict[str, str]
 T = TypeVar("T")
 
 
@@ -72,10 +66,10 @@ def read_run(folder: str | Path, name: str | None = None) -> Row:
         raise ConfigError(f"{folder / OVERRIDES}: {taken[0]} is the name of a result")
     summary = wellformed.summary(_text(folder, SUMMARY) or '{"status": "interrupted"}', f"{folder}/{SUMMARY}")
     if "seed" not in overrides:
-        overrides["seed"] = _typed(summary["seed"]) if "seed" in summary else configured(folder, ["seed"])["seed"]
+        overrides["seed"] = as_typed(summary["seed"]) if "seed" in summary else configured(folder, ["seed"])["seed"]
     results = {RENAMED.get(key, key): value for key, value in summary.items()}
     return {"run": name or folder.name, **overrides} | {
-        key: _cell(results[key]) for key in sorted(results, key=_rank) if _rank(key) < len(ORDER)
+        key: cell_of(results[key]) for key in sorted(results, key=_rank) if _rank(key) < len(ORDER)
     }
 
 
@@ -83,7 +77,7 @@ def overrides_of(folder: Path) -> Row:
     """A run's overrides as typed. Raises ConfigError where the file that tells of them is damaged."""
     typed = wellformed.overrides(_text(folder, OVERRIDES), f"{folder}/{OVERRIDES}")
     pairs = (override.lstrip("+~").partition("=") for override in typed)
-    return {key: _typed(value) for key, _, value in pairs}
+    return {key: as_typed(value) for key, _, value in pairs}
 
 
 def collect(folders: Sequence[str | Path]) -> pd.DataFrame:
@@ -113,7 +107,7 @@ def write(runs: Mapping[str, Path], into: Path) -> tuple[list[str], list[Row], l
                 whole.append(row)
         if not whole:
             raise ConfigError("\n".join(left_out))
-    _write(into / SWEEP, header, whole)
+    write_csv(into / SWEEP, header, whole)
     return header, whole, left_out
 
 
@@ -150,18 +144,18 @@ def append_run(sweep: str | Path, folder: str | Path) -> None:
     _fill([row], {row["run"]: folder}, columns)
     if columns == header:
         with appending(sweep / SWEEP) as file:
-            file.write(_lines(header, [row]))
+            file.write(csv_lines(header, [row]))
     else:
-        rows = (_told([], _read, sweep / SWEEP) or ([], []))[1] if header else []
+        rows = (_told([], read_csv, sweep / SWEEP) or ([], []))[1] if header else []
         _fill(rows, {row["run"]: sweep / row["run"] for row in rows}, columns)
-        _write(sweep / SWEEP, columns, [*rows, row])
+        write_csv(sweep / SWEEP, columns, [*rows, row])
 
 
 def table(folder: str | Path) -> pd.DataFrame:
     """A sweep's sweep.csv with numbers as numbers. Raises ConfigError where there is none."""
     if not (Path(folder) / SWEEP).exists():
         raise ConfigError(f"{folder} has no {SWEEP}; `dlrun report {folder}` makes it from the runs' folders")
-    return frame(*_read(Path(folder) / SWEEP))
+    return frame(*read_csv(Path(folder) / SWEEP))
 
 
 def curves(folder: str | Path) -> pd.DataFrame:
@@ -272,40 +266,15 @@ def configured(folder: Path, keys: Sequence[str]) -> Row:
             node = wellformed.mapping(_text(folder, HYDRA_YAML), folder / HYDRA_YAML)
             for part in ("hydra", "runtime", "choices", key):
                 node = node.get(part, "") if isinstance(node, dict) else ""
-        values[key] = _typed(node)
+        values[key] = as_typed(node)
     return values
-
-
-def _typed(value: Any) -> str:
-    """A value of the config as one would type it; equal numbers and lists look equal, however they were typed."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_typed, value))}]"
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    text = str(value).strip()
-    if text[:1] in ("'", '"') and text[-1] == text[0]:
-        text = text[1:-1]
-    else:
-        text = re.sub(r"\\([\\()\[\]{}:=, \t])", r"\1", text)  # Hydra's own escapes, which it puts before ${...}
-    if text.startswith("["):
-        return re.sub(r"\s*,\s*", ",", text)
-    for number in (int, float):
-        try:
-            return repr(number(text))
-        except ValueError:
-            continue
-    return text
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _long(name: str, folder: Path) -> str:
     """A run's lines of curves.csv; a last line cut short by a crash is left out."""
     columns, rows = wellformed.metrics(_text(folder, METRICS), f"{folder}/{METRICS}", NEEDED[METRICS])
     try:
-        run = _lines(["run"], [{"run": name}]).rstrip("\n")
+        run = csv_lines(["run"], [{"run": name}]).rstrip("\n")
         run.encode()
     except (csv.Error, UnicodeEncodeError) as problem:
         raise ConfigError(f"{folder}: the name of the folder cannot be written into a table ({problem})") from problem
@@ -317,59 +286,9 @@ def _long(name: str, folder: Path) -> str:
     return "".join(lines)
 
 
-def _lines(header: Sequence[str], rows: Iterable[Row]) -> str:
-    text = StringIO()
-    writer = csv.DictWriter(text, header, lineterminator="\n")
-    writer.writerows({key: guarded(cell) for key, cell in row.items()} for row in rows)
-    return text.getvalue()
-
-
-def guarded(cell: str) -> str:
-    """A cell that spreadsheets show and do not run: an apostrophe goes before a text that looks like a formula."""
-    return f"'{cell}" if FORMULA.match(cell) and not is_number(cell) else cell
-
-
-def unguarded(cell: str) -> str:
-    """The cell that `guarded` was given."""
-    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
-
-
-def _write(path: Path, header: list[str], rows: list[Row]) -> None:
-    with replacing(path) as part:
-        part.write_text(_lines(header, [dict(zip(header, header, strict=True)), *rows]), encoding="utf-8", newline="")
-
-
-def _read(path: Path) -> tuple[list[str], list[Row]]:
-    reader = csv.DictReader(StringIO(read(path.parent, path.name), newline=""))
-    rows, header = list(reader), list(reader.fieldnames or [])
-    if BETWEEN not in header or any(None in row or None in row.values() for row in rows):
-        raise ConfigError(
-            f"{path} is no table of a sweep; `dlrun report {path.parent}` makes it from the runs' folders"
-        )
-    return header, [{key: unguarded(cell) for key, cell in row.items()} for row in rows]
-
-
 def _text(folder: Path, name: str) -> str:
     """What stands in a file; nothing where there is none."""
     try:
         return read(folder, name)
     except (FileNotFoundError, NotADirectoryError):
         return ""
-
-
-def frame(header: list[str], rows: list[Row]) -> pd.DataFrame:
-    """Rows of sweep.csv as a table, in which numbers are numbers."""
-    import pandas as pd
-
-    columns = {key: [row[key] for row in rows] for key in header}
-    return pd.DataFrame({key: cells if key in TEXT else numbers(cells) for key, cells in columns.items()})
-
-
-def numbers(cells: list[str]) -> list[Any]:
-    """The cells as numbers, nan where empty, if all are numbers."""
-    for number in (int, float):
-        try:
-            return [number(cell) if cell else nan for cell in cells]
-        except ValueError:
-            continue
-    return cells

@@ -16,7 +16,8 @@ from dlrun.folder.names import HIGHER
 from dlrun.folder.reading import read_summary
 from dlrun.report import tables
 from dlrun.report.apart import told_apart
-from dlrun.report.collect import BETWEEN, config_of
+from dlrun.report.cells import BETWEEN
+from dlrun.report.collect import config_of
 from dlrun.report.statistics import BOUNDS, FINISHED, UNBOUNDED, Interval, edge_warning
 from dlrun.report.survival import Median
 

@@ -14,10 +14,11 @@ from typing import Any
 from dlrun.errors import ConfigError
 from dlrun.folder.names import METRICS
 from dlrun.folder.reading import status_of
+from dlrun.folder.resume import COMPLETE
 from dlrun.report.collect import append_run
 from dlrun.sweep.jobs import ASK, JOBS, Submission, ended, held, holding, numbered, submissions
 from dlrun.sweep.part import Part, write_part
-from dlrun.sweep.plan import COMPLETE, Plan
+from dlrun.sweep.plan import Plan
 from dlrun.sweep.workers import Task
 from dlrun.terminal.console import counted, say
 from dlrun.terminal.progress import SweepProgress

@@ -11,7 +11,7 @@ from dlrun.errors import ConfigError
 from dlrun.folder.names import HIGHER
 
 if TYPE_CHECKING:
-    from dlrun.training.build import Node
+    from dlrun.training.components import Node
     from dlrun.training.stack import Stack
 
 DEFAULT = "best_val_loss"

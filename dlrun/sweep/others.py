@@ -14,8 +14,9 @@ from dlrun.folder.lock import locked
 from dlrun.folder.names import holds_run
 from dlrun.report.collect import append_run
 from dlrun.sweep.jobs import outlast
-from dlrun.sweep.launch import conclude, launch
+from dlrun.sweep.launch import launch
 from dlrun.sweep.plan import Plan
+from dlrun.sweep.trainers import conclude
 from dlrun.sweep.workers import PATIENCE, Task, begin
 from dlrun.terminal.signals import unconverted
 

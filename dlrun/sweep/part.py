@@ -18,7 +18,7 @@ from dlrun.folder import checkpoint
 from dlrun.folder.names import CHECKPOINT
 from dlrun.folder.reading import status_of
 from dlrun.folder.records import yaml_text
-from dlrun.sweep.launch import conclude, start_method
+from dlrun.sweep.trainers import conclude, start_method
 from dlrun.sweep.workers import Task, run
 
 PATIENCE = 60.0  # seconds after SIGTERM until a task that nobody has ended goes on

@@ -116,7 +116,8 @@ def _measure(nodes: Sequence[dict[str, Any]], widths: Sequence[int], connection:
     from dlrun.training.build import build
     from dlrun.training.plan import plan
     from dlrun.training.state import State
-    from dlrun.training.train import flushed_subnormals, prepare
+    from dlrun.training.step import prepare
+    from dlrun.training.train import flushed_subnormals
 
     as_in_a_child()
     torch.set_num_threads(1)

@@ -7,40 +7,35 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import getitem
-from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from dlrun.activations import ACTIVATIONS, negative_slope
 from dlrun.architectures.blocks import Blocks
 from dlrun.config.check import refuse_foreign
-from dlrun.datasets.data import Samples
 from dlrun.datasets.dataset import Dataset
-from dlrun.datasets.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.initializers.initializer import Initializer
-from dlrun.matrix.rows import call, keywords
+from dlrun.matrix.rows import call
 from dlrun.matrix.seeds import STRUCTURE, WEIGHTS, generator
 from dlrun.matrix.theta import Layout
 from dlrun.metrics import metrics_for
 from dlrun.normalizations import NoNormalization, running_averages
 from dlrun.regularizers.averaging import Averaging
 from dlrun.regularizers.regularizer import HOOKS, Regularizer
-from dlrun.schedules import Clock, Schedule, warmup_steps
-from dlrun.terminal.printable import in_line
+from dlrun.schedules.schedule import Clock, Schedule
+from dlrun.schedules.warmup import warmup_steps
 from dlrun.training.compatible import refuse
+from dlrun.training.components import HOOKS_OF, Node, component, named
 from dlrun.training.machine import compiles, threads_for, usable_device
+from dlrun.training.measures import Measures
 from dlrun.training.plan import moments
+from dlrun.training.sources import datasets_of
 from dlrun.training.stack import Rows, Stack
 
-Node = dict[str, Any]
-
-#: the methods whose keyword-only arguments are numbers that may differ by row
-HOOKS_OF = {"optimizer": ("update", "point"), "schedule": ("__call__", "momentum", "watch", "observe")}
 MEASURED = 20_000  #: training samples up to which `train_metrics: auto` measures them at every evaluation
 
 
@@ -54,6 +49,8 @@ def build(
     progress: told what is done, and how much of how much, where an initializer trains.
     initialize: False leaves theta at 0, for a stack that is only looked at.
 
+    Long because a Stack has many parts, each made here once and in sight of those that it depends on.
+
     Raises ConfigError where choices do not fit each other, the data or this machine.
     """
     nodes = [plain(config) for config in configs]
@@ -62,17 +59,17 @@ def build(
     node = nodes[0]
     device = usable_device(node["device"])
 
-    rule, rule_rows = _component(node["optimizer"], *HOOKS_OF["optimizer"])
-    schedule, schedule_rows = _component(node["schedule"], *HOOKS_OF["schedule"])
-    regularizers = {key: _component(part, *HOOKS) for key, part in node["regularizer"].items()}
-    variants, variant = _datasets(nodes)
+    rule, rule_rows = component(node["optimizer"], *HOOKS_OF["optimizer"])
+    schedule, schedule_rows = component(node["schedule"], *HOOKS_OF["schedule"])
+    regularizers = {key: component(part, *HOOKS) for key, part in node["regularizer"].items()}
+    variants, variant = datasets_of(nodes)
     dataset = variants[0]
-    loss = _component(node["loss"])[0].for_dataset(dataset)
+    loss = component(node["loss"])[0].for_dataset(dataset)
 
     own = [variants[v] for v in variant]
     models = [_model(node, data, loss.outputs(data.outputs)) for node, data in zip(nodes, own, strict=True)]
     model, layout = models[0], Layout(models[0])
-    initializers: list[Initializer] = [_component(node["initializer"])[0] for node in nodes]
+    initializers: list[Initializer] = [component(node["initializer"])[0] for node in nodes]
     for initializer, each_model, data in zip(initializers, models, own, strict=True):
         initializer.progress = progress or initializer.progress
         initializer.fits(each_model, layout, data)
@@ -136,9 +133,9 @@ def build(
         theta=here(theta),
         buffers={name: here(torch.stack([each[name] for each in buffers])) for name in buffers[0]},
         averages=running_averages(model),
-        loss=loss,
-        metrics=metrics_for(dataset, loss.probabilistic),
-        unit=None if unit is None else unit.to(device),
+        measures=Measures(
+            loss, metrics_for(dataset, loss.probabilistic), dataset.outputs, None if unit is None else unit.to(device)
+        ),
         rule=rule,
         hyper={name: here(column("optimizer", name)) for name in sorted(rule_rows - {"lr"})},
         moving=["lr", *_cycled(schedule, rule_rows), *(["trained"] if phases else [])],
@@ -169,25 +166,6 @@ def build(
     return stack
 
 
-def structure(node: Node) -> Node:
-    """What runs of one stack have in common: the config without the numbers that may differ from row to row.
-
-    Of a number that may also be null, whether it is remains. `node` as `plain` gives it.
-    """
-    common = {key: value for key, value in node.items() if key not in ("seed", "name", "lr", "initializer")}
-    for key in ("clip_norm", "clip_value"):
-        common[key] = common[key] is not None
-    common["dataset"] = {k: v for k, v in node["dataset"].items() if k not in ("split_seed", "label_noise")}
-    for group, hooks in HOOKS_OF.items():
-        _, rows = _declared(node[group], *hooks)
-        common[group] = {key: value for key, value in node[group].items() if key not in rows and key != "lr"}
-    common["regularizer"] = {
-        name: {key: value for key, value in part.items() if key not in _declared(part, *HOOKS)[1]}
-        for name, part in node["regularizer"].items()
-    }
-    return common
-
-
 def plain(config: DictConfig | Node) -> Node:
     """A config with its interpolations resolved, as dicts and lists."""
     node = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
@@ -195,96 +173,17 @@ def plain(config: DictConfig | Node) -> Node:
     return {str(key): value for key, value in node.items()}
 
 
-def _component(node: Node, *hooks: str) -> tuple[Any, set[str]]:
-    """The object that a `_target_` names, and those of its keys that are rows, not options of its `__init__`."""
-    cls, rows = _declared(node, *hooks)
-    # a group's common keys (bias, position, warmup, lr) are there for every member, also those that take none
-    accepted = inspect.signature(cls).parameters
-    return cls(**{key: value for key, value in node.items() if key in accepted}), rows
-
-
-def _declared(node: Node, *hooks: str) -> tuple[Any, set[str]]:
-    """The class that a `_target_` names, and those of its keys that may differ by row."""
-    cls = _named(node["_target_"])
-    rows = {name for hook in hooks if hasattr(cls, hook) for name in keywords(getattr(cls, hook))}
-    return cls, rows & node.keys()
-
-
-def _named(target: str) -> Any:
-    """The class or function of this name; ConfigError where there is none, or its package only borrows it."""
-    try:
-        found = get_object(target)
-    except Exception as problem:  # the user's own module may raise anything
-        raise ConfigError(f"_target_={target} cannot be imported ({' '.join(str(problem).split())})") from problem
-    # "mine.os.system" begins with "mine." too, and is another's
-    if str(getattr(found, "__module__", "")).partition(".")[0] != target.partition(".")[0]:
-        raise ConfigError(f"_target_={target}: this is no class or function of {target.partition('.')[0]}'s own")
-    return found
-
-
-def _datasets(nodes: Sequence[Node]) -> tuple[list[Dataset], list[int]]:
-    """The different datasets of these runs, and for each run which one is its own."""
-    found: dict[str, Dataset] = {}
-    order = []
-    for node in nodes:
-        key = repr(node["dataset"])
-        if key not in found:
-            found[key] = _task(node, _dataset(node))
-        order.append(list(found).index(key))
-    return list(found.values()), order
-
-
-def _dataset(node: Node) -> Dataset:
-    options = {key: value for key, value in node["dataset"].items() if key != "_target_"}
-    common = {key: options.pop(key) for key in keywords(prepare) & options.keys()}
-    target = node["dataset"]["_target_"]
-    dataset = prepare(_samples(target, options), **common, dtype=getattr(torch, node["precision"]))
-    file = Path(str(options["path"])).name if options.get("path") else ""
-    dataset.description = {
-        "name": " ".join(filter(None, [target.rpartition(".")[2], in_line(file)])),
-        **dataset.description,
-    }
-    return dataset
-
-
-_last_samples: dict[str, Samples] = {}
-
-
-def _samples(target: str, options: Node) -> Samples:
-    """What the source gives; the last ones are kept, since the runs of a sweep ask for them again and again."""
-    key = repr((target, sorted(options.items())))
-    if key not in _last_samples:
-        _last_samples.clear()
-        source = _named(target)
-        try:
-            _last_samples[key] = source(**options)
-        except (OSError, MemoryError) as problem:  # a folder that may not be read, data larger than the memory
-            raise ConfigError(f"dataset: {str(problem) or 'there is too little memory for it'}") from problem
-    return _last_samples[key]
-
-
-def _task(node: Node, dataset: Dataset) -> Dataset:
-    """What the architecture makes of the dataset; ConfigError where it can make nothing of it."""
-    cls = _named(node["architecture"]["_target_"])
-    point = getattr(cls, "tasks", ()) == ("none",)
-    if dataset.surface and not point:
-        raise ConfigError("this dataset is a test function, whose variables are trained themselves: architecture=point")
-    if point and not dataset.surface:
-        raise ConfigError("architecture=point is for test functions, such as dataset=beale; data need another one")
-    return dataset.reconstruction() if getattr(cls, "reconstructs", False) else dataset
-
-
 def _model(node: Node, dataset: Dataset, outputs: int) -> nn.Module:
     options = {key: value for key, value in node["architecture"].items() if key != "_target_"}
     dropout = node["regularizer"].get("dropout", {"p_input": None, "p_hidden": None})
     blocks = Blocks(
         activation=options.pop("activation", "identity"),
-        normalization=_component(node["normalization"])[0],
+        normalization=component(node["normalization"])[0],
         position=node["normalization"]["position"],
         p_input=dropout["p_input"],
         p_hidden=dropout["p_hidden"],
     )
-    cls = _named(node["architecture"]["_target_"])
+    cls = named(node["architecture"]["_target_"])
     given = {"train_inputs": dataset.part("train")[0], "random": generator(node["seed"], STRUCTURE)}
     options |= {key: value for key, value in given.items() if key in inspect.signature(cls).parameters}
     model: nn.Module = cls(tuple(dataset.inputs.shape[1:]), outputs, blocks, **options)

@@ -43,7 +43,7 @@ class Evaluation:
     def __call__(self, part: str) -> dict[str, Tensor]:
         """{"loss": (runs,), metric: (runs,), ...} in double precision, on the CPU."""
         inputs = self.stack.dataset.inputs
-        total = torch.zeros(self.stack.runs, self.stack.statistics, dtype=torch.float64, device=inputs.device)
+        total = torch.zeros(self.stack.runs, self.stack.measures.statistics, dtype=torch.float64, device=inputs.device)
         size = max(1, CHUNK // (len(self.theta) * inputs[0].numel() * LANES)) * LANES
         samples = 0
         for x, y in self.stack.chunks(part, size):
@@ -51,16 +51,18 @@ class Evaluation:
             if x.shape not in self.programs:
                 self.programs[x.shape] = Recording(self._sums, [x, y]).program()
             total = total + self.programs[x.shape](x, y)[0]
-        return self.stack.values(self.stack.team.mean(total.cpu(), samples))
+        return self.stack.measures.values(self.stack.team.mean(total.cpu(), samples))
 
     @torch.no_grad()
     def of_steps(self, losses: Tensor, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
         """The same of what training steps returned, (runs, samples, ...)."""
         shapes = (losses.shape, outputs.shape)
         if shapes not in self.programs:
-            self.programs[shapes] = Recording(lambda *args: (self.stack.sums(*args),), [losses, outputs, y]).program()
+            self.programs[shapes] = Recording(
+                lambda *args: (self.stack.measures.sums(*args),), [losses, outputs, y]
+            ).program()
         sums = self.programs[shapes](losses, outputs, y)[0]
-        return self.stack.values(self.stack.team.mean(sums.cpu(), losses.shape[1]))
+        return self.stack.measures.values(self.stack.team.mean(sums.cpu(), losses.shape[1]))
 
     def _sums(self, x: Tensor, y: Tensor) -> tuple[Tensor]:
         def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
@@ -72,9 +74,9 @@ class Evaluation:
         parameters = self.stack.layout.views(self.theta)
         outputs = over_rows(outputs_of_row, (0, 0, own))(parameters, self.buffers, x)
         if self.weight is not None:
-            outputs = self.stack.loss.combine(outputs.unflatten(0, (self.stack.runs, -1)), self.weight)
+            outputs = self.stack.measures.loss.combine(outputs.unflatten(0, (self.stack.runs, -1)), self.weight)
         y = y if self.stack.separate else y.expand(self.stack.runs, *y.shape)
-        return (self.stack.sums(self.stack.reported(outputs, y), outputs, y),)
+        return (self.stack.measures.sums(self.stack.measures.reported(outputs, y), outputs, y),)
 
 
 class Snapshot:

@@ -77,7 +77,7 @@ def _objective(stack: Stack, theta: Tensor, batch: Tensor) -> tuple[Tensor, Tens
 
     stack.model.train()
     outputs = over_rows(outputs_of_row)(stack.layout.views(leaf), stack.buffers, x)
-    objective = stack.loss(outputs, y).mean(1)
+    objective = stack.measures.loss(outputs, y).mean(1)
     penalty = stack.penalty(leaf)
     if penalty is not None:
         objective = objective + penalty
@@ -107,7 +107,7 @@ def gauss_newton(stack: Stack, theta: Tensor, batch: Tensor) -> Tensor:
             [torch.autograd.grad(output.sum(), leaf, retain_graph=True)[0] for output in outputs.unbind(1)], 1
         )
         outputs = outputs.detach().requires_grad_()
-        curvature = _derivatives(stack.loss(outputs, y[:, part].flatten(0, 1)), outputs)
+        curvature = _derivatives(stack.measures.loss(outputs, y[:, part].flatten(0, 1)), outputs)
         jacobian, curvature = jacobian.unflatten(0, (runs, -1)), curvature.unflatten(0, (runs, -1))
         total += torch.einsum("rnip,rnij,rnjq->rpq", jacobian, curvature, jacobian)
     leaf = theta.detach().requires_grad_()

@@ -12,7 +12,8 @@ from dlrun.errors import ConfigError
 from dlrun.matrix.rows import call, keywords
 from dlrun.matrix.seeds import ORDER, generator
 from dlrun.regularizers.averaging import Averaging
-from dlrun.schedules import Clock, State, momenta, rates
+from dlrun.schedules.schedule import Clock, State
+from dlrun.schedules.warmup import momenta, rates
 from dlrun.training.stack import Stack
 
 BLOCK = 1000  #: steps whose batches and rates are laid out at a time

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from dlrun.datasets.dataset import Dataset
 from dlrun.initializers.initializer import Initializer
-from dlrun.losses import Loss
 from dlrun.matrix.rows import call, over_rows
 from dlrun.matrix.theta import Layout, applied
-from dlrun.metrics import Metric
 from dlrun.optimizers.rule import Rule, State
 from dlrun.regularizers.regularizer import Regularizer
-from dlrun.schedules import Schedule
+from dlrun.schedules.schedule import Schedule
+from dlrun.training.measures import Measures
 from dlrun.training.team import Alone
 
 Rows = Mapping[str, Tensor]
@@ -44,9 +43,7 @@ class Stack:
     theta: Tensor
     buffers: dict[str, Tensor]
     averages: set[str]  #: the buffers that a training step changes
-    loss: Loss
-    metrics: list[Metric]
-    unit: Tensor | None  #: (runs, outputs), what is 1 in standardised targets in their own unit; None: none are
+    measures: Measures
     rule: Rule
     hyper: Rows
     moving: list[str]  #: what differs from step to step: lr, what else of `hyper` the schedule moves, phases' `trained`
@@ -95,7 +92,7 @@ class Stack:
             hyper=rows(self.hyper),
             rates={name: row[:, index] for name, row in self.rates.items()},
             penalties=[rows(numbers) for numbers in self.penalties],
-            unit=None if self.unit is None else self.unit[here],
+            measures=self.measures.select(here),
             seeds=[self.seeds[run] for run in runs],
             clip_norm=None if self.clip_norm is None else self.clip_norm[here],
             clip_value=None if self.clip_value is None else self.clip_value[here],
@@ -167,8 +164,8 @@ class Stack:
         """Each row's objective, its mean loss on its minibatch plus penalties, (runs,), the objective's gradient at
         `point`, (runs, params), the mean loss alone as it is reported, (runs,), and new running averages.
 
-        Without measure_train also what `sums` takes: losses, outputs and the data's own targets, (runs, batch, ...),
-        of this process's share of the minibatch.
+        Without measure_train also what `Measures.sums` takes: losses, outputs and the data's own targets,
+        (runs, batch, ...), of this process's share of the minibatch.
         """
         x, y, own_y = self.minibatch(self.team.of_batch(batch))
         changed = y is not own_y
@@ -180,12 +177,12 @@ class Stack:
 
         self.model.train()
         outputs, averages = over_rows(outputs_of_row)(parameters, self.buffers, x)
-        by_sample = self.loss(outputs, y)
+        by_sample = self.measures.loss(outputs, y)
         losses = by_sample.sum(1) / batch.shape[1]
-        reported = by_sample if self.unit is None else self.reported(outputs, y)
+        reported = by_sample if self.measures.unit is None else self.measures.reported(outputs, y)
         measured = []
         if not self.measure_train:
-            own_losses = self.reported(outputs, own_y) if changed else reported
+            own_losses = self.measures.reported(outputs, own_y) if changed else reported
             measured = [own_losses.detach(), outputs.detach(), own_y]
         # a sum, since autograd imports all of SymPy to look at the gradients that it is given for several outputs
         gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
@@ -202,71 +199,6 @@ class Stack:
             g = g + torch.autograd.grad(penalty.sum(), leaf)[0]
             objective = objective + penalty.detach()
         return objective, g, loss, averages, *measured
-
-    @torch.no_grad()
-    def measured_averages(self, theta: Tensor) -> State:
-        """The running averages that fit these parameters, (runs, ...): means over the training set's minibatches.
-
-        Reference: Izmailov et al. 2018, arXiv:1803.05407, section 3.3.
-        """
-        if not self.averages:
-            return {}
-        layers = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        momenta = [layer.momentum for layer in layers]
-        self.model.eval()
-        for layer in layers:
-            layer.train()
-            layer.momentum = 1.0  # the average is then the minibatch's own
-
-        def averages_of_row(parameters: Any, buffers: Any, x: Tensor) -> Any:
-            averages = {name: buffers[name].clone() for name in self.averages}
-            applied(self.model, {**parameters, **buffers, **averages}, x)
-            return averages
-
-        sums, batches = {name: torch.zeros_like(self.buffers[name]) for name in self.averages}, 0
-        for x, _ in self.chunks("train", self.batch_size):
-            if x.shape[-self.dataset.inputs.ndim] == 1:  # a single sample has no variance
-                continue
-            own = 0 if self.separate else None
-            averages = over_rows(averages_of_row, (0, 0, own))(self.layout.views(theta), self.buffers, x)
-            for name, total in sums.items():
-                total += averages[name]
-            batches += 1
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-        return {name: total / batches for name, total in sums.items()}
-
-    def reported(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Each sample's loss in the targets' own unit, (runs, batch)."""
-        return self.loss(outputs, y) if self.unit is None else self.loss.in_unit(outputs, y, self._unit_as(y))
-
-    def sums(self, losses: Tensor, outputs: Tensor, y: Tensor) -> Tensor:
-        """Sums over each row's samples of the reported loss and of every metric's statistics, (runs, 1 + statistics)
-        doubles."""
-        predictions = self.loss.prediction(outputs)
-        if self.unit is not None:  # the mean is left out, which no metric would see
-            predictions, y = (each.double() * self._unit_as(each.double()) for each in (predictions, y))
-        sums = [metric.sums(predictions, y) for metric in self.metrics]
-        return torch.cat([losses.sum(1, keepdim=True, dtype=torch.float64), *sums], 1)
-
-    def _unit_as(self, y: Tensor) -> Tensor:
-        """(runs, 1, outputs) of y's type."""
-        assert self.unit is not None
-        return self.unit[:, None].to(y.dtype)
-
-    @property
-    def statistics(self) -> int:
-        """How many numbers `sums` gives for a row."""
-        return 1 + sum(metric.width(self.dataset.outputs) for metric in self.metrics)
-
-    def values(self, means: Tensor) -> dict[str, Tensor]:
-        """{"loss": (runs,), metric: (runs,), ...} from means over samples, (runs, 1 + statistics)."""
-        result, start = {"loss": means[:, 0]}, 1
-        for metric in self.metrics:
-            width = metric.width(self.dataset.outputs)
-            result[metric.name] = metric.value(means[:, start : start + width])
-            start += width
-        return result
 
     def clip(self, g: Tensor, norm: Tensor) -> Tensor:
         r"""Clip by norm, $g \min(1, c / \|g\|)$, then by value, to [-c, c] (Pascanu et al. 2013; lecture 002)."""

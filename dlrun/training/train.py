@@ -4,92 +4,26 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from math import isfinite
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from dlrun.errors import ConfigError
-from dlrun.folder.checkpoint import Checkpoint, Record
-from dlrun.matrix.noise import Noise
 from dlrun.matrix.rows import call
-from dlrun.matrix.trace import Recording
-from dlrun.schedules import Clock
+from dlrun.schedules.schedule import Clock
 from dlrun.terminal.signals import ENDING, Deferred
-from dlrun.training.evaluation import Measured, Row, Snapshot
-from dlrun.training.objective import Step, StepObjective
+from dlrun.training.averages import measured_averages
+from dlrun.training.evaluation import Row
 from dlrun.training.plan import averaging, learning_rates, plan
 from dlrun.training.stack import Stack
-from dlrun.training.state import State, Tensors
-
-
-class Observer(Protocol):
-    """Who watches a training."""
-
-    def row(self, run: int, row: Row) -> None:
-        """An evaluation of one run, with the columns of metrics.csv."""
-
-    def trace(self, run: int, steps: list[Row]) -> None:
-        """Rates and losses of single steps, where the schedule watches them."""
-
-    def due(self) -> bool:
-        """Whether it is time to show progress; reading a loss makes the device wait, so this is asked first."""
-
-    def step(self, done: int, loss: float, lr: float) -> None:
-        """Progress between evaluations."""
-
-
-class Keeper(Protocol):
-    """Who keeps checkpoints of a training."""
-
-    begun: Checkpoint | None  #: where the training goes on; None: it begins
-
-    def due(self, step: int) -> bool:
-        """Whether to keep one now; asked after every step."""
-
-    def keep(self, tensors: Tensors, record: Record) -> None:
-        """Keep what `State.tensors` and `State.record` gave."""
-
-
-class Nobody:
-    """Keeps nothing."""
-
-    begun: Checkpoint | None = None
-
-    def due(self, step: int) -> bool:
-        return False
-
-    def keep(self, tensors: Tensors, record: Record) -> None:
-        pass
-
-
-NOBODY = Nobody()
-
-
-@dataclass
-class Outcome:
-    """How the runs of a stack ended."""
-
-    status: list[str]  #: finished, stopped_early, diverged or interrupted
-    measured: list[Measured]  #: the trained network, then what regularizers keep beside it
-    started: str  #: UTC time of the first step
-    seconds: float  #: from there to the last evaluation
-    compile_seconds: float
-
-    @property
-    def best(self) -> Snapshot:
-        """The trained network at its lowest validation loss."""
-        return self.measured[0].best
-
-    @property
-    def last(self) -> Snapshot:
-        """The trained network at its last evaluation."""
-        return self.measured[0].last
+from dlrun.training.state import State
+from dlrun.training.step import prepare
+from dlrun.training.watching import NOBODY, Keeper, Observer, Outcome
 
 
 @torch.no_grad()
@@ -187,91 +121,13 @@ def collect(stack: Stack, state: State) -> None:
         averaging(stack, name).collect(state.regularizers[stack.averaging[name]], stack.network, due)
 
 
-def gradient(stack: Stack, state: State, batch: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
-    """Each row's gradient (runs, params) and objective (runs,), then its loss (runs,), its gradient's norm before
-    clipping (runs,) and what running training columns are made of."""
-    hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=True))}
-    point, trained = call(stack.rule.point, stack.theta, state.memory, rows=hyper), hyper.get("trained")
-    if trained is not None:
-        point = torch.where(trained > 0, point, stack.theta)
-    objective, g, loss, averages, *measured = stack.gradient(point, batch)
-    for name, average in averages.items():
-        stack.buffers[name].copy_(average)
-    if trained is not None:
-        g = g * trained
-    norm = torch.linalg.vector_norm(g, dim=1)
-    g = stack.clip(g, norm)
-    for regularizer, memory, rows in zip(stack.regularizers, state.regularizers, stack.penalties, strict=True):
-        g = call(regularizer.perturb, g, memory, rows=rows)
-    if trained is not None:  # noise, too, is for the parameters that train
-        g = g * trained
-    return g, objective, loss, norm, *measured
-
-
-def update(stack: Stack, state: State, g: Tensor, objective: StepObjective | None, *moving: Tensor) -> None:
-    """Change theta and the memories of optimizer and regularizers in place."""
-    hyper = {**stack.hyper, **dict(zip(stack.moving, moving, strict=True))}
-    before = stack.theta.clone() if "trained" in hyper else stack.theta
-    for regularizer, mask, rows in zip(stack.regularizers, stack.masks, stack.penalties, strict=True):
-        call(regularizer.decay, stack.theta, mask, hyper["lr"], rows=rows)
-    asked = [objective] if stack.rule.curvature or stack.rule.searches else []
-    call(stack.rule.update, stack.theta, g, state.memory, *asked, rows=hyper)
-    for regularizer, rows in zip(stack.regularizers, stack.penalties, strict=True):
-        call(regularizer.project, stack.theta, stack.layout, rows=rows)
-    if "trained" in hyper:  # whatever decays, carries on or projects: the rest stays as it is, to the bit
-        stack.theta.copy_(torch.where(hyper["trained"] > 0, stack.theta, before))
-    for regularizer, memory, rows in zip(stack.regularizers, state.regularizers, stack.penalties, strict=True):
-        call(regularizer.follow, memory, stack.network, rows=rows)
-
-
-def prepare(
-    stack: Stack, state: State, batch: Tensor, moving: Sequence[Tensor], compiling: bool
-) -> tuple[Step, tuple[Tensor, ...], float]:
-    """The step for batches of this shape, what it returns for this batch, and the seconds that compiling it took.
-
-    A step takes a batch and the moving numbers, changes theta and the state, and returns the loss, the gradient norm
-    and, where the training columns are running means, what they are made of. Recording it runs it; that is undone.
-    """
-
-    def first_part(batch: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
-        g, objective, *outputs = gradient(stack, state, batch, *moving)
-        if not stack.rule.traceable:
-            return g, objective, *outputs
-        update(stack, state, g, None, *moving)
-        return tuple(outputs)
-
-    def whole(batch: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
-        g, value, *outputs = program(batch, *moving)
-        g = g.clone()  # the objective's own gradients are written over it
-        update(stack, state, g, StepObjective(stack, program, batch, moving, value), *moving)
-        return tuple(outputs)
-
-    memories = [state.memory, *state.regularizers]
-    changed = [stack.theta, *stack.buffers.values(), *(tensor for memory in memories for tensor in memory.values())]
-    saved = [tensor.clone() for tensor in changed]
-    samples = batch.shape[1]
-    noise = Noise(stack.seeds, stack.team.noise, samples, samples == stack.batch_size, state.step)
-    recording = Recording(first_part, [batch, *moving], scratch=[stack.g], noise=noise)
-    start = time.perf_counter()
-    replay = recording.compiled() if compiling else recording.program()
-    if compiling:
-        replay(batch, *moving)  # the first call compiles what is left
-    seconds = time.perf_counter() - start if compiling else 0.0
-    program = noise.before(replay, lambda: state.step)
-    for tensor, value in zip(changed, saved, strict=True):
-        tensor.copy_(value)
-    if stack.rule.traceable:
-        return program, recording.outputs, seconds
-    return whole, recording.outputs[2:], seconds
-
-
 def evaluate(stack: Stack, state: State, observer: Observer, taken: list[tuple[Tensor, ...]], start: float) -> None:
     """Measure every running run, report its row, and decide whether it goes on.
 
     taken: what the steps since the last evaluation returned.
     """
     for name, place in stack.averaging.items():
-        averaging(stack, name).settle(state.regularizers[place], stack.network, stack.measured_averages)
+        averaging(stack, name).settle(state.regularizers[place], stack.network, partial(measured_averages, stack))
     val = {
         f"{measured.label}{name}": value
         for measured in state.measured

@@ -20,7 +20,8 @@ class StackLauncher(Launcher):
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from dlrun.sweep.launch import Here, launch
+        from dlrun.sweep.launch import launch
+        from dlrun.sweep.trainers import Here
 
         trainer, loader = Here(self.workers), self.context.config_loader
         return launch(self.config, loader, job_overrides, initial_job_idx, trainer=trainer, **self.options)

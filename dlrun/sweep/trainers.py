@@ -1,0 +1,91 @@
+"""Who trains a sweep's stacks: worker processes of this machine, or others that do likewise."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from dlrun.folder.names import SUMMARY
+from dlrun.folder.reading import summary_of
+from dlrun.folder.records import write_summary
+from dlrun.report.collect import append_run
+from dlrun.sweep.plan import Plan
+from dlrun.sweep.workers import Task, Worker, run
+from dlrun.terminal.progress import SweepProgress
+from dlrun.terminal.signals import ENDING, Deferred
+
+
+class Trainer(Protocol):
+    """Who trains a sweep's stacks: processes of this machine, or a cluster."""
+
+    remote: bool  #: Slurm's jobs, so that devices are not looked for here, and runs that wait there are followed
+
+    def places(self, device: str) -> int:
+        """How many stacks train at a time."""
+
+    def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str) -> bool:
+        """Train the stacks, and add the runs to sweep.csv as they end; false where they go on without this process.
+
+        Raises ConfigError, with nothing begun, where they are refused.
+        """
+
+
+class Here:
+    """This machine as the trainer of a sweep.
+
+    Args:
+        workers: processes at a time; None: one per GPU, or one per core, as small work gains nothing from threads.
+    """
+
+    remote = False
+
+    def __init__(self, workers: int | None) -> None:
+        self.workers = workers
+
+    def places(self, device: str) -> int:
+        """As many as processes."""
+        import torch
+
+        return self.workers or (torch.cuda.device_count() if device == "cuda" else len(os.sched_getaffinity(0)))
+
+    def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str) -> bool:
+        """Train the stacks in worker processes, to the end."""
+        with Deferred(signal.SIGINT, *ENDING) as signals, SweepProgress(sum(map(len, stacks))) as progress:
+
+            def heed() -> None:
+                signals.pass_on()
+                if signals.interrupted:
+                    raise KeyboardInterrupt
+
+            def show(active: Sequence[Worker]) -> None:
+                heed()
+                progress.working([(len(worker.tasks), worker.steps, worker.total) for worker in active])
+                if len(plan.runs) > 1 and progress.waiting == 0:
+                    import dlrun.report.report  # noqa: F401 - takes a second: while the last stacks train
+
+            def done(ended: Sequence[Task], problem: str | None) -> None:
+                for task in ended:
+                    progress.done(conclude(task, problem))
+                    append_run(plan.folder, task.folder)
+
+            run(stacks, min(len(stacks), self.places(device)), start_method(device), show, done)
+            heed()
+        return True
+
+
+def start_method(device: str) -> str:
+    """How worker processes start: a forked one has torch and the data from the start, but CUDA does not work in it,
+    and only Linux forks safely."""
+    return "fork" if sys.platform == "linux" and device == "cpu" else "spawn"
+
+
+def conclude(task: Task, problem: str | None) -> str:
+    """The status of a run whose process has ended; one that could not tell any more gets a summary now."""
+    if not (task.folder / SUMMARY).exists():
+        task.folder.mkdir(parents=True, exist_ok=True)
+        status = "failed" if problem else "interrupted"
+        write_summary(task.folder, {"status": status, "name": task.node["name"], "error": problem})
+    return str(summary_of(task.folder)["status"])

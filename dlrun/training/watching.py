@@ -1,0 +1,74 @@
+"""Who watches a training and keeps its checkpoints, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from dlrun.folder.checkpoint import Checkpoint, Record
+from dlrun.training.evaluation import Measured, Row, Snapshot
+from dlrun.training.state import Tensors
+
+
+class Observer(Protocol):
+    """Who watches a training."""
+
+    def row(self, run: int, row: Row) -> None:
+        """An evaluation of one run, with the columns of metrics.csv."""
+
+    def trace(self, run: int, steps: list[Row]) -> None:
+        """Rates and losses of single steps, where the schedule watches them."""
+
+    def due(self) -> bool:
+        """Whether it is time to show progress; reading a loss makes the device wait, so this is asked first."""
+
+    def step(self, done: int, loss: float, lr: float) -> None:
+        """Progress between evaluations."""
+
+
+class Keeper(Protocol):
+    """Who keeps checkpoints of a training."""
+
+    begun: Checkpoint | None  #: where the training goes on; None: it begins
+
+    def due(self, step: int) -> bool:
+        """Whether to keep one now; asked after every step."""
+
+    def keep(self, tensors: Tensors, record: Record) -> None:
+        """Keep what `State.tensors` and `State.record` gave."""
+
+
+class Nobody:
+    """Keeps nothing."""
+
+    begun: Checkpoint | None = None
+
+    def due(self, step: int) -> bool:
+        return False
+
+    def keep(self, tensors: Tensors, record: Record) -> None:
+        pass
+
+
+NOBODY = Nobody()
+
+
+@dataclass
+class Outcome:
+    """How the runs of a stack ended."""
+
+    status: list[str]  #: finished, stopped_early, diverged or interrupted
+    measured: list[Measured]  #: the trained network, then what regularizers keep beside it
+    started: str  #: UTC time of the first step
+    seconds: float  #: from there to the last evaluation
+    compile_seconds: float
+
+    @property
+    def best(self) -> Snapshot:
+        """The trained network at its lowest validation loss."""
+        return self.measured[0].best
+
+    @property
+    def last(self) -> Snapshot:
+        """The trained network at its last evaluation."""
+        return self.measured[0].last
