@@ -26,6 +26,27 @@ settings.load_profile("dlrun")
 torch.set_num_threads(1)  # several threads on small tensors wait for each other more than they work
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the slow tests, which are left out otherwise, and no others")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without --slow the slow tests are left out; with it all others are. A test that is named runs anyway."""
+    wanted = config.getoption("slow")
+    named = {argument.split("[")[0] for argument in config.args if "::" in argument}
+    out = [
+        item
+        for item in items
+        if ("slow" in item.keywords) != wanted and not any(item.nodeid.startswith(name) for name in named)
+    ]
+    config.hook.pytest_deselected(items=out)
+    items[:] = [item for item in items if item not in set(out)]
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return "the slow tests alone" if config.getoption("slow") else "slow tests are left out: pytest --slow runs them"
+
+
 def config(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("dlrun", [*overrides, "name=test"])
