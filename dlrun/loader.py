@@ -144,6 +144,7 @@ class Loader(ConfigLoaderImpl):
             raise ConfigError(
                 f"--config-path {main.path} would take the place of dlrun's own configs: add a folder with --config-dir"
             )
+        interpolations.restrict(True)  # Hydra resolves those of a search path before it is known whose they are
         for each in OverridesParser.create(config_loader=self).parse_overrides(overrides):
             _refuse_several(each.key_or_group, None if each.is_sweep_override() else each.value())
         try:
