@@ -227,7 +227,13 @@ def test_the_environment_is_read_for_typed_words_alone(
     (tmp_path / "theirs").mkdir()
     plan = {"commands": [[*quick, "seed=0,1", "name=${oc.env:SECRET}"]], "runs": {}}
     (tmp_path / "theirs" / "plan.json").write_text(json.dumps(plan))
-    for words in (["-m", *quick, "settings=settings.yaml"], ["resume", "theirs"]):
+    # beside a job that asks for nothing
+    (tmp_path / "beside.yaml").write_text('- name: "${oc.env:SECRET}"\n- name: b\n')
+    (tmp_path / "other").mkdir()
+    plan["commands"] = [[*quick, "name=${oc.env:SECRET},b"]]
+    (tmp_path / "other" / "plan.json").write_text(json.dumps(plan))
+    commands = [["-m", *quick, f"settings={name}.yaml"] for name in ("settings", "beside")]
+    for words in (*commands, ["resume", "theirs"], ["resume", "other"]):
         ended = dlrun(*words)
         assert ended.code == 2 and refused in " ".join(ended.err.split()) and "hunter2" not in ended.err + ended.out
     assert not list(tmp_path.glob("**/summary.json"))
