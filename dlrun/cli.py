@@ -13,6 +13,7 @@ import re
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.metadata import version
@@ -36,9 +37,11 @@ from dlrun.console import error, listing, say
 from dlrun.errors import ConfigError, reason
 from dlrun.lock import free_all
 from dlrun.mistakes import readable
+from dlrun.printable import printable_warning
 from dlrun.records import SUMMARY, begun, discard, holds_run, write_summary
 from dlrun.signals import INTERRUPTED, Ended, interruptible, obeyed, unconverted
 from dlrun.streams import unbreakable
+from dlrun.surroundings import keep_out
 from dlrun.sweep.ending import complete_all, forget
 from dlrun.torchrun import processes
 from dlrun.words import did_you_mean
@@ -55,6 +58,8 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # in ASCII there is no ±, and a run does not end for want of one
             stream.reconfigure(errors="replace")
     unbreakable()
+    keep_out()
+    warnings.formatwarning = printable_warning
     with interruptible(_leave), obeyed():
         if processes() > 1:
             from dlrun.parallel import together
@@ -114,7 +119,7 @@ def _train(resuming: bool = False) -> int:
 
         sys.argv[1:] = arranged(sys.argv[1:], list(VERBS))
         with unconverted():
-            with _hydra_raises(), guarded(), _help_broken_between_words():
+            with _hydra_raises(), guarded(), _shown_by_dlrun():
                 _app()
             complete_all()
     except (HydraException, OmegaConfBaseException, ConfigError) as mistake:
@@ -137,9 +142,9 @@ def _train(resuming: bool = False) -> int:
 
 
 @contextmanager
-def _help_broken_between_words() -> Iterator[None]:
-    """Hydra's help names all choices of a group in one line."""
-    if not {"--help", "-h"} & set(sys.argv):
+def _shown_by_dlrun() -> Iterator[None]:
+    """What Hydra only shows (--help, --cfg, --info) may hold control codes of a stranger's, and has very long lines."""
+    if not any(re.match("-[hci]|--(h|i|cf)", word) for word in sys.argv):
         yield
         return
     told = StringIO()

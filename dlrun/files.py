@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,8 +17,10 @@ from dlrun.errors import ConfigError
 
 LARGEST = 2**28  #: bytes of a text that is read: a metrics.csv of a million rows
 VALUES = 100_000  #: in a YAML file with aliases, each as often as it is referred to
+DIGITS = 1000  #: of a number in a YAML file; of many more Python refuses to write it, or takes hours to read it
 DEPTH = 100  #: of mappings and lists in one another; libyaml would overrun its stack at some ten thousands
 
+_LIKE_A_NUMBER = re.compile(r"[\da-fxo_:.+-]+", re.ASCII | re.IGNORECASE)  # hexadecimal and sexagesimal ones, too
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a pipe without a writer is opened, and refused, at once
 _KINDS = {
@@ -129,10 +132,16 @@ def yaml_told(file: str | Path) -> Iterator[None]:
         raise ConfigError(f"{file} cannot be read as YAML: {' '.join(str(problem).split())}") from problem
 
 
-def json_of(text: str, file: str | Path) -> Any:
-    """What a JSON text says. Raises ConfigError, which names the file."""
+def json_of(text: str, file: str | Path, writable: bool = False) -> Any:
+    """What a JSON text says. Raises ConfigError, which names the file.
+
+    writable: for tables and pages, with a ? for each half of a letter: JSON has these, and UTF-8 does not.
+    """
     try:
-        return json.loads(text)
+        found = json.loads(text)
+        if writable and re.search(r"\\u[dD][89a-fA-F]", text):
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+        return found
     except RecursionError as problem:
         raise ConfigError(f"{file} is nested too deeply") from problem
     except ValueError as problem:
@@ -140,11 +149,12 @@ def json_of(text: str, file: str | Path) -> Any:
 
 
 def bounded(text: str, file: str | Path) -> None:
-    """Raise ConfigError for a YAML text that is nested too deeply, or is small but stands for very much by aliases."""
+    """Raise ConfigError for a YAML text that is nested too deeply, is small but stands for very much by aliases,
+    or has a number in it that is no number's length."""
     import yaml
 
     deepest = text.count("[") + text.count("{") + max(map(len, text.split("\n")))  # one level takes a letter at least
-    if deepest < 10 * DEPTH and "*" not in text:
+    if deepest < 10 * DEPTH and "*" not in text and "!" not in text:  # a tag makes a number of several lines
         return
     sizes: dict[str, float] = {}
     open_: list[tuple[str | None, float]] = [(None, 0)]  # anchors and sizes of what has begun; events nest no calls
@@ -165,6 +175,8 @@ def bounded(text: str, file: str | Path) -> None:
                 raise ConfigError(f"{file} refers to its own parts so often that it holds more than {VALUES} values")
         elif not isinstance(event, yaml.ScalarEvent):
             continue
+        elif len(event.value) > DIGITS and _LIKE_A_NUMBER.fullmatch(event.value):
+            raise ConfigError(f"{file} holds a number of more than {DIGITS:,} digits")
         if anchor and not isinstance(event, yaml.AliasEvent):
             sizes[anchor] = size
         open_[-1] = (open_[-1][0], open_[-1][1] + size)
