@@ -263,6 +263,8 @@ def dlrun(arguments: list[str], output: Path, unread: bool = False) -> None:
         os.dup2(writing, 1)
         os.close(reading)
         os.close(writing)
+    for name, number in (("stdout", 1), ("stderr", 2)):  # the parent's may remember that they were files
+        setattr(sys, name, os.fdopen(number, "w", closefd=False))
     from dlrun.command.cli import main
 
     sys.argv = ["dlrun", *arguments]

@@ -27,7 +27,9 @@ torch.set_num_threads(1)  # several threads on small tensors wait for each other
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="run the slow tests, which are left out otherwise, and no others")
+    parser.addoption(
+        "--slow", action="store_true", help="run the slow tests, which are left out otherwise, and no others"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -203,6 +203,8 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "summary.json has words for numbers": noted(best_val_loss="low"),
     "summary.json has lists for numbers": noted(best_val_accuracy=[1]),
     "summary.json has endless numbers": noted(best_epoch=10**400, best_step=10**30),
+    "summary.json has lists for a digest": noted(data=[1]),
+    "summary.json has halves of letters": noted(data="\ud800", error="\udfff", width="\ud800", name="\ud800"),
     "summary.json lacks its metric": noted(metrics={"x": "higher"}, main_metric="y"),
     "summary.json is a pipe": piped("0/summary.json"),
     "summary.json is a folder": foldered("0/summary.json"),
@@ -238,6 +240,13 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     ".hydra is a file": both(gone("0/.hydra"), replaced("0/.hydra", "")),
     "config.yaml is a bomb": both(replaced("0/config.yaml", BOMB), replaced(TYPED, "- seed=1")),
     "config.yaml nests": both(replaced("0/config.yaml", DEEP), replaced(TYPED, "[]")),
+    "config.yaml has an endless number": replaced("0/config.yaml", f"batch_size: 0x{'f' * 9999}"),
+    "config.yaml has a number that takes hours": both(
+        replaced("0/config.yaml", f"lr: 1{':1' * 400_000}"), replaced(TYPED, "[]")
+    ),
+    "config.yaml has a number in many lines": both(
+        replaced("0/config.yaml", 'lr: !!int "1{}"'.format(f"{'1' * 99}\\\n" * 99)), replaced(TYPED, "[]")
+    ),
     "config.yaml is binary": both(replaced("0/config.yaml", b"\xff\0"), replaced(TYPED, "[]")),
     "config.yaml is a list": both(replaced("0/config.yaml", "[1]"), replaced(TYPED, "[]")),
     "config.yaml is a pipe": both(piped("0/config.yaml"), replaced(TYPED, "[]")),

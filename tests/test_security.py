@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import tarfile
+import warnings
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -226,7 +227,13 @@ def test_the_environment_is_read_for_typed_words_alone(
     (tmp_path / "theirs").mkdir()
     plan = {"commands": [[*quick, "seed=0,1", "name=${oc.env:SECRET}"]], "runs": {}}
     (tmp_path / "theirs" / "plan.json").write_text(json.dumps(plan))
-    for words in (["-m", *quick, "settings=settings.yaml"], ["resume", "theirs"]):
+    # beside a job that asks for nothing
+    (tmp_path / "beside.yaml").write_text('- name: "${oc.env:SECRET}"\n- name: b\n')
+    (tmp_path / "other").mkdir()
+    plan["commands"] = [[*quick, "name=${oc.env:SECRET},b"]]
+    (tmp_path / "other" / "plan.json").write_text(json.dumps(plan))
+    commands = [["-m", *quick, f"settings={name}.yaml"] for name in ("settings", "beside")]
+    for words in (*commands, ["resume", "theirs"], ["resume", "other"]):
         ended = dlrun(*words)
         assert ended.code == 2 and refused in " ".join(ended.err.split()) and "hunter2" not in ended.err + ended.out
     assert not list(tmp_path.glob("**/summary.json"))
@@ -257,6 +264,75 @@ def test_interpolations_that_stand_for_very_much_are_told(
     ended = dlrun("--config-dir", str(theirs), "--config-name", "config")
     assert ended.code == 2 and "Traceback" not in ended.err and len(ended.err) < 2000
     assert not (tmp_path / "outputs").exists()
+
+
+def test_the_environment_is_not_read_for_where_configs_are_looked_for(
+    dlrun: Callable[..., Ended],  # noqa: F811
+    tmp_path: Path,
+    marker: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Hydra warns of a folder that is not there, by its name."""
+    monkeypatch.setenv("SECRET", "hunter2")
+    place = {"searchpath": [f"file://{tmp_path}/${{oc.env:SECRET}}"]}
+    theirs = stranger(tmp_path / "theirs", marker, hydra=place)
+    with warnings.catch_warnings(record=True) as told:
+        ended = dlrun("--config-dir", str(theirs), "--config-name", "config")
+    assert ended.code == 2 and "config files read no environment variables" in " ".join(ended.err.split())
+    assert "hunter2" not in ended.err and not any("hunter2" in str(each.message) for each in told)
+
+
+ESCAPES = "\x1b]0;owned\x07\x9b31m\u202e"
+
+
+@pytest.mark.parametrize("options", ["--cfg job", "-c job -p name", "--cfg=all", "--info config", "--help"])
+def test_configs_that_are_shown_command_no_terminal(
+    options: str,
+    dlrun: Callable[..., Ended],  # noqa: F811
+    tmp_path: Path,
+    marker: Path,
+) -> None:
+    theirs = stranger(tmp_path / "theirs", marker, name=ESCAPES)
+    ended = dlrun("--config-dir", str(theirs), "--config-name", "config", *options.split())
+    assert ended.code == 0 and "owned" in ended.out
+    assert not any(letter in ended.out + ended.err for letter in ESCAPES if not letter.isprintable())
+
+
+def test_warnings_of_libraries_command_no_terminal(dlrun: Callable[..., Ended]) -> None:  # noqa: F811
+    """`${oc.deprecated:seed,"..."}` warns in words of the config's own."""
+    dlrun("list", "loss")
+    told = warnings.formatwarning(UserWarning(ESCAPES), UserWarning, "file.py", 1)
+    assert "owned" in told and not any(letter in told for letter in ESCAPES if not letter.isprintable())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python cannot be told so")
+def test_processes_that_libraries_start_import_nothing_from_the_working_directory(
+    tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's compiler and joblib start Python by -c and -m, which look there first."""
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "struct.py").write_text(f"import os\nos.mkdir({str(marker)!r})\n")
+    command = tmp_path / "dlrun"
+    command.write_text(
+        "import contextlib, subprocess, sys\nfrom dlrun.command.cli import main\nsys.argv = ['dlrun', 'list', 'loss']\n"
+        "with contextlib.suppress(SystemExit):\n    main()\n"
+        "subprocess.run([sys.executable, '-c', 'import struct; struct.pack'], check=True)\n"
+    )
+    subprocess.run([sys.executable, str(command)], cwd=tmp_path / "theirs", check=True, capture_output=True)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("library", ["dlrun.plots.curves", "optuna"])
+def test_no_settings_of_matplotlib_are_taken_from_the_working_directory(library: str, tmp_path: Path) -> None:
+    """They may have it start LaTeX, or be a pipe."""
+    os.mkfifo(tmp_path / "matplotlibrc")
+    lines = "import dlrun.plots.curves"
+    if library == "optuna":  # which imports it too
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+        words = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "lr=interval(0.01,0.1)", "dataset=iris"]
+        lines = f"import sys; from dlrun.command.cli import main; sys.argv = {['dlrun', *words, 'steps=1']}; main()"
+    subprocess.run([sys.executable, "-c", lines], cwd=tmp_path, check=True, capture_output=True, timeout=60)
 
 
 def test_pipes_and_devices_among_configs_do_not_hold_anybody_up(

@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import sys
+import warnings
 from contextlib import suppress
 from importlib.metadata import version
 from io import TextIOWrapper
@@ -16,10 +17,12 @@ import dlrun
 from dlrun.command.start import folder_of_command, going_on, train
 from dlrun.command.verbs import VERBS, run_verb
 from dlrun.config import typed
+from dlrun.files.surroundings import keep_out
 from dlrun.folder.clearing import discard
 from dlrun.folder.lock import free_all
 from dlrun.terminal.console import say
 from dlrun.terminal.exits import EXIT_CODES
+from dlrun.terminal.printable import printable_warning
 from dlrun.terminal.signals import interruptible, obeyed
 from dlrun.terminal.streams import unbreakable
 from dlrun.training.torchrun import processes
@@ -30,6 +33,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # in ASCII there is no ±, and a run does not end for want of one
             stream.reconfigure(errors="replace")
+    keep_out()
+    warnings.formatwarning = printable_warning
     unbreakable()
     with interruptible(_leave), obeyed():
         if processes() > 1:

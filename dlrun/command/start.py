@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import re
 import shlex
 import signal
 import sys
@@ -52,7 +53,7 @@ def train(verbs: Collection[str], resuming: bool = False) -> int:
 
         sys.argv[1:] = arranged(sys.argv[1:], verbs)
         with unconverted():
-            with _hydra_raises(), guarded(), _help_broken_between_words():
+            with _hydra_raises(), guarded(), _shown_by_dlrun():
                 _app()
             complete_all()
     except (HydraException, OmegaConfBaseException, ConfigError) as mistake:
@@ -75,9 +76,9 @@ def train(verbs: Collection[str], resuming: bool = False) -> int:
 
 
 @contextmanager
-def _help_broken_between_words() -> Iterator[None]:
-    """Hydra's help names all choices of a group in one line."""
-    if not {"--help", "-h"} & set(sys.argv):
+def _shown_by_dlrun() -> Iterator[None]:
+    """What Hydra only shows (--help, --cfg, --info) may hold control codes of a stranger's, and has very long lines."""
+    if not any(re.match("-[hci]|--(h|i|cf)", word) for word in sys.argv):
         yield
         return
     told = StringIO()

@@ -17,6 +17,8 @@ from dlrun.errors import ConfigError
 MOST = 1000  #: of them behind one; each that holds two others would double what it stands for
 LONGEST = 100_000  #: letters of what one stands for
 
+_strange = False  #: whether this command has read an interpolation from a file that is not dlrun's own
+
 
 @contextmanager
 def bounded() -> Iterator[None]:
@@ -44,13 +46,23 @@ def bounded() -> Iterator[None]:
         Container.resolve_parse_tree = resolve  # type: ignore[method-assign]
 
 
-def restrict(strange: bool) -> None:
+def begin() -> None:
+    """A command begins, which has read no file yet."""
+    global _strange
+    _strange = False
+
+
+def restrict(strange: bool, lasting: bool = True) -> None:
     """Say what interpolations may ask for.
 
     An environment may hold passwords, and what a config says is written into every run's folder.
 
     strange: whether any of them stands in a file that is not dlrun's own.
+    lasting: until the command ends, whatever is said later: a sweep resolves a config when it has loaded others.
     """
+    global _strange
+    _strange = _strange or (strange and lasting)
+    strange = strange or _strange
     OmegaConf.register_new_resolver("oc.env", _typed_variable if strange else oc.env, replace=True)
     OmegaConf.register_new_resolver("now", _now, use_cache=True, replace=True)
 

@@ -67,6 +67,7 @@ def guarded() -> Iterator[None]:
     sources["file"] = FileConfigSource
     hydra_app.ConfigLoaderImpl = Loader  # type: ignore[misc]
     hydra_main._get_rerun_conf = _no_pickle
+    interpolations.begin()
     try:
         with interpolations.bounded():
             yield
@@ -145,6 +146,7 @@ class Loader(ConfigLoaderImpl):
             raise ConfigError(
                 f"--config-path {main.path} would take the place of dlrun's own configs: add a folder with --config-dir"
             )
+        interpolations.restrict(True, lasting=False)  # Hydra resolves a search path's before it is known whose it is
         for each in OverridesParser.create(config_loader=self).parse_overrides(overrides):
             _refuse_several(each.key_or_group, None if each.is_sweep_override() else each.value())
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Any
 from dlrun.errors import ConfigError
 
 VALUES = 100_000  #: in a YAML file with aliases, each as often as it is referred to
+DIGITS = 1000  #: of a number in a YAML file; of many more Python refuses to write it, or takes hours to read it
 DEPTH = 100  #: of mappings and lists in one another; libyaml would overrun its stack at some ten thousands
+
+_LIKE_A_NUMBER = re.compile(r"[\da-fxo_:.+-]+", re.ASCII | re.IGNORECASE)  # hexadecimal and sexagesimal ones, too
 
 
 def yaml_of(text: str, file: str | Path) -> Any:
@@ -38,10 +42,16 @@ def yaml_told(file: str | Path) -> Iterator[None]:
         raise ConfigError(f"{file} cannot be read as YAML: {' '.join(str(problem).split())}") from problem
 
 
-def json_of(text: str, file: str | Path) -> Any:
-    """What a JSON text says. Raises ConfigError, which names the file."""
+def json_of(text: str, file: str | Path, writable: bool = False) -> Any:
+    """What a JSON text says. Raises ConfigError, which names the file.
+
+    writable: for tables and pages, with a ? for each half of a letter: JSON has these, and UTF-8 does not.
+    """
     try:
-        return json.loads(text)
+        found = json.loads(text)
+        if writable and re.search(r"\\u[dD][89a-fA-F]", text):
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+        return found
     except RecursionError as problem:
         raise ConfigError(f"{file} is nested too deeply") from problem
     except ValueError as problem:
@@ -49,11 +59,12 @@ def json_of(text: str, file: str | Path) -> Any:
 
 
 def bounded(text: str, file: str | Path) -> None:
-    """Raise ConfigError for a YAML text that is nested too deeply, or is small but stands for very much by aliases."""
+    """Raise ConfigError for a YAML text that is nested too deeply, is small but stands for very much by aliases,
+    or has a number in it that is no number's length."""
     import yaml
 
     deepest = text.count("[") + text.count("{") + max(map(len, text.split("\n")))  # one level takes a letter at least
-    if deepest < 10 * DEPTH and "*" not in text:
+    if deepest < 10 * DEPTH and "*" not in text and "!" not in text:  # a tag makes a number of several lines
         return
     sizes: dict[str, float] = {}
     open_: list[tuple[str | None, float]] = [(None, 0)]  # anchors and sizes of what has begun; events nest no calls
@@ -74,6 +85,8 @@ def bounded(text: str, file: str | Path) -> None:
                 raise ConfigError(f"{file} refers to its own parts so often that it holds more than {VALUES} values")
         elif not isinstance(event, yaml.ScalarEvent):
             continue
+        elif len(event.value) > DIGITS and _LIKE_A_NUMBER.fullmatch(event.value):
+            raise ConfigError(f"{file} holds a number of more than {DIGITS:,} digits")
         if anchor and not isinstance(event, yaml.AliasEvent):
             sizes[anchor] = size
         open_[-1] = (open_[-1][0], open_[-1][1] + size)

@@ -18,7 +18,7 @@ COUNT = 2**53  #: whole numbers up to here are exact in every table
 SMALLEST = 5e-324  #: number above 0
 
 _NUMBERS = re.compile(r"(best|last|test)_.*|epochs|steps|seconds|steps_per_second|parameters|suggested_lr")
-_TEXTS = ("name", "device", "error", "main_metric")
+_TEXTS = ("name", "device", "error", "main_metric", "data")
 
 
 def metrics(text: str, file: str | Path, needed: Sequence[str]) -> tuple[list[str], list[list[str]]]:
@@ -56,7 +56,7 @@ def metrics(text: str, file: str | Path, needed: Sequence[str]) -> tuple[list[st
 
 def summary(text: str, file: str | Path) -> dict[str, Any]:
     """The contents of summary.json."""
-    found = json_of(text, file)
+    found = json_of(text, file, writable=True)
     if not isinstance(found, dict) or found.get("status") not in STATUSES:
         raise ConfigError(f"{file} has no status, one of {', '.join(STATUSES)}")
     for key, value in found.items():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
+
+_formatted = warnings.formatwarning
 
 
 class Printable(logging.Formatter):
@@ -16,6 +19,13 @@ class Printable(logging.Formatter):
 def printable(text: str) -> str:
     r"""A text with what would command a terminal, or turn its letters around, written out: `\x1b` for an escape."""
     return text if text.isprintable() else _COMMANDS.sub(lambda found: _written_out(found[0]), text)
+
+
+def printable_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """What `warnings.formatwarning` gives, as `printable`: libraries warn in the words of configs and data."""
+    return printable(_formatted(message, category, filename, lineno, line))
 
 
 def in_line(text: str) -> str:

@@ -35,6 +35,9 @@ class Optuna(Sweeper):
         for key in ("zip", "settings"):
             if config[key] is not None:
                 raise ConfigError(f"{key}: hydra/sweeper=optuna chooses the values itself; leave {key} out")
+        from dlrun.files.surroundings import load_matplotlib
+
+        load_matplotlib()  # which optuna imports
         import optuna
 
         from dlrun.sweep.objective import DEFAULT, maximised
