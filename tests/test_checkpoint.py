@@ -394,6 +394,7 @@ def full_disk() -> None:
     raise OSError(28, "No space left on device")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [die, full_disk])
 def test_whichever_write_fails_resuming_repairs_it(fault: Callable[[], None], tmp_path: Path, watched: None) -> None:
     node, whole, writes = config(*FAULTY), tmp_path / "whole", 0

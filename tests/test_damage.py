@@ -496,6 +496,7 @@ def fuzzed(number: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
 EXAMPLES = int(os.environ.get("DLRUN_FUZZ", "1"))  #: times as many of them as in every run of the tests
 
 
+@pytest.mark.slow
 @fuzzed(15 * EXAMPLES)
 @given(damage=damages("sweep"), resumed=st.integers(0, 4))
 def test_any_folder_of_a_sweep_is_used_or_told(

@@ -54,6 +54,7 @@ def test_every_choice_has_its_line_and_its_keys(group):
             assert f"` | `{constraint.text}` | " in row
 
 
+@pytest.mark.slow
 def test_commands_pass_the_check():
     """Every choice's run, and the jobs of its sweep; commands that share no key are composed together, to save time."""
     rounds: list[list[str]] = []

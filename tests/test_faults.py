@@ -70,6 +70,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "rooms"), [("run", (1, 9)), ("sweep", (34,))])
 def test_a_full_disk_costs_nothing_but_the_time(kind: str, rooms: tuple[int, ...], disk: Path, tmp_path: Path) -> None:
     """By room for so many pages, it is full at Hydra's files and at the second checkpoint; in the second stack."""

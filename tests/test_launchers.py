@@ -22,6 +22,8 @@ from dlrun.sweep.others import Jobs, _spans
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.workers import Task
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "dlrun"]
 SMALL = ["dataset=diabetes", "architecture.hidden=[4]", "optimizer=sgd", "epochs=2", "plots=none"]
 GRID = ["lr=0.01,1e30", "seed=0,1"]  # the great rate diverges

@@ -275,6 +275,7 @@ def config_text() -> bytes:
     return (HEADER + yaml_text(plain(config("dataset=iris", "regularizer=[l2,dropout]")))).encode()
 
 
+@pytest.mark.slow
 @examples(40)
 @given(st.data())
 def test_any_config_file_is_taken_or_told(data: st.DataObject) -> None:

@@ -116,6 +116,7 @@ def test_more_is_better_of_the_metrics_that_say_so() -> None:
     assert not maximised(None) and not maximised("best_val_loss") and not maximised("steps_per_second")
 
 
+@pytest.mark.slow
 @needs_optuna
 def test_a_study_in_sqlite_goes_on_in_the_same_folder(tmp_path: Path) -> None:
     import optuna
@@ -136,6 +137,7 @@ def test_a_study_in_sqlite_goes_on_in_the_same_folder(tmp_path: Path) -> None:
         assert "<h2>Search</h2>" in page and f"{4 * times} complete" in page
 
 
+@pytest.mark.slow
 @needs_optuna
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 @pytest.mark.parametrize("storage", ["sqlite:///study.db", "null"])
@@ -222,6 +224,7 @@ class Failing(SGD):
 """
 
 
+@pytest.mark.slow
 @needs_optuna
 def test_runs_that_fail_or_diverge_are_counted_and_more_accuracy_is_better(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -241,6 +244,7 @@ def test_runs_that_fail_or_diverge_are_counted_and_more_accuracy_is_better(
     assert "3 failed" in (tmp_path / "sweep" / "report.html").read_text()
 
 
+@pytest.mark.slow
 @needs_optuna
 def test_the_same_search_is_not_trained_again(tmp_path: Path) -> None:
     space = ["dataset=iris", "epochs=1", "lr=interval(0.01,0.1)", "hydra.sweeper.n_trials=2"]

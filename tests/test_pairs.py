@@ -16,6 +16,8 @@ from dlrun.errors import ConfigError
 from dlrun.training.build import build
 from dlrun.training.train import fit
 
+pytestmark = pytest.mark.slow
+
 Pair = frozenset[str]
 CASES = 24  #: that the work is shared out to
 

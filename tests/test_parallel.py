@@ -88,6 +88,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
     [["architecture.hidden=[200,90]"], ["architecture=cnn", "architecture.channels=[3]", "normalization=batch"]],
@@ -117,6 +118,7 @@ def test_two_processes_train_as_one_does(
     torch.testing.assert_close(theta, stack.theta, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_signal_to_torchrun_leaves_a_run_that_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     """Each process has its own noise and its own share of the running columns, which the checkpoint has to hold."""
     whole = start(tmp_path / "whole", "-m", "dlrun", *NOISY.split())

@@ -52,6 +52,7 @@ def left(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "removed"),
     [
@@ -96,6 +97,7 @@ def test_a_folder_for_two_runs_or_elsewhere_is_refused(
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["stack", "basic"])
 def test_a_run_of_another_config_keeps_its_folder(launcher: str, ended: Callable[..., Any], tmp_path: Path) -> None:
     sweep = ["-m", *SMALL, BY_SEED, f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep"]

@@ -356,6 +356,7 @@ def test_noise_leaves_alone_what_a_phase_freezes(stack_of, train):
     assert torch.equal((stack.theta != start)[0], trained.bool()) and 0 < trained.sum() < len(trained)
 
 
+@pytest.mark.slow
 def test_compiled_steps_draw_the_same_noise(stack_of, train):
     if not (shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("no C++ compiler on this machine")

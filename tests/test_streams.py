@@ -46,6 +46,7 @@ def test_what_refuses_does_not_depend_on_saying_so(monkeypatch: pytest.MonkeyPat
         assert ended.value.code == 2
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_when_nobody_reads_what_it_prints(tmp_path: Path) -> None:
     ended = shell(
         f"({COMMAND} {SMALL} hydra.run.dir=pipe; echo $? >&2) | head -1; "

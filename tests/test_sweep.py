@@ -85,6 +85,7 @@ def test_a_sweeps_runs_are_those_that_single_commands_give(sweep, tmp_path: Path
     assert (tmp_path / "sweep" / "report.html").exists() and (tmp_path / "sweep" / "comparison.png").exists()
 
 
+@pytest.mark.slow
 def test_nothing_is_trained_twice(sweep, tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     assert sweep("lr=0.1,0.01").returncode == 0
@@ -129,6 +130,7 @@ def test_a_sweeps_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.M
         assert len(rows(tmp_path / name / "sweep.csv")) == 2 and [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.slow
 def test_every_job_is_checked_before_the_first_begins(sweep, tmp_path: Path) -> None:
     for overrides, message in {
         ("lr=0.1,-1",): "lr=-1: must be null or > 0",
@@ -150,6 +152,7 @@ def test_a_run_that_diverges_is_told_and_the_others_finish(sweep, tmp_path: Path
     assert status == ["finished", "diverged"] and "1 finished, 1 diverged" in ended.stdout
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_takes_its_own_run_alone(sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text(DEADLY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -182,6 +185,7 @@ def test_ctrl_c_leaves_what_is_finished_and_resume_does_the_rest(sweep, tmp_path
     assert not list(folder.glob("**/*.part"))
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_killed_loses_nothing_that_was_done(sweep, tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     grid = ["seed=range(4)", "epochs=300", "hydra.launcher.width=1", "hydra.launcher.workers=1"]

@@ -217,6 +217,7 @@ def test_when_half_of_the_runs_have_ended_the_others_go_on_alone(
             assert {k: got[k] for k in values} == pytest.approx(values, rel=1e-9, abs=1e-9, nan_ok=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiling", ["false", "true"])
 def test_compiled_or_not_the_numbers_agree(compiling: str, stack_of, train) -> None:
     stack = stack_of(*SMALL, "steps=20", "normalization=batch", f"compile={compiling}")

@@ -110,6 +110,7 @@ def test_the_status_of_a_tuned_sweep_is_that_of_its_parts(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.slow
 def test_the_experiment_of_the_registry(tmp_path: Path) -> None:
     small = ["dataset=iris", "architecture.hidden=[4]", "epochs=2", "plots=none", "hydra.sweeper.trials=2"]
     grid = ["optimizer=sgd,adam", "seed=0,1", "hydra.sweeper.trial_seeds=1", f"hydra.sweep.dir={tmp_path}"]
@@ -133,6 +134,7 @@ def assert_complete(folder: Path) -> None:
         assert {row["lr"] for row in chosen if row["optimizer"] == name} == {best["lr"]}
 
 
+@pytest.mark.slow
 def test_a_tuned_sweep_that_was_killed_is_resumed(tmp_path: Path) -> None:
     small = ["dataset=iris", "architecture.hidden=[4]", "epochs=200", "plots=none", "optimizer=sgd,adam", "seed=0,1"]
     trials = ["hydra.sweeper.trials=2", "hydra.sweeper.trial_seeds=1", "hydra.launcher.workers=1"]

@@ -103,6 +103,7 @@ def test_few_runs_and_large_networks_are_not_measured(machine: dict[str, Any]) -
     assert machine["asked"] == []
 
 
+@pytest.mark.slow
 def test_a_real_measurement() -> None:
     overrides = ["dataset=xor", "architecture.hidden=[4]", "batch_size=full"]
     nodes = [plain(config(*overrides, f"seed={i}")) for i in range(16)]

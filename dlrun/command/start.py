@@ -34,7 +34,7 @@ from dlrun.sweep.beginning import forget
 from dlrun.sweep.ending import complete_all
 from dlrun.terminal.console import error, say
 from dlrun.terminal.exits import EXIT_CODES, statuses
-from dlrun.terminal.signals import Ended, obeyed, unconverted
+from dlrun.terminal.signals import Ended, in_a_job, obeyed, unconverted
 from dlrun.terminal.streams import unbreakable
 
 _full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -119,7 +119,7 @@ def _app(config: DictConfig) -> None:
 
             if crowded:
                 config.threads = 1 if config.threads == "auto" else config.threads
-                with redirect_stdout(StringIO()), obeyed():
+                with in_a_job(), redirect_stdout(StringIO()), obeyed():
                     statuses.append(run(config, folder, sweeping))
                 say(f"run {context.job.num}: {statuses[-1].replace('_', ' ')}")
             else:

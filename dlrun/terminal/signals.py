@@ -18,6 +18,7 @@ LATER = 0.01  #: seconds after which a Ctrl-C that was lost is tried again, else
 INTERRUPTED = 130  #: the exit code after Ctrl-C
 
 _came = False  #: whether Ctrl-C came, whatever became of the exception
+_between_jobs = False  #: whether this process ignores Ctrl-C until its next job
 
 
 class Ended(BaseException):
@@ -92,6 +93,23 @@ def as_in_a_child() -> None:
     for signum in ENDING:
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, signal.SIG_DFL)
+
+
+@contextmanager
+def in_a_job() -> Iterator[None]:
+    """Around a job in a process of another launcher's: Ctrl-C interrupts it. Between two jobs the process ignores it,
+    since the launcher's own code would print where it was, and whoever started the process ends it."""
+    global _between_jobs
+    mine = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN or _between_jobs
+    if not mine or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _between_jobs = True
 
 
 @contextmanager
