@@ -28,14 +28,16 @@ from dlrun.training.build import plain
 SMALL = ["dataset=iris", "architecture.hidden=[4]", "epochs=2"]
 
 
-def interrupting(module: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """The command, with Ctrl-C where it begins to import a module."""
+def interrupting(
+    module: str, *arguments: str, folder: Path, signum: int = signal.SIGINT
+) -> subprocess.CompletedProcess[str]:
+    """The command, with a signal where it begins to import a module."""
     code = (
         "import os, signal, sys\n"
         "class Interrupting:\n"
         "    def find_spec(name, path=None, target=None):\n"
         f"        if name == {module!r}:\n"
-        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        f"            os.kill(os.getpid(), {int(signum)})\n"
         "sys.meta_path.insert(0, Interrupting)\n"
         "from dlrun.__main__ import main\n"
         "main()\n"
@@ -59,6 +61,27 @@ def test_ctrl_c_in_an_import_ends_the_command_in_one_line(module: str, arguments
     assert not list(tmp_path.iterdir())
 
 
+def test_sigterm_in_an_import_does_likewise(tmp_path: Path) -> None:
+    ended = interrupting("numpy.linalg", *SMALL, "hydra.run.dir=run", folder=tmp_path, signum=signal.SIGTERM)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGTERM, "dlrun: ended by SIGTERM\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_first_step_is_made_is_told_and_kept(signum: signal.Signals, tmp_path: Path) -> None:
+    code = (
+        "import os\nimport dlrun.training.train as train\nfrom dlrun.__main__ import main\n"
+        f"train.prepare = lambda *_: os.kill(os.getpid(), {int(signum)})\n"
+        "main()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-c", code, *SMALL, "hydra.run.dir=run"]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    assert ended.returncode == -signum
+    assert ended.stderr == f"dlrun: ended by {signum.name}; `dlrun resume run` goes on\n"
+    assert read_summary(tmp_path / "run")["status"] == "interrupted"
+
+
 def test_ctrl_c_after_the_training_says_how_to_go_on(tmp_path: Path) -> None:
     run = ["hydra.run.dir=run", *SMALL]
     ended = interrupting("dlrun.plots.curves", *run, folder=tmp_path)
@@ -77,16 +100,16 @@ def test_ctrl_c_that_a_library_swallows_is_not_lost() -> None:
             signal.raise_signal(signal.SIGINT)  # Python prints what is raised here, and goes on
 
     before = signal.getsignal(signal.SIGINT), sys.unraisablehook
-    with pytest.raises(KeyboardInterrupt), interruptible(lambda: None):
+    with pytest.raises(KeyboardInterrupt), interruptible(lambda signum: None):
         del [Odd()][0]
         time.sleep(60)
     assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
-    with pytest.raises(KeyboardInterrupt), interruptible(lambda: None), unconverted():
+    with pytest.raises(KeyboardInterrupt), interruptible(lambda signum: None), unconverted():
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
             raise ImportError("half done") from None
-    with pytest.raises(ImportError), interruptible(lambda: None), unconverted():
+    with pytest.raises(ImportError), interruptible(lambda signum: None), unconverted():
         raise ImportError("by itself")
 
 

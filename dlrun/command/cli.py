@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import platform
+import signal
 import sys
 import warnings
 from contextlib import suppress
@@ -49,9 +50,10 @@ def main() -> None:
     sys.exit(code)
 
 
-def _leave() -> None:
-    """What Ctrl-C does in the middle of an import: tell, and leave no folder of a run that never began."""
-    os.write(2, f"dlrun: interrupted{going_on()}\n".encode())
+def _leave(signum: int) -> None:
+    """What a signal does in the middle of an import: tell, and leave no folder of a run that never began."""
+    how = "interrupted" if signum == signal.SIGINT else f"ended by {signal.Signals(signum).name}"
+    os.write(2, f"dlrun: {how}{going_on()}\n".encode())
     free_all()
     if folder := folder_of_command():
         discard(folder)

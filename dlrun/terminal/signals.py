@@ -113,38 +113,46 @@ def in_a_job() -> Iterator[None]:
 
 
 @contextmanager
-def interruptible(leave: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt in this context; in an import, which it would leave half done, `leave` is called,
-    and the process ends at once."""
+def interruptible(leave: Callable[[int], None]) -> Iterator[None]:
+    """In this context Ctrl-C raises KeyboardInterrupt, and a signal whose default is to end the process `Ended`; in an
+    import, which they would leave half done, `leave` is told of the signal, and the process ends at once."""
     global _came
     _came = False
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         global _came
-        _came = True
+        _came = _came or signum == signal.SIGINT
         if _importing(frame):
             try:
-                leave()
+                leave(signum)
             finally:
-                os._exit(INTERRUPTED)
-        raise KeyboardInterrupt
+                if signum == signal.SIGINT:
+                    os._exit(INTERRUPTED)
+                signal.signal(signum, signal.SIG_DFL)
+                signal.raise_signal(signum)
+        raise KeyboardInterrupt if signum == signal.SIGINT else Ended(signum)
 
     def unraisable(lost: sys.UnraisableHookArgs) -> None:
-        if lost.exc_type is KeyboardInterrupt:  # raised where Python can only print it: once more
-            threading.Timer(LATER, os.kill, (os.getpid(), signal.SIGINT)).start()
+        if lost.exc_type in (KeyboardInterrupt, Ended):  # raised where Python can only print it: once more
+            signum = lost.exc_value.signum if isinstance(lost.exc_value, Ended) else signal.SIGINT
+            threading.Timer(LATER, os.kill, (os.getpid(), signum)).start()
         else:
             hook(lost)
 
-    before, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
-    if before is signal.SIG_IGN:
-        yield
-        return
-    signal.signal(signal.SIGINT, interrupt)
-    sys.unraisablehook = unraisable
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, *ENDING)}
+    before = {
+        signum: handler
+        for signum, handler in before.items()
+        if handler is signal.SIG_DFL or (signum == signal.SIGINT and handler is not signal.SIG_IGN)
+    }
+    hook, sys.unraisablehook = sys.unraisablehook, unraisable
+    for signum in before:
+        signal.signal(signum, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
         sys.unraisablehook = hook
 
 
