@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -146,10 +146,13 @@ SIGNS = {
 
 
 @pytest.mark.parametrize("typed", SIGNS)
-def test_the_command_tells_it(typed: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_tells_it(
+    typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["dlrun", typed])
     with pytest.raises(SystemExit) as ended:
         main()
     out, err = capfd.readouterr()
-    assert ended.value.code == 2 and out == "" and not os.path.exists("outputs")
+    assert ended.value.code == 2 and out == "" and not list(tmp_path.iterdir())
     assert SIGNS[typed] in err and err.count("\n") == 1
