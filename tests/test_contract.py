@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from dlrun.folder import checkpoint
+from dlrun.training.batches import plan
 from dlrun.training.build import build
 from dlrun.training.evaluation import Row, Snapshot
 from dlrun.training.objective import Step
-from dlrun.training.plan import plan
 from dlrun.training.state import State
 from dlrun.training.step import prepare
 from dlrun.training.train import collect, evaluate, fit, flushed_subnormals

@@ -18,7 +18,7 @@ from deadly import DEADLY
 from numpy.testing import assert_allclose
 
 from dlrun.folder.reading import read_metrics
-from dlrun.sweep.others import Jobs, _spans
+from dlrun.sweep.other_launchers import Jobs, _spans
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.workers import Task
 

@@ -19,7 +19,7 @@ import yaml
 
 from dlrun.command.cli import main
 from dlrun.errors import ConfigError
-from dlrun.folder.names import HIGHER
+from dlrun.folder.columns import HIGHER
 from dlrun.folder.reading import read_summary
 from dlrun.folder.resume import read_config
 from dlrun.job.summary import expected

@@ -13,7 +13,8 @@ import pytest
 from matplotlib.image import imread
 
 from dlrun.errors import ConfigError
-from dlrun.folder.names import RANGE, columns
+from dlrun.folder.columns import columns
+from dlrun.folder.names import RANGE
 from dlrun.folder.reading import read_metrics
 from dlrun.folder.records import Run, append_rows
 from dlrun.plots import lr_range

@@ -22,9 +22,10 @@ from safetensors import safe_open
 from dlrun.config.escapes import quoted, unescaped
 from dlrun.errors import ConfigError
 from dlrun.folder import clearing, reading, records
+from dlrun.folder.columns import columns
 from dlrun.folder.commit import commit_of
 from dlrun.folder.environment import environment
-from dlrun.folder.names import columns, holds_run
+from dlrun.folder.names import holds_run
 from dlrun.folder.reading import read_metrics, read_summary
 from dlrun.folder.records import Run, yaml_text
 

@@ -1,8 +1,7 @@
-"""A run's folder: the names of its files and columns, and what it is known by."""
+"""A run's folder: the names of its files, and what it is known by."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 CONFIG = "config.yaml"
@@ -26,17 +25,6 @@ OVERRIDES = ".hydra/overrides.yaml"  #: what was typed, as Hydra writes it
 HYDRA = (".hydra", *(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")))  #: what Hydra writes
 
 
-def columns(metrics: list[str], kept: Sequence[str] = ()) -> list[str]:
-    """The header of metrics.csv; the first metric is the task's main one, and there may be none.
-
-    kept: names of the networks that are measured on the validation part beside the trained one, such as ema.
-    """
-    quantities = ["loss", *metrics]
-    measured = [f"{part}_{quantity}" for quantity in quantities for part in ("train", "val")]
-    beside = [f"val_{name}_{quantity}" for name in kept for quantity in quantities]
-    return ["epoch", "step", "lr", *measured, *beside, "grad_norm", "seconds"]
-
-
 def holds_run(folder: str | Path) -> bool:
     """Whether a run was written here before; Hydra's own `.hydra/` and log file do not count."""
     return any((Path(folder) / name).exists() for name in KNOWN_BY)
@@ -45,6 +33,3 @@ def holds_run(folder: str | Path) -> bool:
 def begun(folder: Path) -> bool:
     """Whether `dlrun resume` can go on here, with a run or a sweep."""
     return any((folder / name).exists() for name in (CONFIG, PLAN))
-
-
-HIGHER = ("accuracy", "top5", "r2")  #: more is better; for where no summary says so, as `Metric.better` does

@@ -8,17 +8,11 @@ from typing import TYPE_CHECKING, Any
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read
 from dlrun.folder import wellformed
-from dlrun.folder.names import METRICS, RANGE, SUMMARY
+from dlrun.folder.columns import NEEDED
+from dlrun.folder.names import METRICS, SUMMARY
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-#: columns without which the file is none of a run's
-NEEDED = {
-    METRICS: ("epoch", "step", "lr", "train_loss", "val_loss", "seconds"),
-    RANGE: ("step", "lr", "loss", "smoothed"),
-}
 
 
 def read_metrics(folder: str | Path, name: str = METRICS) -> pd.DataFrame:

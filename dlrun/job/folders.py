@@ -15,9 +15,10 @@ from dlrun.config.catalogue import default
 from dlrun.errors import ConfigError, reason
 from dlrun.folder import checkpoint
 from dlrun.folder.checkpoint import Checkpoint, Interval, Record
+from dlrun.folder.columns import columns
 from dlrun.folder.description import told
 from dlrun.folder.environment import environment
-from dlrun.folder.names import BEST, CHECKPOINT, CONFIG, LAST, METRICS, PRETRAINING, RANGE, columns
+from dlrun.folder.names import BEST, CHECKPOINT, CONFIG, LAST, METRICS, PRETRAINING, RANGE
 from dlrun.folder.reading import read_metrics
 from dlrun.folder.records import Run, append_rows, yaml_text
 from dlrun.folder.resume import fingerprint

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from dlrun.folder.columns import columns
 from dlrun.folder.environment import environment
-from dlrun.folder.names import columns
 from dlrun.matrix.rows import keywords
 from dlrun.training.components import Node
 from dlrun.training.evaluation import Measured

@@ -14,8 +14,8 @@ from dlrun.errors import ConfigError
 from dlrun.files.opening import appending, beginning, read
 from dlrun.files.replacing import replacing
 from dlrun.folder import wellformed
+from dlrun.folder.columns import NEEDED
 from dlrun.folder.names import CONFIG, KNOWN_BY, METRICS, OVERRIDES, SUMMARY
-from dlrun.folder.reading import NEEDED
 from dlrun.report.cells import BETWEEN, TEXT, Row, as_typed, cell_of, csv_lines, frame, read_csv, unguarded, write_csv
 
 if TYPE_CHECKING:

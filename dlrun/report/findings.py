@@ -12,12 +12,12 @@ import pandas as pd
 
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
-from dlrun.folder.names import HIGHER
+from dlrun.folder.columns import HIGHER
 from dlrun.folder.reading import read_summary
 from dlrun.report import tables
-from dlrun.report.apart import told_apart
 from dlrun.report.cells import BETWEEN
 from dlrun.report.collect import config_of
+from dlrun.report.settings import told_apart
 from dlrun.report.statistics import BOUNDS, FINISHED, UNBOUNDED, Interval, edge_warning
 from dlrun.report.survival import Median
 

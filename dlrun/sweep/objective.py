@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
-from dlrun.folder.names import HIGHER
+from dlrun.folder.columns import HIGHER
 
 if TYPE_CHECKING:
     from dlrun.training.components import Node

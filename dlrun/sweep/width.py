@@ -113,8 +113,8 @@ def _measurements(nodes: Sequence[dict[str, Any]], widths: Sequence[int], method
 def _measure(nodes: Sequence[dict[str, Any]], widths: Sequence[int], connection: Connection) -> None:
     import torch
 
+    from dlrun.training.batches import plan
     from dlrun.training.build import build
-    from dlrun.training.plan import plan
     from dlrun.training.state import State
     from dlrun.training.step import prepare
     from dlrun.training.train import flushed_subnormals

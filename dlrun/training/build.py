@@ -28,11 +28,11 @@ from dlrun.regularizers.averaging import Averaging
 from dlrun.regularizers.regularizer import HOOKS, Regularizer
 from dlrun.schedules.schedule import Clock, Schedule
 from dlrun.schedules.warmup import warmup_steps
+from dlrun.training.batches import moments
 from dlrun.training.compatible import refuse
 from dlrun.training.components import HOOKS_OF, Node, component, named
 from dlrun.training.machine import compiles, threads_for, usable_device
 from dlrun.training.measures import Measures
-from dlrun.training.plan import moments
 from dlrun.training.sources import datasets_of
 from dlrun.training.stack import Rows, Stack
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dlrun.folder.checkpoint import Record
+from dlrun.training.batches import averaging
 from dlrun.training.evaluation import Evaluation, Measured, Snapshot
-from dlrun.training.plan import averaging
 from dlrun.training.stack import Stack
 
 Tensors = dict[str, Tensor]

@@ -18,8 +18,8 @@ from dlrun.matrix.rows import call
 from dlrun.schedules.schedule import Clock
 from dlrun.terminal.signals import ENDING, Deferred
 from dlrun.training.averages import measured_averages
+from dlrun.training.batches import averaging, learning_rates, plan
 from dlrun.training.evaluation import Row
-from dlrun.training.plan import averaging, learning_rates, plan
 from dlrun.training.stack import Stack
 from dlrun.training.state import State
 from dlrun.training.step import prepare

@@ -41,7 +41,7 @@ class Optuna(Sweeper):
         import optuna
 
         from dlrun.sweep.objective import DEFAULT, maximised
-        from dlrun.sweep.others import recorded
+        from dlrun.sweep.other_launchers import recorded
 
         options = {key: value for key, value in self.options.items() if key != "_target_"}
         sampler, storage = options["sampler"], options["storage"]

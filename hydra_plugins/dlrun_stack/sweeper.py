@@ -49,7 +49,7 @@ class Sweeper(BasicSweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        from dlrun.sweep.others import recorded
+        from dlrun.sweep.other_launchers import recorded
 
         assert self.launcher is not None
         self.task_function = task_function
@@ -62,7 +62,7 @@ class Sweeper(BasicSweeper):
         from dlrun.folder.clearing import discard
         from dlrun.folder.names import PLAN
         from dlrun.sweep.compose import compose
-        from dlrun.sweep.others import recorded
+        from dlrun.sweep.other_launchers import recorded
         from dlrun.sweep.plan import Plan
         from dlrun.sweep.tuning import tuned
 

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from dlrun.folder.records import yaml_text
-from dlrun.report.apart import told_apart
+from dlrun.report.settings import told_apart
 
 BASE: dict[str, Any] = {
     "lr": 0.1,
