@@ -516,6 +516,7 @@ def test_any_folder_of_a_sweep_is_used_or_told(
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 @fuzzed(15 * EXAMPLES)
 @given(damage=damages("run"), resumed=st.integers(0, 4))
 def test_any_folder_of_a_run_is_used_or_told(

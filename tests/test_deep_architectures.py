@@ -272,6 +272,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_row_of_a_stack_is_the_run_alone(name, stack_of, train):
     overrides = [*IMAGES, f"architecture={name}", *NETWORKS[name]]

@@ -142,6 +142,7 @@ def test_a_folder_that_may_not_be_entered_is_told(
         assert ended.code == 2 and f"closed/x: Permission denied: choose another {key} or name" in ended.err
 
 
+@pytest.mark.slow
 def test_a_screen_without_our_signs_shows_others_and_ends_well(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dlrun", *TWO, "lr=0.1,0.01", "hydra.sweep.dir=sweep"]
     ended = subprocess.run(

@@ -59,6 +59,7 @@ def test_a_sweeper_is_told_the_objective_the_worst_or_nothing() -> None:
         value_of(run, "best_val_acuracy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -186,6 +187,7 @@ def test_a_search_that_was_killed_comes_to_the_end_of_an_undisturbed_one(
     assert {row[1] for row in found["killed"]} == {"finished"}
 
 
+@pytest.mark.slow
 @needs_optuna
 def test_a_refusal_leaves_no_study_and_a_study_keeps_its_direction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

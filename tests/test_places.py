@@ -118,6 +118,7 @@ def test_a_run_of_another_config_keeps_its_folder(launcher: str, ended: Callable
     assert left(tmp_path / "sweep") == before
 
 
+@pytest.mark.slow
 def test_a_runs_place_is_its_plans_whatever_is_typed_later(ended: Callable[..., Any], tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     for launcher in ("stack", "basic"):
@@ -132,6 +133,7 @@ def test_a_runs_place_is_its_plans_whatever_is_typed_later(ended: Callable[..., 
         shutil.rmtree(sweep)
 
 
+@pytest.mark.slow
 def test_a_path_that_looks_like_an_interpolation_is_repeated(ended: Callable[..., Any], tmp_path: Path) -> None:
     table = tmp_path / "${x}.csv"
     table.write_text("a,b,y\n" + "".join(f"{i},{i * i % 7},{i % 2}\n" for i in range(60)))

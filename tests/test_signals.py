@@ -82,6 +82,7 @@ def test_a_signal_while_the_first_step_is_made_is_told_and_kept(signum: signal.S
     assert read_summary(tmp_path / "run")["status"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_the_training_says_how_to_go_on(tmp_path: Path) -> None:
     run = ["hydra.run.dir=run", *SMALL]
     ended = interrupting("dlrun.plots.curves", *run, folder=tmp_path)

@@ -28,6 +28,7 @@ def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["2>/dev/full", "2>&- >&- <&-"])
 @pytest.mark.parametrize("mistake", ["lr=-1", "-m lr=-1,1", "normalization=instance"])
 def test_a_refusal_that_nobody_can_read_refuses(mistake: str, where: str, tmp_path: Path) -> None:

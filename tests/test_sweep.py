@@ -100,6 +100,7 @@ def test_nothing_is_trained_twice(sweep, tmp_path: Path) -> None:
     assert settings == {(lr, seed) for lr in ("0.1", "0.01") for seed in ("0", "1")}
 
 
+@pytest.mark.slow
 def test_resume_trains_what_is_missing_and_ends_with_the_same_table(sweep, tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     assert sweep("lr=0.1,0.01", "seed=0,1").returncode == 0
@@ -120,6 +121,7 @@ def test_resume_trains_what_is_missing_and_ends_with_the_same_table(sweep, tmp_p
     assert ended.returncode == 2 and ". is no sweep's folder" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_sweeps_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     name = "über, 1 (it's mine)"
@@ -166,6 +168,7 @@ def test_a_worker_that_dies_takes_its_own_run_alone(sweep, tmp_path: Path, monke
     assert "6 of 6 runs are there already" in again.stdout and again.returncode == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_is_finished_and_resume_does_the_rest(sweep, tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     overrides = ["lr=0.1,0.01", "epochs=2,3000", "hydra.launcher.workers=1", "hydra.sweep.dir=sweep"]

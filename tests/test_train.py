@@ -174,6 +174,7 @@ STOPPING = "regularizer.early_stopping.min_delta=10"  # nothing is that much bet
 PATIENCE = ("regularizer.early_stopping.patience", [2, 1, 100, 3, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "own"),
     [
