@@ -160,3 +160,9 @@ def test_no_regularizers_are_none(dlrun: Callable[..., Ended], tmp_path: Path) -
     assert weights[0] == weights[1] == weights[2] != weights[3]
     again = ["--config-dir", "empty", "--config-name", "config", "hydra.run.dir=again"]
     assert dlrun(*again).code == 0 and (tmp_path / "again" / "last.safetensors").read_bytes() == weights[0]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="there is no /proc")
+def test_a_folder_that_cannot_be_made_is_not_said_to_hold_anything(dlrun) -> None:  # noqa: F811
+    ended = dlrun("dataset=iris", "epochs=1", "hydra.run.dir=/proc/x")
+    assert ended.code == 1 and "/proc/x" in ended.err and "written before" not in ended.err

@@ -162,7 +162,8 @@ def _unwritten(problem: OSError) -> str:
     folder = folder_of_command()
     again = f"`dlrun resume {folder}` goes on" if folder and begun(folder) else "give the command again"
     why = f"{problem.strerror or problem}: {problem.filename or folder}"
-    return f"{why}; what was written before is there, and once this is mended, {again}"
+    kept = "what was written before is there, and " if folder and folder.exists() else ""
+    return f"{why}; {kept}once this is mended, {again}"
 
 
 def folder_of_command() -> Path | None:
