@@ -195,6 +195,13 @@ def test_several_networks_predict_the_mean_of_their_predictions(loss, predict):
     np.testing.assert_allclose(combined, expected, rtol=1e-12)
 
 
+def test_squared_error_is_that_of_the_datasets_task() -> None:
+    loss = MSE().for_dataset(of_task("binary"))
+    assert loss(SCORES, LABELS).mean().item() == pytest.approx(sklearn_metrics.brier_score_loss(LABELS, PROBABILITIES))
+    loss = MSE().for_dataset(of_task("multiclass"))
+    torch.testing.assert_close(loss(LOGITS, CLASSES).mean(), F.mse_loss(LOGITS.softmax(1), ONE_HOT))
+
+
 def test_several_gaussians_are_combined_by_their_moments():
     mean, variance = MEMBERS[..., :2].numpy(), MEMBERS[..., 2:].exp().numpy()
     weights = np.broadcast_to(WEIGHT[:, :, None, None], mean.shape)
@@ -396,3 +403,17 @@ def test_losses_in_the_targets_own_unit(std):
     nll = GaussianNLL().in_unit(torch.cat([f, s], 1), y, unit).mean()
     expected = -norm.logpdf(own_y, own_f, (s / 2).exp() * std).mean()
     assert nll.item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", [MSE(), Huber(0.3), GaussianNLL()], ids=lambda loss: loss.name)
+def test_each_run_of_a_stack_has_its_own_unit(loss) -> None:
+    outputs = torch.cat([NUMBERS, LOG_VARIANCES], 1) if loss.name == "gaussian_nll" else NUMBERS
+    units = torch.tensor([[[77.0, 1e-3, 5.0]], [[2.0, 30.0, 1.0]]])
+    together = loss.in_unit(torch.stack([outputs, -outputs]), torch.stack([TARGETS, TARGETS]), units)
+    alone = [loss.in_unit(o, TARGETS, unit) for o, unit in zip((outputs, -outputs), units, strict=True)]
+    assert together.shape == (2, len(TARGETS))
+    torch.testing.assert_close(together, torch.stack(alone))
+
+
+def test_a_gaussians_prediction_is_its_mean() -> None:
+    torch.testing.assert_close(GaussianNLL().prediction(torch.cat([NUMBERS, LOG_VARIANCES], 1)), NUMBERS)
