@@ -402,8 +402,16 @@ def test_edge_of_a_grid() -> None:
     assert edge_warning("lr", [0.1, 0.01, 0.1, 0.001], 0.01) is None
     above = edge_warning("lr", [0.1, 0.01, 0.001], 0.1)
     assert above == "the best lr, 0.1, is the greatest that was tried: the optimum may lie above it"
-    assert "the least" in (edge_warning("lr", [0.1, 0.01, 0.001], 0.001) or "")
+    below = edge_warning("lr", [0.1, 0.01, 0.001], 0.001)
+    assert below == "the best lr, 0.001, is the least that was tried: the optimum may lie below it"
     assert edge_warning("lr", [0.1, 0.1], 0.1) is None
+
+
+def test_a_summarys_interval_stays_within_its_bounds() -> None:
+    accuracies = [0.97, 0.99, 1.0, 0.98]
+    within = summarize(accuracies, ["finished"] * 4, larger_is_better=True, bounds=(0, 1))
+    assert (within.low, within.high) == mean_interval(np.array(accuracies), (0, 1)) and within.high <= 1
+    assert summarize(accuracies, ["finished"] * 4, larger_is_better=True).high > 1
 
 
 def sweep() -> pd.DataFrame:
