@@ -21,7 +21,7 @@ from dlrun.sweep.jobs import submissions
 pytestmark = pytest.mark.xdist_group("slurm")
 
 IRIS = ["dataset=iris", "architecture.hidden=[8]", "plots=none", "compile=false"]
-LONG = [*IRIS, "steps=10000", "eval_every=50", "seed=range(4)", "hydra.launcher.width=2"]  # some ten seconds
+LONG = [*IRIS, "steps=25000", "eval_every=50", "seed=range(4)", "hydra.launcher.width=2"]  # half a minute
 SLURM = ["hydra/launcher=stack_slurm", "hydra.launcher.tasks=2", "hydra.launcher.timeout_min=20"]
 
 
