@@ -166,3 +166,17 @@ def test_no_regularizers_are_none(dlrun: Callable[..., Ended], tmp_path: Path) -
 def test_a_folder_that_cannot_be_made_is_not_said_to_hold_anything(dlrun) -> None:  # noqa: F811
     ended = dlrun("dataset=iris", "epochs=1", "hydra.run.dir=/proc/x")
     assert ended.code == 1 and "/proc/x" in ended.err and "written before" not in ended.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a folder that is in use can be deleted")
+def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
+    code = "import os, sys; os.rmdir(os.getcwd()); from dlrun.__main__ import main; main()"
+    surroundings = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    for words, status, told in [
+        (["list", "loss"], 0, ""),
+        (["dataset=iris", "epochs=1"], 2, "dlrun: the working directory has been deleted: change into another\n"),
+    ]:
+        (tmp_path / "gone").mkdir()
+        command = [sys.executable, "-c", code, *words]
+        ended = subprocess.run(command, cwd=tmp_path / "gone", env=surroundings, capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (status, told)

@@ -27,6 +27,7 @@ from dlrun.command.mistakes import readable
 from dlrun.config.catalogue import conf_dir
 from dlrun.config.check import check
 from dlrun.errors import ConfigError, reason
+from dlrun.files.surroundings import working_directory
 from dlrun.folder.clearing import discard
 from dlrun.folder.names import SUMMARY, begun, holds_run
 from dlrun.folder.records import write_summary
@@ -52,6 +53,8 @@ def train(verbs: Collection[str], resuming: bool = False) -> int:
         from dlrun.config.loader import guarded
 
         sys.argv[1:] = arranged(sys.argv[1:], verbs)
+        if not working_directory():
+            raise ConfigError("the working directory has been deleted: change into another")
         with unconverted():
             with _hydra_raises(), guarded(), _shown_by_dlrun():
                 _app()
