@@ -28,13 +28,13 @@ from dlrun.datasets.describe import LISTED
 from dlrun.datasets.prepare import prepare
 from dlrun.datasets.split import split
 from dlrun.folder.clearing import clear
-from dlrun.folder.description import summary, told
 from dlrun.folder.records import Run
 from dlrun.job.encoding import save_encoding
 from dlrun.report.data import data_of
 from dlrun.sweep.stacking import stacked
 from dlrun.sweep.trainers import Here
 from dlrun.sweep.workers import Task
+from dlrun.terminal.description import summary, told
 from dlrun.training.build import build, plain
 
 OPTIONS: dict[str, Any] = {

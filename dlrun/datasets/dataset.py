@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dlrun.datasets.data import Surface, Task
 from dlrun.datasets.encoding import Encoding
-from dlrun.folder.description import Description
+from dlrun.terminal.description import Description
 
 
 @dataclass

@@ -9,7 +9,7 @@ import numpy as np
 
 from dlrun.datasets.data import Samples
 from dlrun.datasets.dataset import Dataset
-from dlrun.folder.description import Description
+from dlrun.terminal.description import Description
 from dlrun.terminal.printable import in_line
 
 LISTED = 20  #: features up to which all are named

@@ -14,6 +14,7 @@ import numpy as np
 from dlrun.datasets.data import Samples, Task
 from dlrun.datasets.image_files import ENDINGS, Images, read
 from dlrun.errors import ConfigError
+from dlrun.terminal.console import counted
 from dlrun.terminal.printable import in_line
 
 #: what the folder of a part may be called, in whatever case, also with "set" behind it
@@ -146,7 +147,7 @@ class Skipped:
     def told(self) -> list[str]:
         """A sentence for each kind of thing."""
         notes = [
-            f"{_counted(n, 'image')} directly in {folder}/ {_are(n)} not read: without a folder of a class, an "
+            f"{counted(n, 'image')} directly in {folder}/ {_are(n)} not read: without a folder of a class, an "
             f"image has none"
             for folder, n in self.loose.items()
         ]
@@ -156,17 +157,17 @@ class Skipped:
                 for ending, n in sorted(self.endings.items(), key=lambda each: (-each[1], each[0]))
             )
             n = self.endings.total()
-            notes.append(f"{_counted(n, 'file')} {_are(n)} not read, by their endings: {kinds}; read are {_ENDINGS}")
+            notes.append(f"{counted(n, 'file')} {_are(n)} not read, by their endings: {kinds}; read are {_ENDINGS}")
         if self.system:
             n = self.system.total()
-            notes.append(f"{_counted(n, 'hidden or system file')} {_are(n)} not read: {_some(self.system)}")
+            notes.append(f"{counted(n, 'hidden or system file')} {_are(n)} not read: {_some(self.system)}")
         if self.links:
             n = len(self.links)
-            notes.append(f"{_counted(n, 'link')} to folders {_are(n)} not followed: {_some(self.links)}")
+            notes.append(f"{counted(n, 'link')} to folders {_are(n)} not followed: {_some(self.links)}")
         if self.below:
             n = len(self.below)
             notes.append(
-                f"{_counted(n, 'image')} {_are(n)} read from folders below those of {'its' if n == 1 else 'their'} "
+                f"{counted(n, 'image')} {_are(n)} read from folders below those of {'its' if n == 1 else 'their'} "
                 f"class: {_some(self.below)}"
             )
         return notes
@@ -251,7 +252,7 @@ def _copies(images: Images, classes: np.ndarray, parts: dict[str, np.ndarray], n
         n = int(np.isin(number[part == b], number[part == a]).sum())
         if n:
             yield (
-                f"{_counted(n, 'image')} of {names[b]}/ {_are(n)} also in {names[a]}/, byte for byte: "
+                f"{counted(n, 'image')} of {names[b]}/ {_are(n)} also in {names[a]}/, byte for byte: "
                 f"what is measured there is too good"
             )
     own = number[part == "train"]
@@ -259,15 +260,11 @@ def _copies(images: Images, classes: np.ndarray, parts: dict[str, np.ndarray], n
     if n:
         drawn = [name for name in ("val", "test") if name not in parts]
         lies = f": drawn from there, {' and '.join(drawn)} may hold images that train" if drawn else ""
-        yield f"{_counted(n, 'image')} of {names['train']}/ {_are(n)} there before, byte for byte{lies}"
+        yield f"{counted(n, 'image')} of {names['train']}/ {_are(n)} there before, byte for byte{lies}"
     pairs = np.unique(np.stack([number, classes]), axis=1)
     n = pairs.shape[1] - len(np.unique(number))
     if n:
-        yield f"{_counted(n, 'image')} {_are(n)} there under several classes, byte for byte"
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}{'s' * (n != 1)}"
+        yield f"{counted(n, 'image')} {_are(n)} there under several classes, byte for byte"
 
 
 def _are(n: int) -> str:

@@ -16,7 +16,6 @@ from dlrun.errors import ConfigError, reason
 from dlrun.folder import checkpoint
 from dlrun.folder.checkpoint import Checkpoint, Interval, Record
 from dlrun.folder.columns import columns
-from dlrun.folder.description import told
 from dlrun.folder.environment import environment
 from dlrun.folder.names import BEST, CHECKPOINT, CONFIG, LAST, METRICS, PRETRAINING, RANGE
 from dlrun.folder.reading import read_metrics
@@ -26,6 +25,7 @@ from dlrun.job.encoding import save_encoding
 from dlrun.job.summary import identity, summarize
 from dlrun.schedules.lr_range import suggestion
 from dlrun.terminal.console import worse_than_the_mean
+from dlrun.terminal.description import told
 from dlrun.terminal.signals import Ended, unconverted
 from dlrun.training.components import Node
 from dlrun.training.evaluation import Row, Snapshot

@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from dlrun.errors import ConfigError
-from dlrun.folder.description import told
 from dlrun.folder.reading import read_summary
 from dlrun.report.findings import Findings
+from dlrun.terminal.description import told
 
 NAMED = 10  #: datasets that the page names
 LOOKS = 10  #: summaries that are asked for one: those of runs that failed early do not tell

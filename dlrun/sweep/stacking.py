@@ -9,7 +9,6 @@ from typing import Any
 
 from dlrun.errors import ConfigError, out_of_memory
 from dlrun.folder import checkpoint
-from dlrun.folder.description import told
 from dlrun.folder.names import CHECKPOINT, LOG
 from dlrun.folder.reading import summary_of
 from dlrun.sweep.compose import Job, named
@@ -19,6 +18,7 @@ from dlrun.sweep.trainers import Trainer, start_method
 from dlrun.sweep.width import expected, width_for
 from dlrun.sweep.workers import Task
 from dlrun.terminal.console import say
+from dlrun.terminal.description import told
 
 DATASETS = 3  #: that are told of on the terminal
 

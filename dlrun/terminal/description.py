@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dlrun.terminal.console import counted
+
 WIDTH = 80  #: columns that a line takes at most where it has the choice
 Description = dict[str, Any]  #: as summary.json has it
 
@@ -18,8 +20,8 @@ def summary(found: Description) -> list[str]:
     name = f"{found.get('name', 'dataset')}: "
     if found["task"] == "none":
         start = ", ".join(f"{n}={x:g}" for n, x in zip(found["features"], found["start"], strict=False))
-        some = start if 0 < len(start) < WIDTH // 2 else _counted(found["shape"][0], "number")
-        return [f"{name}a test function of {_counted(found['shape'][0], 'variable')}, from {some}"]
+        some = start if 0 < len(start) < WIDTH // 2 else counted(found["shape"][0], "number")
+        return [f"{name}a test function of {counted(found['shape'][0], 'variable')}, from {some}"]
     rows = ", ".join(f"{n:,} {part}" for part, n in found["rows"].items())
     pairs = [f"{inputs}; {targets}" for targets in _targets(found) for inputs in _inputs(found)]
     return [f"{name}{rows} ({found['split']})", next((pair for pair in pairs if len(pair) <= WIDTH), pairs[-1])]
@@ -31,9 +33,9 @@ def _inputs(found: Description) -> list[str]:
     if len(shape) == 3:
         return [f"images of {' x '.join(map(str, shape))}, {scaled}"]
     if len(shape) == 2:
-        long = f"sequences of {_counted(shape[0], 'step')} of {_counted(shape[1], 'feature')}"
+        long = f"sequences of {counted(shape[0], 'step')} of {counted(shape[1], 'feature')}"
         return [f"{long}, {scaled}", f"sequences of {shape[0]} x {shape[1]}, {scaled}"]
-    plain = f"{_counted(shape[0], 'feature')}, {scaled}"
+    plain = f"{counted(shape[0], 'feature')}, {scaled}"
     return [f"features {', '.join(found['features'])}, {scaled}", plain] if "features" in found else [plain]
 
 
@@ -52,7 +54,3 @@ def _targets(found: Description) -> list[str]:
     share = f"{least:,}" if least == most else f"{least:,}-{most:,}"
     few = f"{len(counts)} classes, {share}"
     return [f"{len(counts)} classes: {every}", f"{few} train rows each", f"{few} each"]
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}{'s' * (n != 1)}"
