@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import shlex
 import stat
 import struct
 import subprocess
@@ -21,7 +22,7 @@ from safetensors import safe_open
 
 from dlrun.config.escapes import quoted, unescaped
 from dlrun.errors import ConfigError
-from dlrun.folder import clearing, reading, records
+from dlrun.folder import clearing, names, reading, records
 from dlrun.folder.columns import columns
 from dlrun.folder.commit import commit_of
 from dlrun.folder.environment import environment
@@ -289,3 +290,8 @@ def test_a_config_is_read_back_as_it_was_written(node):
 def test_a_quoted_text_is_taken_as_it_is(text):
     override = OverridesParser.create().parse_override(f"name={quoted(text)}")
     assert OmegaConf.create({"name": override.value()}).name == text
+
+
+def test_a_command_that_is_advised_can_be_copied_whatever_the_folders_name() -> None:
+    assert names.shell_command("resume", "outputs/1") == "dlrun resume outputs/1"
+    assert shlex.split(names.shell_command("resume", "it's `x` $y")) == ["dlrun", "resume", "it's `x` $y"]

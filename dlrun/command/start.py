@@ -6,7 +6,6 @@ import logging
 import multiprocessing
 import os
 import re
-import shlex
 import signal
 import sys
 from collections.abc import Collection, Iterator
@@ -29,7 +28,7 @@ from dlrun.config.check import check
 from dlrun.errors import ConfigError, reason
 from dlrun.files.surroundings import working_directory
 from dlrun.folder.clearing import discard
-from dlrun.folder.names import SUMMARY, begun, holds_run
+from dlrun.folder.names import SUMMARY, begun, holds_run, shell_command
 from dlrun.folder.records import write_summary
 from dlrun.sweep.beginning import forget
 from dlrun.sweep.ending import complete_all
@@ -163,7 +162,7 @@ def _fail(folder: Path, config: DictConfig, why: str) -> None:
 def _unwritten(problem: OSError) -> str:
     """What the file system refused in the middle of a command, and how to go on."""
     folder = folder_of_command()
-    again = f"`dlrun resume {folder}` goes on" if folder and begun(folder) else "give the command again"
+    again = f"`{shell_command('resume', folder)}` goes on" if folder and begun(folder) else "give the command again"
     why = f"{problem.strerror or problem}: {problem.filename or folder}"
     kept = "what was written before is there, and " if folder and folder.exists() else ""
     return f"{why}; {kept}once this is mended, {again}"
@@ -181,4 +180,4 @@ def folder_of_command() -> Path | None:
 def going_on() -> str:
     """How to go on after the end of a command that was not its own."""
     folder = folder_of_command()
-    return f"; `dlrun resume {shlex.quote(str(folder))}` goes on" if folder and begun(folder) else ""
+    return f"; `{shell_command('resume', folder)}` goes on" if folder and begun(folder) else ""

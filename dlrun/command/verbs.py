@@ -14,7 +14,7 @@ from dlrun.config import typed
 from dlrun.config.catalogue import choices, conf_dir, description, groups
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
-from dlrun.folder.names import holds_run
+from dlrun.folder.names import holds_run, shell_command
 from dlrun.terminal.console import error, listing, say
 from dlrun.terminal.exits import EXIT_CODES
 from dlrun.terminal.signals import unconverted
@@ -154,7 +154,7 @@ def _resume(arguments: list[str]) -> int:
 
         sweep = next((parent for parent in Path(folders[0]).absolute().parents if (parent / PLAN).exists()), None)
         if sweep:
-            raise ConfigError(f"{folders[0]} is a run of a sweep: dlrun resume {sweep}")
+            raise ConfigError(f"{folders[0]} is a run of a sweep: {shell_command('resume', sweep)}")
         made = of_run(Path(folders[0]))
         typed.add(*made)
         sys.argv = [sys.argv[0], *made, *trusted]

@@ -266,7 +266,7 @@ def refuse_command(file: Path, overrides: Iterable[str]) -> None:
         if not is_free or re.match(r"-|\W*allow_targets", override) or "_target_" in override:
             raise ConfigError(
                 f"{file}: {override} may run any code, or write anywhere: type it again if you trust it, "
-                f"dlrun resume {file.parent} {shlex.quote(override)}"
+                f"dlrun resume {shlex.quote(str(file.parent))} {shlex.quote(override)}"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 CONFIG = "config.yaml"
@@ -33,3 +34,8 @@ def holds_run(folder: str | Path) -> bool:
 def begun(folder: Path) -> bool:
     """Whether `dlrun resume` can go on here, with a run or a sweep."""
     return any((folder / name).exists() for name in (CONFIG, PLAN))
+
+
+def shell_command(verb: str, folder: str | Path) -> str:
+    """`dlrun VERB FOLDER`, as a shell takes it."""
+    return f"dlrun {verb} {shlex.quote(str(folder))}"

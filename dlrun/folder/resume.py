@@ -13,7 +13,7 @@ from dlrun.config.escapes import quoted, unescaped
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read
 from dlrun.folder import wellformed
-from dlrun.folder.names import CONFIG, holds_run
+from dlrun.folder.names import CONFIG, holds_run, shell_command
 from dlrun.folder.reading import status_of
 
 COMPLETE = ("finished", "stopped_early", "diverged")  #: statuses of runs for which nothing is left to do
@@ -37,7 +37,8 @@ def standing(folder: Path, config: Mapping[str, Any]) -> str:
     if differ:
         raise ConfigError(
             f"the folder {folder} already holds a run of another config; choose another folder with hydra.run.dir=..., "
-            f"or go on with that run by `dlrun resume {folder}`. What differs:\n" + "\n".join(f"  {d}" for d in differ)
+            f"or go on with that run by `{shell_command('resume', folder)}`. What differs:\n"
+            + "\n".join(f"  {d}" for d in differ)
         )
     status = status_of(folder)
     return status if status in COMPLETE else "begun"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from omegaconf import DictConfig
 from dlrun.folder import checkpoint
 from dlrun.folder.clearing import clear, refuse_foreign_files
 from dlrun.folder.lock import locked
-from dlrun.folder.names import CHECKPOINT, CURVES
+from dlrun.folder.names import CHECKPOINT, CURVES, shell_command
 from dlrun.folder.resume import COMPLETE, standing
 from dlrun.job.folders import Folders, continuing
 from dlrun.processes.parallel import lead
@@ -51,7 +50,7 @@ def run(config: DictConfig, folder: Path, sweeping: bool = False) -> str:
         if summary:
             closing_table(summary, folder)
             if status == "interrupted":
-                say(f"`dlrun resume {shlex.quote(str(folder))}` goes on")
+                say(f"`{shell_command('resume', folder)}` goes on")
     return status
 
 

@@ -14,6 +14,7 @@ from dlrun.config.words import is_number
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read
 from dlrun.files.replacing import replacing
+from dlrun.folder.names import shell_command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +80,7 @@ def read_csv(path: Path) -> tuple[list[str], list[Row]]:
     rows, header = list(reader), list(reader.fieldnames or [])
     if BETWEEN not in header or any(None in row or None in row.values() for row in rows):
         raise ConfigError(
-            f"{path} is no table of a sweep; `dlrun report {path.parent}` makes it from the runs' folders"
+            f"{path} is no table of a sweep; `{shell_command('report', path.parent)}` makes it from the runs' folders"
         )
     return header, [{key: unguarded(cell) for key, cell in row.items()} for row in rows]
 

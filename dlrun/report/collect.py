@@ -15,7 +15,7 @@ from dlrun.files.opening import appending, beginning, read
 from dlrun.files.replacing import replacing
 from dlrun.folder import wellformed
 from dlrun.folder.columns import NEEDED
-from dlrun.folder.names import CONFIG, KNOWN_BY, METRICS, OVERRIDES, SUMMARY
+from dlrun.folder.names import CONFIG, KNOWN_BY, METRICS, OVERRIDES, SUMMARY, shell_command
 from dlrun.report.cells import BETWEEN, TEXT, Row, as_typed, cell_of, csv_lines, frame, read_csv, unguarded, write_csv
 
 if TYPE_CHECKING:
@@ -154,7 +154,9 @@ def append_run(sweep: str | Path, folder: str | Path) -> None:
 def table(folder: str | Path) -> pd.DataFrame:
     """A sweep's sweep.csv with numbers as numbers. Raises ConfigError where there is none."""
     if not (Path(folder) / SWEEP).exists():
-        raise ConfigError(f"{folder} has no {SWEEP}; `dlrun report {folder}` makes it from the runs' folders")
+        raise ConfigError(
+            f"{folder} has no {SWEEP}; `{shell_command('report', folder)}` makes it from the runs' folders"
+        )
     return frame(*read_csv(Path(folder) / SWEEP))
 
 
@@ -163,7 +165,9 @@ def curves(folder: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     if not (Path(folder) / CURVES).exists():
-        raise ConfigError(f"{folder} has no {CURVES}; `dlrun report {folder}` makes it from the runs' folders")
+        raise ConfigError(
+            f"{folder} has no {CURVES}; `{shell_command('report', folder)}` makes it from the runs' folders"
+        )
     types: dict[str, Any] = {"run": str, "metric": "category"}
     missing = {column: ["", "nan"] for column in ("seconds", "value")}  # a folder may be named NA
     content = pd.read_csv(Path(folder) / CURVES, dtype=types, keep_default_na=False, na_values=missing)

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from dlrun.errors import ConfigError
 from dlrun.files.opening import beginning
 from dlrun.files.replacing import replacing
+from dlrun.folder.names import shell_command
 from dlrun.report import collect
 from dlrun.report.data import data_of
 from dlrun.report.findings import Findings, find
@@ -92,7 +93,9 @@ def redraw(folder: Path) -> list[Path]:
     """
     runs = collect.find([folder])
     if not (folder / collect.SWEEP).exists():
-        raise ConfigError(f"{folder} is no sweep's folder: it has no {collect.SWEEP}; `dlrun report {folder}` makes it")
+        raise ConfigError(
+            f"{folder} is no sweep's folder: it has no {collect.SWEEP}; `{shell_command('report', folder)}` makes it"
+        )
     into = folder.resolve()
     _refuse_others_files(into)
     header, rows, left_out = collect.write(runs, into)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError
-from dlrun.folder.names import METRICS
+from dlrun.folder.names import METRICS, shell_command
 from dlrun.folder.reading import status_of
 from dlrun.folder.resume import COMPLETE
 from dlrun.report.collect import append_run
@@ -147,8 +147,9 @@ def follow(sweep: Path, names: set[str]) -> None:
 def _how_to_go_on(sweep: Path) -> str:
     ids = " ".join(dict.fromkeys(held(sweep).values()))
     if not ids:
-        return f"Slurm has ended the job: `dlrun resume {sweep}` completes the sweep"
+        return f"Slurm has ended the job: `{shell_command('resume', sweep)}` completes the sweep"
     return (
-        f"the runs go on in Slurm's job {ids}: `dlrun status {sweep}` shows them, `dlrun resume {sweep}` follows them, "
+        f"the runs go on in Slurm's job {ids}: `{shell_command('status', sweep)}` shows them, "
+        f"`{shell_command('resume', sweep)}` follows them, "
         f"`scancel {ids}` ends them"
     )

@@ -19,7 +19,7 @@ from dlrun.files.replacing import replacing
 from dlrun.folder import checkpoint, wellformed
 from dlrun.folder.clearing import clear, clear_parts
 from dlrun.folder.lock import locked
-from dlrun.folder.names import CHECKPOINT, CONFIG, LOCK, PLAN, holds_run
+from dlrun.folder.names import CHECKPOINT, CONFIG, LOCK, PLAN, holds_run, shell_command
 from dlrun.folder.reading import status_of
 from dlrun.folder.resume import COMPLETE, differences, fingerprint, read_config
 from dlrun.sweep.compose import Job
@@ -178,7 +178,7 @@ def commands(folder: Path) -> list[list[str]]:
     """The overrides of each command that was given for a sweep's folder; ConfigError where there was none."""
     found: list[list[str]] = _read(folder).get("commands", [])
     if folder.name in (TUNING, FINAL) and (folder.parent / PLAN).exists():
-        raise ConfigError(f"{folder} is a part of a tuned sweep: dlrun resume {folder.parent}")
+        raise ConfigError(f"{folder} is a part of a tuned sweep: {shell_command('resume', folder.parent)}")
     if not found:
         raise ConfigError(f"{folder} is no sweep's folder: it has no {PLAN}")
     return found

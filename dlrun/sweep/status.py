@@ -11,7 +11,7 @@ from pathlib import Path
 from dlrun.errors import ConfigError
 from dlrun.files.opening import inside, read
 from dlrun.folder import wellformed
-from dlrun.folder.names import METRICS, PLAN, SUMMARY
+from dlrun.folder.names import METRICS, PLAN, SUMMARY, shell_command
 from dlrun.folder.reading import read_summary
 from dlrun.report.collect import find, overrides_of
 from dlrun.report.grid import Cell, Grid
@@ -94,7 +94,7 @@ def show(sweep: Path) -> None:
     if len(shown) > MOST:
         say(f"and {len(shown) - MOST} more")
     if counts["failed"]:
-        say(f"`dlrun resume {sweep} --retry-failed` trains the failed runs again")
+        say(f"`{shell_command('resume', sweep)} --retry-failed` trains the failed runs again")
     for each in submissions(sweep):
         say(f"{ended(each)}; logs in {each.folder}")
 
