@@ -241,6 +241,7 @@ class Kept(Rows):
     """Rows of one run, a signal after some step, and the steps at which there was a checkpoint."""
 
     begun: Checkpoint | None = None
+    at_the_end = False
 
     def __init__(self, signum: int, step: int) -> None:
         super().__init__(1)

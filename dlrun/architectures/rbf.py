@@ -60,6 +60,7 @@ class RBF(nn.Module):
         self.centres = nn.Parameter(points.to(torch.get_default_dtype()))
         self.log_widths = nn.Parameter(widths.log().to(torch.get_default_dtype()))
         self.head = nn.Linear(len(points), outputs)
+        self.kernels = Kernels()
         self.learn_widths = learn_widths
         self.phase_sets = self.phases(phases)
 
@@ -81,7 +82,14 @@ class RBF(nn.Module):
         middle = self.centres.detach().mean(0)
         x, centres = x - middle, self.centres - middle
         square = x.square().sum(1, keepdim=True) - 2 * x @ centres.T + centres.square().sum(1)
-        return self.head(torch.exp(-square.clamp(min=0) / (2 * torch.exp(2 * self.log_widths))))
+        return self.head(self.kernels(square, self.log_widths))
+
+
+class Kernels(nn.Module):
+    r"""$\exp(-r^2 / (2 \sigma^2))$ of squared distances, (batch, kernels), and the widths' logarithms, (kernels,)."""
+
+    def forward(self, square: Tensor, log_widths: Tensor) -> Tensor:
+        return torch.exp(-square.clamp(min=0) / (2 * torch.exp(2 * log_widths)))
 
 
 def place(centres: Centres, kernels: int, inputs: Tensor, random: Generator) -> Tensor:

@@ -177,9 +177,9 @@ class Loader(ConfigLoaderImpl):
         interpolations.restrict(foreign or any("$" in word for word in overrides if word not in typed.words))
         if foreign or found:
             _refuse(config.hydra, given, run_mode)
-        if "optimizer" in config and "regularizer" not in config:  # of regularizer=[] Hydra makes no node
+        if "optimizer" in config:  # of regularizer=[] Hydra makes no node
             with open_dict(config):
-                config.regularizer = {}
+                config.update({group: {} for group in groups() if group not in config})
         return config
 
 

@@ -6,6 +6,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from dlrun.config.catalogue import choices
 from dlrun.errors import ConfigError
 from dlrun.files.opening import inside, refuse_links
 from dlrun.folder.names import (
@@ -22,7 +23,10 @@ from dlrun.folder.names import (
     RANGE_PLOT,
     SUMMARY,
     TABLES,
+    arrays_of,
     holds_run,
+    picture_of,
+    table_of,
 )
 
 
@@ -37,7 +41,8 @@ def refuse_old_run(folder: str | Path) -> None:
 
 def refuse_foreign_files(folder: Path) -> None:
     """Raise ConfigError where what a run writes into its folder would go elsewhere: through a link, or into a pipe."""
-    refuse_links(folder, *TABLES, LOG, LOCK, CHECKPOINT, *HYDRA)
+    tables = [path.name for path in folder.glob("*.csv")]
+    refuse_links(folder, *TABLES, *tables, LOG, LOCK, CHECKPOINT, *HYDRA)
 
 
 def clear(folder: Path) -> None:
@@ -48,8 +53,9 @@ def clear(folder: Path) -> None:
     if (folder / CHECKPOINT).is_symlink():
         (folder / CHECKPOINT).unlink()
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    diagnostics = [of(name) for name in choices("diagnostics") for of in (table_of, picture_of, arrays_of)]
     # without CONFIG it is no run's folder
-    for file in (*TABLES, CURVES, RANGE_PLOT, SUMMARY, BEST, LAST, LOG, ENCODING, CONFIG):
+    for file in (*TABLES, *diagnostics, CURVES, RANGE_PLOT, SUMMARY, BEST, LAST, LOG, ENCODING, CONFIG):
         (folder / file).unlink(missing_ok=True)
     clear_parts(folder)
     for path in folder.glob(MATRICES):

@@ -21,9 +21,24 @@ MATRICES = "zca-*.safetensors"  #: a matrix that it needs
 PLAN = "plan.json"  #: in a sweep's folder, see sweep/plan.py
 LOCK = ".lock"  #: held by the process that is at work in the folder, see folder/lock.py
 KNOWN_BY = (METRICS, SUMMARY, CONFIG, BEST)  #: a folder with one of these is a run's
-TABLES = (METRICS, RANGE, PRETRAINING)  #: what grows while a run goes on
+TABLES = (METRICS, RANGE, PRETRAINING)  #: what grows while a run goes on, beside the tables of diagnostics
 OVERRIDES = ".hydra/overrides.yaml"  #: what was typed, as Hydra writes it
 HYDRA = (".hydra", *(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")))  #: what Hydra writes
+
+
+def table_of(diagnostic: str) -> str:
+    """The file of a diagnostic's rows."""
+    return f"{diagnostic}.csv"
+
+
+def picture_of(diagnostic: str) -> str:
+    """The file of what a diagnostic's rows show."""
+    return f"{diagnostic}.png"
+
+
+def arrays_of(diagnostic: str) -> str:
+    """The file of what a diagnostic has beside its rows."""
+    return f"{diagnostic}.safetensors"
 
 
 def holds_run(folder: str | Path) -> bool:

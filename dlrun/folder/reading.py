@@ -30,6 +30,21 @@ def read_metrics(folder: str | Path, name: str = METRICS) -> pd.DataFrame:
     return pd.DataFrame(cells, columns=header, dtype=float).astype({"step": "int64"})
 
 
+def read_table(folder: str | Path, name: str) -> pd.DataFrame:
+    """The rows of a diagnostic's table: numbers, bit for bit as they were written, and words.
+
+    A line cut short by a crash is left out. Raises ConfigError if there is no such file, or it is damaged.
+    """
+    import pandas as pd
+
+    header, rows = wellformed.table(_read(Path(folder), name), Path(folder) / name)
+    columns = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else {column: () for column in header}
+    return pd.DataFrame({
+        column: list(cells) if column in wellformed.WORDS else [float(cell) for cell in cells]
+        for column, cells in columns.items()
+    })  # fmt: skip
+
+
 def read_summary(folder: str | Path) -> dict[str, Any]:
     """The contents of summary.json; raises ConfigError if there is no such file, or it is damaged."""
     return wellformed.summary(_read(Path(folder), SUMMARY), Path(folder) / SUMMARY)

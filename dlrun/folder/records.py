@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from numbers import Integral
 from pathlib import Path
@@ -37,15 +37,39 @@ def yaml_text(node: Mapping[str, Any]) -> str:
     return yaml.dump(escaped(node), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def append_rows(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+def append_rows(path: Path, rows: Sequence[Mapping[str, float | str]]) -> None:
     """Add rows to a CSV file, which begins with their keys as its header if it is new; no rows, no file."""
     if not rows:
         return
-    lines = [",".join(_cell(name, value) for name, value in row.items()) for row in rows]
-    if not path.exists():
-        lines.insert(0, ",".join(rows[0]))
+    header = "" if path.exists() else _header(rows)
     with naming(path), appending(path) as file:
-        file.write("".join(f"{line}\n" for line in lines))
+        file.write(header + _lines(rows))
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, float | str]]) -> None:
+    """Write a CSV file of these rows, one or more, in place of what was there."""
+    with replacing(path) as part:
+        part.write_text(_header(rows) + _lines(rows), encoding="utf-8")
+
+
+def write_arrays(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None, durable: bool = False
+) -> None:
+    """Write tensors, each copied out of what it may be a part of, to a safetensors file."""
+    import torch
+    from safetensors.torch import save
+
+    copies = {k: t.detach().cpu().clone(memory_format=torch.contiguous_format) for k, t in tensors.items()}
+    with replacing(path, durable) as part:
+        part.write_bytes(save(copies, metadata))  # save_file would make a file that only its owner can read
+
+
+def _header(rows: Sequence[Mapping[str, float | str]]) -> str:
+    return ",".join(rows[0]) + "\n"
+
+
+def _lines(rows: Sequence[Mapping[str, float | str]]) -> str:
+    return "".join(",".join(_cell(name, value) for name, value in row.items()) + "\n" for row in rows)
 
 
 class Run:
@@ -53,14 +77,17 @@ class Run:
 
     durable = True  #: whether what is written once is to outlast a power cut before the next thing is done
 
-    def __init__(self, folder: Path, columns: list[str], csv: TextIO) -> None:
+    def __init__(self, folder: Path, columns: list[str], csv: TextIO, tables: Collection[str] = ()) -> None:
         self.folder = folder
         self.columns = columns
         self._csv = csv
+        self._rows: dict[str, list[Mapping[str, float | str]]] = {name: [] for name in tables}
 
     @classmethod
-    def create(cls, folder: str | Path, header: list[str], config_yaml: str) -> Run:
+    def create(cls, folder: str | Path, header: list[str], config_yaml: str, tables: Collection[str] = ()) -> Run:
         """Start a run: make the folder, write config.yaml and the header of metrics.csv.
+
+        tables: the files that `add` adds to.
 
         Raises ConfigError if the folder already holds a run or cannot be written.
         """
@@ -70,14 +97,14 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / CONFIG) as part:  # first: a folder with a config is known as a run's
                 part.write_text(config_yaml, encoding="utf-8")
-            run = cls(folder, header, appending(folder / METRICS))
+            run = cls(folder, header, appending(folder / METRICS), tables)
             run._write_line(run.columns)
         except OSError as error:
             raise unwritable(folder, error) from error
         return run
 
     @classmethod
-    def reopen(cls, folder: Path, header: list[str], lengths: Mapping[str, int]) -> Run:
+    def reopen(cls, folder: Path, header: list[str], lengths: Mapping[str, int], tables: Collection[str] = ()) -> Run:
         """Go on with a run from where its CSV files had these lengths in bytes; what came after is cut off.
 
         Raises ConfigError if the folder cannot be written.
@@ -85,22 +112,29 @@ class Run:
         try:
             (folder / SUMMARY).unlink(missing_ok=True)
             clear_parts(folder)
-            for name in TABLES:
+            for name in (*TABLES, *tables):
                 if name in lengths:
                     truncate(folder / name, lengths[name])
                 else:
                     (folder / name).unlink(missing_ok=True)
-            return cls(folder, header, appending(folder / METRICS))
+            return cls(folder, header, appending(folder / METRICS), tables)
         except OSError as error:
             raise unwritable(folder, error) from error
 
     def lengths(self) -> dict[str, int]:
-        """The present lengths of the CSV files in bytes."""
-        return {name: (self.folder / name).stat().st_size for name in TABLES if (self.folder / name).exists()}
+        """The present lengths of the CSV files in bytes, with all that was added to them."""
+        self._write_rows()
+        names = (*TABLES, *self._rows)
+        return {name: (self.folder / name).stat().st_size for name in names if (self.folder / name).exists()}
+
+    def add(self, name: str, rows: Sequence[Mapping[str, float | str]]) -> None:
+        """Add rows to one of the `tables`; they are written with the next evaluation or checkpoint."""
+        self._rows[name] += rows
 
     def append(self, row: Mapping[str, float]) -> None:
         """Add one evaluation to metrics.csv; every column has a number, which may be NaN or infinite."""
         assert row.keys() == set(self.columns), f"columns {sorted(row.keys() ^ set(self.columns))} missing or unknown"
+        self._write_rows()
         self._write_line([_cell(name, row[name]) for name in self.columns])
 
     def finish(self, summary: Mapping[str, Any]) -> None:
@@ -114,12 +148,7 @@ class Run:
 
     def save_weights(self, name: str, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
         """Write tensors, each copied out of theta, to the safetensors file `name`."""
-        import torch
-        from safetensors.torch import save
-
-        copies = {k: t.detach().cpu().clone(memory_format=torch.contiguous_format) for k, t in tensors.items()}
-        with replacing(self.folder / name, self.durable) as part:
-            part.write_bytes(save(copies, metadata))  # save_file would make a file that only its owner can read
+        write_arrays(self.folder / name, tensors, metadata, self.durable)
 
     def close(self) -> None:
         self._csv.close()
@@ -129,6 +158,11 @@ class Run:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _write_rows(self) -> None:
+        for name, rows in self._rows.items():
+            append_rows(self.folder / name, rows)
+            rows.clear()
 
     def _write_line(self, cells: list[str]) -> None:
         # One write of a whole line, so that a reader never sees half of it.
@@ -150,8 +184,10 @@ def write_summary(folder: Path, summary: Mapping[str, Any], durable: bool = Fals
         part.write_text(text, encoding="utf-8")
 
 
-def _cell(name: str, value: float) -> str:
+def _cell(name: str, value: float | str) -> str:
     """The shortest text that reads back as the same number; whole epochs look whole."""
+    if isinstance(value, str):
+        return '"' + value.replace('"', '""') + '"' if re.search('[",\r\n]', value) else value
     if isinstance(value, Integral) or (name == "epoch" and float(value).is_integer()):
         return repr(int(value))
     return repr(float(value))

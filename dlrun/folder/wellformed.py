@@ -5,6 +5,7 @@ Each function gives what a file says, or raises ConfigError that names it and sa
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,7 @@ from dlrun.files.parsing import json_of, yaml_of
 STATUSES = ("finished", "stopped_early", "diverged", "failed", "interrupted")
 COUNT = 2**53  #: whole numbers up to here are exact in every table
 SMALLEST = 5e-324  #: number above 0
+WORDS = ("layer", "quantity")  #: columns of a diagnostic's table that hold no numbers
 
 _NUMBERS = re.compile(r"(best|last|test)_.*|epochs|steps|seconds|steps_per_second|parameters|suggested_lr")
 _TEXTS = ("name", "device", "error", "main_metric", "data")
@@ -52,6 +54,40 @@ def metrics(text: str, file: str | Path, needed: Sequence[str]) -> tuple[list[st
         if not (before[0] < epoch <= COUNT and before[1] < step <= COUNT) or step % 1:
             raise ConfigError(f"{file}, line {number}: epoch {epoch:g} and step {step:g} do not follow the row before")
     return header, rows
+
+
+def table(text: str, file: str | Path) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of a diagnostic's CSV file; those of the columns that are not `WORDS` read as numbers.
+
+    A line cut short by a crash is left out.
+    """
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    try:
+        header, *rows = list(csv.reader(lines, strict=True)) or [[]]
+    except csv.Error as problem:
+        raise ConfigError(f"{file} is no table: {problem}") from problem
+    if (
+        not header
+        or len(set(header)) < len(header)
+        or not all(re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) for name in header)
+    ):
+        raise ConfigError(f"{file} has no header of column names, each once")
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise ConfigError(f"{file}, line {number} has {len(row)} cells, and the header {len(header)}")
+        for name, cell in zip(header, row, strict=True):
+            if name not in WORDS:
+                _number(cell, f"{file}, line {number}")
+    return header, rows
+
+
+def _number(cell: str, where: str) -> float:
+    if not cell.isascii() or "_" in cell:  # which float() takes, and pandas does not
+        raise ConfigError(f"{where}: {cell!r} is no plain number")
+    try:
+        return float(cell)
+    except ValueError as problem:
+        raise ConfigError(f"{where}: {problem}") from problem
 
 
 def summary(text: str, file: str | Path) -> dict[str, Any]:

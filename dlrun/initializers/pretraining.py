@@ -19,7 +19,7 @@ from dlrun.initializers.initializer import Bias
 from dlrun.matrix.theta import Layout
 
 Step = Callable[[Tensor, int], Tensor]  #: (codes (batch, features), epoch) -> their reconstruction error, after a step
-BETWEEN = tuple({type(activation()) for activation in ACTIVATIONS.values()})  # identity is also "no normalization"
+BETWEEN = (nn.Identity, *{type(activation()) for activation in ACTIVATIONS.values()})  # Identity: no normalization
 
 
 class Pretraining(Xavier):

@@ -12,12 +12,15 @@ from typing import Any
 import torch
 
 from dlrun.config.catalogue import default
+from dlrun.diagnostics.diagnostic import Found
+from dlrun.diagnostics.during import During
+from dlrun.diagnostics.finished import Progress, look, of_finished
 from dlrun.errors import ConfigError, reason
 from dlrun.folder import checkpoint
 from dlrun.folder.checkpoint import Checkpoint, Interval, Record
 from dlrun.folder.columns import columns
 from dlrun.folder.environment import environment
-from dlrun.folder.names import BEST, CHECKPOINT, CONFIG, LAST, METRICS, PRETRAINING, RANGE
+from dlrun.folder.names import BEST, CHECKPOINT, CONFIG, LAST, METRICS, PRETRAINING, RANGE, table_of
 from dlrun.folder.reading import read_metrics
 from dlrun.folder.records import Run, append_rows, yaml_text
 from dlrun.folder.resume import fingerprint
@@ -87,6 +90,8 @@ class Folders:
         self.interval = Interval(nodes[0]["checkpoint_every"], stack.steps_per_epoch)
         self.due = self.interval.due
         header = columns([metric.name for metric in stack.measures.metrics], list(stack.averaging))
+        self.tables = [table_of(name) for name in stack.diagnostics]
+        self.at_the_end = bool(of_finished(stack.diagnostics))
         self.records: list[Run] = []
         self.data = [stack.variants[place] for place in stack.variant]
         self.steps: list[list[Row]] = [[] for _ in nodes]  #: single ones, where the schedule watches them
@@ -102,7 +107,7 @@ class Folders:
         else:
             for i, folder in enumerate(folders):
                 text = HEADER.format(folder=folder) + yaml_text(resolved[i])
-                self.records.append(Run.create(folder, header, text))
+                self.records.append(Run.create(folder, header, text, self.tables))
                 append_rows(folder / PRETRAINING, stack.initializers[i].history)
             matrices: dict[str, Path] = {}
             for record, data in zip(self.records, self.data, strict=True):
@@ -126,7 +131,7 @@ class Folders:
                 "or delete it to begin again"
             )
         for i, folder in enumerate(folders):
-            self.records.append(Run.reopen(folder, header, then["files"][i]))
+            self.records.append(Run.reopen(folder, header, then["files"][i], self.tables))
             self.stack.initializers[i].report = then["initialized"][i]
             if (folder / RANGE).exists():
                 self.steps[i] = read_metrics(folder, RANGE).to_dict("records")  # type: ignore[assignment]
@@ -155,17 +160,24 @@ class Folders:
         for record in self.records:
             record.close()
 
-    def train(self, observer: Any) -> list[dict[str, Any]]:
-        """Train the stack and complete the folders; returns what their summaries say."""
+    def train(self, observer: Any, progress: Progress = lambda text, done, total: None) -> list[dict[str, Any]]:
+        """Train the stack and complete the folders; returns what their summaries say.
+
+        progress: told what is done after the training, and how much of how much.
+        """
         with ExitStack() as until_saved:
             outcome = self._fit(observer, until_saved)
-            summaries = self._save(outcome)
-        return summaries
+            if not self.at_the_end or "interrupted" in outcome.status:
+                return self._save(outcome)
+        # what may take long is no longer kept from signals: the checkpoint of the last step is there to go on from
+        return self._save(outcome, self._look(outcome, progress))
 
     def _fit(self, observer: Any, until_saved: ExitStack) -> Outcome:
         try:
             with unconverted():
-                return fit(self.stack, observer, self, until_saved)
+                return fit(
+                    self.stack, observer, self, until_saved, During(self.stack.diagnostics, self.stack, self.found)
+                )
         except OSError:  # the disk's fault: the run goes on from its checkpoint once there is room
             raise
         except Ended:
@@ -179,13 +191,24 @@ class Folders:
                 record.finish({**status, **environment()})
             raise
 
-    def _save(self, outcome: Outcome) -> list[dict[str, Any]]:
-        """Write weights and summaries, and remove the checkpoint that they make needless."""
+    def _look(self, outcome: Outcome, progress: Progress) -> list[dict[str, Any]]:
+        """Have the diagnostics of finished networks look at the best parameters; returns what summaries say of that."""
+        outcome.best.restore()
+        with unconverted():
+            told = look(self.stack, self.stack.diagnostics, [each.folder for each in self.records], progress)
+        outcome.last.restore()
+        return told
+
+    def _save(self, outcome: Outcome, seen: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+        """Write weights and summaries, and remove the checkpoint that they make needless.
+
+        seen: what summaries say of diagnostics of the finished networks.
+        """
         for i in range(self.stack.runs):
             self._save_weights(i, outcome)
         if self.stack.runs > 1:
             os.sync()  # once for all of them, in place of a wait for each file
-        summaries = [self._summarize(i, outcome) for i in range(self.stack.runs)]
+        summaries = [self._summarize(i, outcome, each) for i, each in enumerate(seen or [{}] * self.stack.runs)]
         if self.stack.runs > 1:
             os.sync()
         if "interrupted" not in outcome.status:
@@ -195,6 +218,10 @@ class Folders:
     def row(self, run: int, row: Row) -> None:
         """Append an evaluation to the run's metrics.csv."""
         self.records[run].append(row)
+
+    def found(self, run: int, diagnostic: str, found: Found) -> None:
+        """Append what a diagnostic saw of the run to its table."""
+        self.records[run].add(table_of(diagnostic), found.rows)
 
     def trace(self, run: int, steps: list[Row]) -> None:
         """Append single steps to the run's lr_range.csv."""
@@ -210,10 +237,16 @@ class Folders:
                 file = f"{name}_{cycle}.safetensors" if cycle else f"{name}.safetensors"
                 record.save_weights(file, tensors, {"step": str(measured.last.rows[run]["step"])})
 
-    def _summarize(self, run: int, outcome: Outcome) -> dict[str, Any]:
+    def _summarize(self, run: int, outcome: Outcome, seen: dict[str, Any]) -> dict[str, Any]:
         summary, steps = summarize(self.nodes[run], self.stack, outcome, run), self.steps[run]
         if steps:
             summary["suggested_lr"] = suggestion([row["lr"] for row in steps], [row["smoothed"] for row in steps])
+        tables = {name: {"table": table_of(name)} for name in self.stack.diagnostics if name not in seen}
+        if tables or seen:
+            summary["diagnostics"] = {**tables, **seen}
+        for name, found in seen.items():
+            if "failed" in found:
+                self.records[run].note(f"diagnostics={name} failed: {found['failed']}")
         if note := worse_than_the_mean(summary):
             self.records[run].note(note)
         self.records[run].finish(summary)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
-from dlrun.folder.names import CURVES, RANGE, RANGE_PLOT
+from dlrun.config.catalogue import choices
+from dlrun.folder.names import CURVES, RANGE, RANGE_PLOT, picture_of, table_of
 from dlrun.plots import curves, lr_range
 from dlrun.plots.page import save
 
@@ -18,4 +20,8 @@ def draw(folder: str | Path) -> list[Path]:
     written = [save(curves.figure(folder), folder / CURVES)]
     if (folder / RANGE).exists():
         written.append(save(lr_range.figure(folder), folder / RANGE_PLOT))
+    for name in choices("diagnostics"):
+        if (folder / table_of(name)).exists():
+            page = import_module(f"dlrun.plots.diagnostics.{name}").figure(folder)
+            written.append(save(page, folder / picture_of(name)))
     return written

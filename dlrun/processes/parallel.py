@@ -33,6 +33,8 @@ from dlrun.training.train import fit
 class Silent:
     """What the others do where process 0 reports and keeps checkpoints: nothing."""
 
+    at_the_end = False
+
     def __init__(self, begun: Checkpoint | None) -> None:
         self.begun = begun
 
@@ -147,6 +149,11 @@ def refuse(stack: Stack, processes: int) -> None:
         raise ConfigError(
             f"the optimizer {type(stack.rule).__name__} keeps a matrix of curvature, which is not shared among "
             "processes: choose optimizer=lbfgs or conjugate_gradient, or one process"
+        )
+    if stack.diagnostics:
+        raise ConfigError(
+            f"diagnostics=[{','.join(stack.diagnostics)}] look at networks in one process: leave them out, or take one "
+            "process; `dlrun diagnose FOLDER` looks at a finished network"
         )
     for regularizer in stack.regularizers:
         if regularizer.random and type(regularizer).perturb is not Regularizer.perturb:

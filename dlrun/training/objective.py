@@ -47,7 +47,10 @@ class StepObjective:
 def refuse_once_differentiable(stack: Stack) -> None:
     """ConfigError for a network or a loss whose gradient cannot be differentiated; looks at two training samples."""
     samples = torch.arange(min(2, stack.train_size), device=stack.theta.device).expand(stack.runs, -1)
-    objective, leaf = _objective(stack, stack.theta, samples)
+    stack.model.train()
+    x, y, _ = stack.minibatch(samples)
+    leaf = stack.theta.detach().requires_grad_()
+    objective = objective_of(stack, leaf, x, y)
     (g,) = torch.autograd.grad(objective.sum(), leaf, create_graph=True)
     try:
         if g.requires_grad:
@@ -63,25 +66,35 @@ def refuse_once_differentiable(stack: Stack) -> None:
 @torch.enable_grad()
 def hessian(stack: Stack, theta: Tensor, batch: Tensor) -> Tensor:
     """The second derivatives of a stack's objective at theta, (runs, params, params)."""
-    return _derivatives(*_objective(stack, theta, batch))
-
-
-def _objective(stack: Stack, theta: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row's objective, (runs,), and the leaf of autograd's graph that it is a function of, (runs, params)."""
+    stack.model.train()
     x, y, _ = stack.minibatch(batch)
     leaf = theta.detach().requires_grad_()
+    return _derivatives(objective_of(stack, leaf, x, y), leaf)
+
+
+def outputs_of(stack: Stack, theta: Tensor, x: Tensor, shared: bool = False) -> Tensor:
+    """The networks' outputs at theta, (runs, samples, outputs), in the mode in which the model is; nothing changes.
+
+    x: (runs, samples, ...), or (samples, ...) where all runs share it.
+    """
 
     def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
-        averages = {name: buffers[name].clone() for name in stack.averages}
+        averages = {name: buffers[name].clone() for name in stack.averages}  # layers change theirs in place
         return applied(stack.model, {**parameters, **buffers, **averages}, x)
 
-    stack.model.train()
-    outputs = over_rows(outputs_of_row)(stack.layout.views(leaf), stack.buffers, x)
-    objective = stack.measures.loss(outputs, y).mean(1)
-    penalty = stack.penalty(leaf)
-    if penalty is not None:
-        objective = objective + penalty
-    return objective, leaf
+    rows = over_rows(outputs_of_row, (0, 0, None if shared else 0))
+    outputs: Tensor = rows(stack.layout.views(theta), stack.buffers, x)
+    return outputs
+
+
+def objective_of(stack: Stack, theta: Tensor, x: Tensor, y: Tensor, shared: bool = False) -> Tensor:
+    """Each row's objective at theta on these samples, (runs,): the mean of their losses plus penalties.
+
+    x, y: (runs, samples, ...); of x that is `shared`, (samples, ...).
+    """
+    objective = stack.measures.loss(outputs_of(stack, theta, x, shared), y).mean(1)
+    penalty = stack.penalty(theta)
+    return objective if penalty is None else objective + penalty
 
 
 @torch.enable_grad()

@@ -65,6 +65,7 @@ class Stack:
     compile: bool
     threads: int
     initializers: list[Initializer]  #: each run's own, for what it reports of its work
+    diagnostics: dict[str, Any] = field(default_factory=dict)  #: by name, of `diagnostics.diagnostic.Diagnostic`
     moments: dict[int, dict[str, Tensor]] = field(default_factory=dict)  #: see `batches.moments`
     team: Alone = field(default_factory=Alone)  #: the processes that share every minibatch and evaluation
 

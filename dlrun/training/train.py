@@ -23,17 +23,24 @@ from dlrun.training.evaluation import Row
 from dlrun.training.stack import Stack
 from dlrun.training.state import State
 from dlrun.training.step import prepare
-from dlrun.training.watching import NOBODY, Keeper, Observer, Outcome
+from dlrun.training.watching import NOBODY, Keeper, Looks, Observer, Outcome
 
 
 @torch.no_grad()
-def fit(stack: Stack, observer: Observer, keeper: Keeper = NOBODY, until: ExitStack | None = None) -> Outcome:
+def fit(
+    stack: Stack,
+    observer: Observer,
+    keeper: Keeper = NOBODY,
+    until: ExitStack | None = None,
+    looks: Looks = NOBODY,
+) -> Outcome:
     """Train every run of the stack to its end, reporting each evaluation to the observer.
 
     The stack is left with the parameters that each run ended with. From a checkpoint the training goes on as if it
     had never ended, whatever the stack's own parameters are. When half of the runs have ended, the others go on alone.
 
     until: what is closed when the outcome is safe; signals that come after the last step wait for it.
+    looks: who looks into the networks.
     """
     whole = State(stack)
     if keeper.begun:
@@ -64,6 +71,7 @@ def fit(stack: Stack, observer: Observer, keeper: Keeper = NOBODY, until: ExitSt
         until.enter_context(signals)
         until.callback(late)
         if keeper.begun is None:
+            looks.look(stack, state)
             evaluate(stack, state, observer, [outputs], state.start)
         while (state.taken or state.step < stack.steps) and "running" in state.status:
             evaluated = state.step - len(state.taken)  # a checkpoint may lie between two evaluations
@@ -71,11 +79,13 @@ def fit(stack: Stack, observer: Observer, keeper: Keeper = NOBODY, until: ExitSt
             for batch, *moving in plan(stack, state.schedule, state.step, stop):
                 if batch.shape not in steps:  # an epoch's last, smaller batch: too rare to be worth compiling
                     steps[batch.shape], _, _ = prepare(stack, state, batch, moving, compiling=False)
+                looks.before_step(stack, state)
                 outputs = steps[batch.shape](batch, *moving)
                 state.taken.append(outputs)
                 state.step += 1
                 if state.step in stack.moments:
                     collect(stack, state)
+                looks.look(stack, state)
                 if observer.due():
                     observer.step(state.step, outputs[0].mean().item(), moving[0].mean().item())
                 if stack.team.due(state.step, keeper.due, signals):
@@ -93,7 +103,7 @@ def fit(stack: Stack, observer: Observer, keeper: Keeper = NOBODY, until: ExitSt
                 whole.merge(state)
                 state = whole.select(left)
                 stack, steps = state.stack, {}
-        if stack.team.came(signals):  # during the last evaluation
+        if stack.team.came(signals) or keeper.at_the_end:  # signals during the last evaluation
             keep(keeper, whole, state)
             signals.pass_on()
     seconds = time.perf_counter() - state.start

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from dlrun.folder.checkpoint import Checkpoint, Record
 from dlrun.training.evaluation import Measured, Row, Snapshot
-from dlrun.training.state import Tensors
+from dlrun.training.stack import Stack
+from dlrun.training.state import State, Tensors
 
 
 class Observer(Protocol):
@@ -30,6 +31,7 @@ class Keeper(Protocol):
     """Who keeps checkpoints of a training."""
 
     begun: Checkpoint | None  #: where the training goes on; None: it begins
+    at_the_end: bool  #: whether one is wanted when the last step is done, since there is more to do than to train
 
     def due(self, step: int) -> bool:
         """Whether to keep one now; asked after every step."""
@@ -38,16 +40,32 @@ class Keeper(Protocol):
         """Keep what `State.tensors` and `State.record` gave."""
 
 
+class Looks(Protocol):
+    """Who looks into the networks while they train, and changes nothing of them."""
+
+    def before_step(self, stack: Stack, state: State) -> None:
+        """A step is about to be taken."""
+
+    def look(self, stack: Stack, state: State) -> None:
+        """The training begins, or a step was taken; an evaluation or a checkpoint may follow."""
+
+
 class Nobody:
-    """Keeps nothing."""
+    """Keeps nothing, and looks at nothing."""
 
     begun: Checkpoint | None = None
+    at_the_end = False
 
     def due(self, step: int) -> bool:
         return False
 
     def keep(self, tensors: Tensors, record: Record) -> None:
         pass
+
+    def before_step(self, stack: Stack, state: State) -> None:
+        pass
+
+    look = before_step
 
 
 NOBODY = Nobody()

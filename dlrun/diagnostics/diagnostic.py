@@ -1,0 +1,104 @@
+"""What every diagnostic is: it looks into the networks of a stack and changes nothing of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dlrun.errors import ConfigError
+from dlrun.training.stack import Stack
+
+Part = Literal["train", "val", "test"]
+Statistics = Literal["batch", "running"]
+Row = dict[str, float | str]
+
+
+@dataclass
+class Found:
+    """What a diagnostic tells of one run.
+
+    rows: of its table, `<name>.csv`. arrays: what is too large for a table, in `<name>.safetensors`.
+    summary: numbers for summary.json.
+    """
+
+    rows: Sequence[Row] = ()
+    arrays: Mapping[str, Tensor] = field(default_factory=dict)
+    summary: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass
+class View:
+    """What there is to be seen of a stack at one moment.
+
+    step: steps done. before: theta before the last of them, (runs, params), where the diagnostic asked for it.
+    norms: (steps, runs), those of the gradients since the last evaluation.
+    progress: told what is done, and how much of how much, where it may take long.
+    """
+
+    stack: Stack
+    step: int
+    before: Tensor | None = None
+    norms: Tensor | None = None
+    progress: Callable[[str, int, int], None] = lambda text, done, total: None
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training set."""
+        return self.step / self.stack.steps_per_epoch
+
+
+class Diagnostic:
+    """Looks into networks. Its `_target_` stands in conf/diagnostics/, its keys are the arguments of `__init__`."""
+
+    def fits(self, stack: Stack) -> None:
+        """ConfigError, without the name of the diagnostic, where there is nothing to be seen in these networks."""
+
+    def look(self, view: View) -> list[Found]:
+        """What is seen of each run of the stack."""
+        raise NotImplementedError
+
+
+class DuringTraining(Diagnostic):
+    """A diagnostic that looks again and again while a network trains.
+
+    Args:
+        every: epochs between looks, or steps as in `16steps`; None: at every evaluation.
+    """
+
+    wants_before = False  #: whether it compares theta with what it was before the last step
+
+    def __init__(self, every: float | str | None) -> None:
+        self.every = every
+
+    def steps(self, stack: Stack) -> int:
+        """Steps between two looks; ConfigError, without the key, for an `every` that is none."""
+        if self.every is None:
+            return stack.eval_every
+        match = re.fullmatch(r"(\d+) ?steps?", str(self.every))
+        if match is None and isinstance(self.every, str):
+            raise ConfigError(f"every={self.every}: write epochs, 1 or 0.1, or steps, as 16steps")
+        steps = int(match[1]) if match else round(float(self.every) * stack.steps_per_epoch)
+        if match and steps < 1:
+            raise ConfigError(f"every={self.every}: there is one step at least between two looks")
+        return max(1, steps)
+
+
+class OfFinished(Diagnostic):
+    """A diagnostic of finished networks: after a training, or by `dlrun diagnose`."""
+
+
+def long_form(view: View, values: Mapping[tuple[str, str], Tensor]) -> list[Found]:
+    """Rows `epoch,step,layer,quantity,value` of every run, from (runs,) values by layer and quantity."""
+    numbers = torch.stack([value.double() for value in values.values()], 1).tolist()
+    return [
+        Found([
+            {"epoch": view.epoch, "step": view.step, "layer": layer, "quantity": quantity, "value": value}
+            for (layer, quantity), value in zip(values, row, strict=True)
+        ])
+        for row in numbers
+    ]  # fmt: skip

@@ -1,0 +1,31 @@
+"""How numbers spread: their mean, standard deviation and percentiles."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+PERCENTILES = (15, 50, 85)
+LARGEST = 10_000  #: numbers that percentiles are taken of; of more, as many that lie evenly: sorting them takes long
+
+
+def spread(values: Tensor, percentiles: tuple[int, ...] = PERCENTILES) -> dict[str, Tensor]:
+    """mean, std and p15, p50, p85 of each run's numbers, (runs,) each.
+
+    The standard deviation divides by their count. A percentile p is the number of rank ceil(p / 100 n), from 1, among
+    n, which are all of them up to 10,000, and above that 10,000 that lie evenly among them.
+
+    values: (runs, ...).
+    """
+    flat = values.flatten(1)
+    mean = flat.mean(1)
+    std = (flat - mean[:, None]).square().mean(1).sqrt()
+    stride = -(-flat.shape[1] // LARGEST)
+    some = flat[:, ::stride].contiguous() if stride > 1 else flat
+    ranks = {p: max(1, -(-p * some.shape[1] // 100)) for p in percentiles}
+    return {"mean": mean, "std": std, **{f"p{p}": some.kthvalue(rank, 1).values for p, rank in ranks.items()}}
+
+
+def share(condition: Tensor) -> Tensor:
+    """The share of true entries in each run, (runs,), of (runs, ...)."""
+    return condition.flatten(1).to(torch.get_default_dtype()).mean(1)
