@@ -28,8 +28,3 @@ def hidden_units(model: nn.Module) -> dict[str, nn.Module]:
         if layer or is_transfer(module) or isinstance(module, Kernels):
             found[f"{name} {type(module).__name__}".strip()] = module
     return found
-
-
-def units_axis(module: nn.Module, outputs_ndim: int) -> int:
-    """The axis of a module's outputs (batch, ...) along which its units lie: channels of images, else the last."""
-    return 1 if outputs_ndim == 4 and is_transfer(module) else outputs_ndim - 1

@@ -1,4 +1,4 @@
-"""What bare words ask for: list, plot, report, resume and status."""
+"""What bare words ask for: diagnose, list, plot, report, resume and status."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from dlrun.command.mistakes import readable
 from dlrun.command.start import train
 from dlrun.config import typed
 from dlrun.config.catalogue import choices, conf_dir, description, groups
@@ -79,6 +83,46 @@ def _plot(arguments: list[str]) -> int:
 
             pictures = redraw(folder)
         for picture in pictures:
+            say(str(picture))
+    return 0
+
+
+def _diagnose(arguments: list[str]) -> int:
+    """dlrun diagnose FOLDER... 'diagnostics=[NAME,...]' [which=last] [KEY=VALUE...]
+
+    Look into the networks of finished runs or sweeps, and add what is seen to their
+    folders, without training; `dlrun list diagnostics` has what there is.
+
+    which=last            at the last parameters in place of the best
+    device=, threads=     as in a training; diagnostics.NAME.KEY= sets a key
+    """
+    words = [argument for argument in arguments if "=" in argument]
+    folders = [argument for argument in arguments if argument not in words]
+    which = [word.partition("=")[2] for word in words if word.startswith("which=")] or ["best"]
+    if not folders or not any(word.startswith("diagnostics=") for word in words):
+        raise ConfigError("diagnose: name the folders of runs or sweeps, and 'diagnostics=[NAME,...]'")
+    if which[-1] not in ("best", "last"):
+        raise ConfigError(f"which={which[-1]}: must be best or last{did_you_mean(which[-1], ['best', 'last'])}")
+    asked = [word for word in words if not word.startswith("which=")]
+    for word in asked:
+        if not re.match(r"\+?(diagnostics[.=]|device=|threads=|allow_targets=)", word):
+            raise ConfigError(
+                f"diagnose {word}: a finished run has its config; what counts is diagnostics, device, threads"
+            )
+    from dlrun.config.composed import composed
+    from dlrun.job.diagnose import diagnose
+    from dlrun.report.collect import find
+
+    try:
+        config = composed(asked)
+    except (HydraException, OmegaConfBaseException) as mistake:
+        raise ConfigError(readable(mistake)) from mistake
+    runs = list(find(folders).values())
+    diagnose(runs, config, which[-1])
+    from dlrun.plots.pictures import draw_diagnostics
+
+    for run in runs:
+        for picture in draw_diagnostics(run, list(config.diagnostics)):
             say(str(picture))
     return 0
 
@@ -174,6 +218,7 @@ def _resume(arguments: list[str]) -> int:
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
+    "diagnose": _diagnose,
     "list": _list,
     "plot": _plot,
     "report": _report,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.func import jvp
 
-from dlrun.architectures.units import hidden_units, is_transfer, units_axis
+from dlrun.architectures.units import hidden_units, is_transfer
 from dlrun.diagnostics.diagnostic import DuringTraining, Found, Part, Statistics, View, long_form
-from dlrun.diagnostics.layers import OUTPUT, kept_on_the_way
+from dlrun.diagnostics.layers import kept_on_the_way
 from dlrun.diagnostics.probe import Probe, set_mode
 from dlrun.diagnostics.recorded import Recorded, Values
 from dlrun.diagnostics.spread import share, spread
 from dlrun.errors import ConfigError
+from dlrun.matrix.rows import over_rows
+from dlrun.matrix.theta import applied
 from dlrun.training.stack import Stack
 
 FLAT = 0.05  #: of a transfer function's steepest slope, below which a unit counts as saturated
@@ -55,34 +53,49 @@ class Activations(DuringTraining):
         set_mode(stack.model, self.statistics)
         modules = hidden_units(stack.model)
         values: Values = {}
-        for name, calls in kept_on_the_way(stack, probe, _input_output_slope).items():
+        for name, calls in kept_on_the_way(stack, probe, _output_and_input).items():
             parts = [
                 torch.stack(tensors, 2) if len(tensors) > 1 else tensors[0] for tensors in zip(*calls, strict=True)
             ]
-            output = parts[-1] if name == OUTPUT else parts[0]
-            values |= {(name, quantity): value for quantity, value in spread(output).items()}
-            if len(parts) == 3:
-                _, given, slope = parts
+            values |= {(name, quantity): value for quantity, value in spread(parts[0]).items()}
+            if len(parts) == 2:
+                given = parts[1]
                 values |= {(name, f"input_{quantity}"): value for quantity, value in spread(given).items()}
-                flat = slope.abs() < FLAT * steepest(type(modules[name]))
-                values[name, "saturated"] = share(flat)
-                # of calls one after the other the times stand before the units, as in a layer of gates
-                axis = 1 + units_axis(modules[name], output.ndim - 1 - (len(calls) > 1)) + (len(calls) > 1)
-                values[name, "dead"] = share(flat.movedim(axis, 1).flatten(2).all(2))
+                flat = slope_of(stack, name, modules[name], given).abs() < FLAT * steepest(type(modules[name]))
+                lost = given.flatten(1).isnan().any(1)  # nothing of these is known
+                units = 2 if flat.ndim == 5 else -1  # (runs, samples, channels, height, width), or units last
+                dead = flat.movedim(units, 1).flatten(2).all(2)
+                for quantity, condition in (("saturated", flat), ("dead", dead)):
+                    values[name, quantity] = torch.where(lost, torch.nan, share(condition))
         return values
 
 
-def _input_output_slope(name: str, module: nn.Module, given: Tensor, output: Tensor) -> tuple[Tensor, ...]:
-    if not is_transfer(module):
-        return (output,)
-    slope = jvp(module.forward, (given,), (torch.ones_like(given),))[1]
-    return output, given, slope
+def _output_and_input(name: str, module: nn.Module, given: Tensor, output: Tensor) -> tuple[Tensor, ...]:
+    return (output, given) if is_transfer(module) else (output,)
 
 
-@cache
-def steepest(kind: Any) -> float:
+@torch.enable_grad()
+def slope_of(stack: Stack, layer: str, module: nn.Module, z: Tensor) -> Tensor:
+    """$f'(z)$ of a transfer function, in the form of z, (runs, ...); f may have parameters of each run's own."""
+    place = f"{layer.partition(' ')[0]}."
+    own = {
+        name.removeprefix(place): view
+        for name, view in stack.layout.views(stack.theta).items()
+        if name.startswith(place)
+    }
+    leaf = z.detach().requires_grad_()
+    outputs = over_rows(lambda parameters, z: applied(module, parameters, z))(own, leaf)
+    return torch.autograd.grad(outputs.sum(), leaf)[0]  # of every entry, since f is elementwise
+
+
+_steepest: dict[type[nn.Module], float] = {}
+
+
+def steepest(kind: type[nn.Module]) -> float:
     """The largest slope of a transfer function between -10 and 10."""
-    z = torch.linspace(-10, 10, 2001, dtype=torch.float64, requires_grad=True)
-    with torch.enable_grad():
-        (slope,) = torch.autograd.grad(kind().double()(z).sum(), z)
-    return float(slope.abs().max())
+    if kind not in _steepest:
+        z = torch.linspace(-10, 10, 2001, dtype=torch.float64, requires_grad=True)
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad(kind().double()(z).sum(), z)
+        _steepest[kind] = float(slope.abs().max())
+    return _steepest[kind]

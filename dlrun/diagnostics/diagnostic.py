@@ -71,6 +71,7 @@ class DuringTraining(Diagnostic):
     """
 
     wants_before = False  #: whether it compares theta with what it was before the last step
+    of_a_moment = True  #: whether what it tells is a matter of the networks as they are, and of no steps
 
     def __init__(self, every: float | str | None) -> None:
         self.every = every

@@ -24,16 +24,22 @@ def of_finished(chosen: Mapping[str, Diagnostic]) -> dict[str, OfFinished]:
 
 @torch.no_grad()
 def look(
-    stack: Stack, chosen: Mapping[str, Diagnostic], folders: Sequence[Path], progress: Progress
+    stack: Stack,
+    chosen: Mapping[str, Diagnostic],
+    folders: Sequence[Path],
+    progress: Progress,
+    moments: Sequence[tuple[float, int]],
+    which: str,
 ) -> list[dict[str, Any]]:
-    """Have those of finished networks look at the stack as it is, and write what they find into the runs' folders.
+    """Have diagnostics look at the stack as it is, and write what they find into the runs' folders.
 
     Returns what each run's summary says of them: the files, and numbers; or why one failed, which ends no other.
 
-    progress: told what is done, and how much of how much.
+    progress: told what is done, and how much of how much. moments: epoch and step of each run's parameters,
+    which are the best or the last, as `which` says.
     """
     told: list[dict[str, Any]] = [{} for _ in folders]
-    for name, each in of_finished(chosen).items():
+    for name, each in chosen.items():
         try:
             found = each.look(View(stack, stack.steps, progress=progress))
         except OSError:  # the disk's fault
@@ -43,9 +49,11 @@ def look(
             for summary in told:
                 summary[name] = {"failed": why}
             continue
-        for folder, of_run, summary in zip(folders, found, told, strict=True):
-            write_rows(folder / table_of(name), of_run.rows)
-            summary[name] = {"table": table_of(name), **of_run.summary}
+        for folder, of_run, summary, (epoch, step) in zip(folders, found, told, moments, strict=True):
+            at = {"epoch": epoch, "step": step}
+            rows = [{key: at.get(key, value) for key, value in row.items()} for row in of_run.rows]
+            write_rows(folder / table_of(name), rows)
+            summary[name] = {"table": table_of(name), "which": which, **of_run.summary}
             if of_run.arrays:
                 write_arrays(folder / arrays_of(name), of_run.arrays)
                 summary[name]["arrays"] = arrays_of(name)

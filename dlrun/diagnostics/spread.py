@@ -20,10 +20,14 @@ def spread(values: Tensor, percentiles: tuple[int, ...] = PERCENTILES) -> dict[s
     flat = values.flatten(1)
     mean = flat.mean(1)
     std = (flat - mean[:, None]).square().mean(1).sqrt()
-    stride = -(-flat.shape[1] // LARGEST)
-    some = flat[:, ::stride].contiguous() if stride > 1 else flat
+    some = flat if flat.shape[1] <= LARGEST else flat[:, evenly(flat.shape[1], LARGEST).to(flat.device)]
     ranks = {p: max(1, -(-p * some.shape[1] // 100)) for p in percentiles}
     return {"mean": mean, "std": std, **{f"p{p}": some.kthvalue(rank, 1).values for p, rank in ranks.items()}}
+
+
+def evenly(size: int, count: int) -> Tensor:
+    """The places of `count` among `size` that lie evenly, the first and the last among them."""
+    return torch.linspace(0, size - 1, count, dtype=torch.float64).round().long()
 
 
 def share(condition: Tensor) -> Tensor:

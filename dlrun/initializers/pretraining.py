@@ -19,7 +19,8 @@ from dlrun.initializers.initializer import Bias
 from dlrun.matrix.theta import Layout
 
 Step = Callable[[Tensor, int], Tensor]  #: (codes (batch, features), epoch) -> their reconstruction error, after a step
-BETWEEN = (nn.Identity, *{type(activation()) for activation in ACTIVATIONS.values()})  # Identity: no normalization
+#: what may stand between two layers; an Identity is where no normalization is
+BETWEEN: tuple[type[nn.Module], ...] = (nn.Identity, *{type(activation()) for activation in ACTIVATIONS.values()})
 
 
 class Pretraining(Xavier):

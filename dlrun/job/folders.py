@@ -195,7 +195,9 @@ class Folders:
         """Have the diagnostics of finished networks look at the best parameters; returns what summaries say of that."""
         outcome.best.restore()
         with unconverted():
-            told = look(self.stack, self.stack.diagnostics, [each.folder for each in self.records], progress)
+            chosen, folders = of_finished(self.stack.diagnostics), [each.folder for each in self.records]
+            moments = [(row["epoch"], int(row["step"])) for row in outcome.best.rows]
+            told = look(self.stack, chosen, folders, progress, moments, "best")
         outcome.last.restore()
         return told
 

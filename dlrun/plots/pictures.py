@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 
@@ -20,8 +21,14 @@ def draw(folder: str | Path) -> list[Path]:
     written = [save(curves.figure(folder), folder / CURVES)]
     if (folder / RANGE).exists():
         written.append(save(lr_range.figure(folder), folder / RANGE_PLOT))
-    for name in choices("diagnostics"):
-        if (folder / table_of(name)).exists():
-            page = import_module(f"dlrun.plots.diagnostics.{name}").figure(folder)
-            written.append(save(page, folder / picture_of(name)))
-    return written
+    return [*written, *draw_diagnostics(folder, choices("diagnostics"))]
+
+
+def draw_diagnostics(folder: Path, names: Collection[str]) -> list[Path]:
+    """Write the pictures of these diagnostics, where the folder has their tables."""
+    pages = {
+        name: import_module(f"dlrun.plots.diagnostics.{name}").figure(folder)
+        for name in choices("diagnostics")
+        if name in names and (folder / table_of(name)).exists()
+    }
+    return [save(page, folder / picture_of(name)) for name, page in pages.items()]

@@ -11,7 +11,7 @@ from torch import Tensor
 from dlrun.errors import ConfigError
 from dlrun.matrix.rows import over_rows
 from dlrun.matrix.theta import applied
-from dlrun.training.stack import Stack
+from dlrun.training.stack import Rows, Stack
 
 Step = Callable[..., tuple[Tensor, ...]]
 
@@ -72,10 +72,10 @@ def hessian(stack: Stack, theta: Tensor, batch: Tensor) -> Tensor:
     return _derivatives(objective_of(stack, leaf, x, y), leaf)
 
 
-def outputs_of(stack: Stack, theta: Tensor, x: Tensor, shared: bool = False) -> Tensor:
-    """The networks' outputs at theta, (runs, samples, outputs), in the mode in which the model is; nothing changes.
+def outputs_of(stack: Stack, parameters: Rows, buffers: Rows, x: Tensor, shared: bool = False) -> Tensor:
+    """The outputs of networks, (rows, samples, outputs), in the mode in which the model is; nothing changes.
 
-    x: (runs, samples, ...), or (samples, ...) where all runs share it.
+    parameters, buffers: by name, (rows, ...). x: (rows, samples, ...), or (samples, ...) where all share it.
     """
 
     def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def outputs_of(stack: Stack, theta: Tensor, x: Tensor, shared: bool = False) -> 
         return applied(stack.model, {**parameters, **buffers, **averages}, x)
 
     rows = over_rows(outputs_of_row, (0, 0, None if shared else 0))
-    outputs: Tensor = rows(stack.layout.views(theta), stack.buffers, x)
+    outputs: Tensor = rows(parameters, buffers, x)
     return outputs
 
 
@@ -92,7 +92,8 @@ def objective_of(stack: Stack, theta: Tensor, x: Tensor, y: Tensor, shared: bool
 
     x, y: (runs, samples, ...); of x that is `shared`, (samples, ...).
     """
-    objective = stack.measures.loss(outputs_of(stack, theta, x, shared), y).mean(1)
+    outputs = outputs_of(stack, stack.layout.views(theta), stack.buffers, x, shared)
+    objective = stack.measures.loss(outputs, y).mean(1)
     penalty = stack.penalty(theta)
     return objective if penalty is None else objective + penalty
 

@@ -161,6 +161,13 @@ class Stack:
         return reduce(add, values) if values else None
 
     @torch.enable_grad()
+    def penalty_and_gradient(self, theta: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What the regularizers add to each row's loss, (runs,), and its gradient, (runs, params), if anything."""
+        leaf = theta.detach().requires_grad_()
+        penalty = self.penalty(leaf)
+        return None if penalty is None else (penalty.detach(), torch.autograd.grad(penalty.sum(), leaf)[0])
+
+    @torch.enable_grad()
     def gradient(self, point: Tensor, batch: Tensor) -> tuple[Any, ...]:
         """Each row's objective, its mean loss on its minibatch plus penalties, (runs,), the objective's gradient at
         `point`, (runs, params), the mean loss alone as it is reported, (runs,), and new running averages.
@@ -194,11 +201,9 @@ class Stack:
             for view, part in zip(self.layout.views(g).values(), gradients, strict=True):
                 view.copy_(part)
         g, objective, loss = self.team.total(g, losses.detach(), reported.detach().sum(1) / batch.shape[1])
-        leaf = point.detach().requires_grad_()
-        penalty = self.penalty(leaf)
-        if penalty is not None:
-            g = g + torch.autograd.grad(penalty.sum(), leaf)[0]
-            objective = objective + penalty.detach()
+        penalised = self.penalty_and_gradient(point)
+        if penalised is not None:
+            objective, g = objective + penalised[0], g + penalised[1]
         return objective, g, loss, averages, *measured
 
     def clip(self, g: Tensor, norm: Tensor) -> Tensor:

@@ -1,0 +1,130 @@
+"""Diagnostics of finished runs, from their folders, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from dlrun.config.check import Rules, leaves, resolved
+from dlrun.diagnostics.diagnostic import DuringTraining
+from dlrun.diagnostics.finished import look
+from dlrun.errors import ConfigError
+from dlrun.files.opening import read_bytes
+from dlrun.folder.clearing import refuse_foreign_files
+from dlrun.folder.lock import locked
+from dlrun.folder.names import BEST, LAST, shell_command, table_of
+from dlrun.folder.reading import read_summary
+from dlrun.folder.records import write_summary
+from dlrun.folder.resume import COMPLETE, read_config
+from dlrun.terminal.console import say
+from dlrun.terminal.progress import Working
+from dlrun.training.build import build
+from dlrun.training.components import Node, structure
+from dlrun.training.stack import Stack
+
+WEIGHTS = {"best": BEST, "last": LAST}
+WIDTH = 16  #: runs that are looked at together, at most
+
+
+def diagnose(runs: Sequence[Path], config: DictConfig, which: str) -> None:
+    """Have the diagnostics of `config` look at the runs in these folders, and add what they find to these.
+
+    config: as Hydra composes it, of which `diagnostics`, `device` and `threads` count. which: the parameters looked at,
+    best or last.
+
+    Raises ConfigError, with nothing written, for runs that are not complete, do not fit their files or their data, or
+    have a table of the same name from their training.
+    """
+    asked = resolved(config)
+    nodes = [_node(folder, asked, config) for folder in runs]
+    groups: dict[str, list[int]] = {}
+    for i, node in enumerate(nodes):
+        groups.setdefault(repr(structure(node)), []).append(i)
+    torch.set_num_threads(1)
+    with ExitStack() as locks:
+        for folder in runs:
+            locks.enter_context(locked(folder))
+        parts = [part[i : i + WIDTH] for part in groups.values() for i in range(0, len(part), WIDTH)]
+        for part in parts:
+            _look([runs[i] for i in part], [nodes[i] for i in part], which)
+
+
+def _node(folder: Path, asked: Mapping[str, Any], config: DictConfig) -> Node:
+    """The config of the run in a folder, with the diagnostics that are asked for."""
+    refuse_foreign_files(folder)
+    summary = read_summary(folder)
+    if summary["status"] not in COMPLETE:
+        goes_on = "" if summary["status"] == "failed" else f"; `{shell_command('resume', folder)}` goes on"
+        raise ConfigError(f"{folder} holds no complete run: {summary['status']}{goes_on}")
+    own = read_config(folder)
+    for name in asked["diagnostics"]:
+        if (folder / table_of(name)).exists() and "which" not in _told(summary).get(name, {}):
+            raise ConfigError(
+                f"{folder} has {table_of(name)} from its training, which is not overwritten: leave {name} out"
+            )
+    node = {**asked, **own, **{key: asked[key] for key in ("diagnostics", "device", "threads")}}
+    rules = Rules(node, config.hydra)
+    if problems := [told for path, value in leaves(node) if (told := rules.problem(path, value))]:
+        raise ConfigError("\n".join([f"{folder}/config.yaml:", *problems]))
+    return node
+
+
+def _told(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a summary says of diagnostics, by name; `which` is there for those that looked when training had ended."""
+    found = summary.get("diagnostics")
+    return {name: told for name, told in found.items() if isinstance(told, dict)} if isinstance(found, dict) else {}
+
+
+def _look(folders: Sequence[Path], nodes: Sequence[Node], which: str) -> None:
+    stack, summaries = build(nodes, initialize=False), [read_summary(folder) for folder in folders]
+    for name, each in stack.diagnostics.items():
+        if isinstance(each, DuringTraining) and not each.of_a_moment:
+            raise ConfigError(f"diagnostics={name} compares steps of a training, and a finished run has none")
+    for row, (folder, summary) in enumerate(zip(folders, summaries, strict=True)):
+        if summary.get("data") not in (None, stack.dataset.digest):
+            raise ConfigError(f"the data have changed since {folder} was trained: put them back as they were")
+        _load(stack, row, folder, WEIGHTS[which])
+    moments = [_moment(summary, which) for summary in summaries]
+    torch.set_num_threads(stack.threads)
+    with Working() as working:
+        told = look(stack, stack.diagnostics, folders, working, moments, which)
+    for folder, summary, found in zip(folders, summaries, told, strict=True):
+        write_summary(folder, {**summary, "diagnostics": {**_told(summary), **found}})
+        for name, each in found.items():
+            again = " (in place of an earlier one)" if name in _told(summary) else ""
+            say(
+                f"{folder}: {name} failed: {each['failed']}"
+                if "failed" in each
+                else f"{folder / table_of(name)}{again}"
+            )
+
+
+def _moment(summary: Mapping[str, Any], which: str) -> tuple[float, int]:
+    """Epoch and step of the parameters looked at."""
+    step, epochs, steps = (summary.get(key) or 0 for key in ("best_step", "epochs", "steps"))
+    if which == "last":
+        return epochs, steps
+    return summary.get("best_epoch") or 0, step
+
+
+def _load(stack: Stack, row: int, folder: Path, name: str) -> None:
+    """Put a run's parameters and running averages into its row. Raises ConfigError where the file has others."""
+    try:
+        saved = load(read_bytes(folder, name))
+    except (SafetensorError, OSError) as problem:
+        raise ConfigError(f"{folder / name} cannot be read as safetensors ({problem})") from problem
+    own = {**stack.layout.views(stack.theta), **{key: each for key, each in stack.network.items() if key != "theta"}}
+    there = {key: tensor.shape for key, tensor in saved.items()}
+    here = {key: tensor[row].shape for key, tensor in own.items()}
+    wrong = [key for key in {**here, **there} if here.get(key) != there.get(key)]
+    if wrong:
+        raise ConfigError(f"{folder / name} is not of this run's network: {', '.join(sorted(wrong))}")
+    for key, tensor in own.items():
+        tensor[row].copy_(saved[key])
