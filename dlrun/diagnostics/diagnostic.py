@@ -68,6 +68,8 @@ class DuringTraining(Diagnostic):
 
     Args:
         every: epochs between looks, or steps as in `16steps`; None: at every evaluation.
+
+    Raises ConfigError for a text that is no such number of steps.
     """
 
     wants_before = False  #: whether it compares theta with what it was before the last step
@@ -75,18 +77,16 @@ class DuringTraining(Diagnostic):
 
     def __init__(self, every: float | str | None) -> None:
         self.every = every
+        if isinstance(every, str) and not re.fullmatch(r"0*[1-9]\d* ?steps?", every):
+            raise ConfigError(f"every={every}: write epochs, such as 1 or 0.1, or steps, such as 16steps")
 
     def steps(self, stack: Stack) -> int:
-        """Steps between two looks; ConfigError, without the key, for an `every` that is none."""
+        """Steps between two looks."""
         if self.every is None:
             return stack.eval_every
-        match = re.fullmatch(r"(\d+) ?steps?", str(self.every))
-        if match is None and isinstance(self.every, str):
-            raise ConfigError(f"every={self.every}: write epochs, 1 or 0.1, or steps, as 16steps")
-        steps = int(match[1]) if match else round(float(self.every) * stack.steps_per_epoch)
-        if match and steps < 1:
-            raise ConfigError(f"every={self.every}: there is one step at least between two looks")
-        return max(1, steps)
+        if isinstance(self.every, str):
+            return int(self.every.partition("s")[0])
+        return max(1, round(self.every * stack.steps_per_epoch))
 
 
 class OfFinished(Diagnostic):

@@ -32,4 +32,5 @@ def evenly(size: int, count: int) -> Tensor:
 
 def share(condition: Tensor) -> Tensor:
     """The share of true entries in each run, (runs,), of (runs, ...)."""
-    return condition.flatten(1).to(torch.get_default_dtype()).mean(1)
+    flat = condition.flatten(1)
+    return flat.sum(1).double() / flat.shape[1]

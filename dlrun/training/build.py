@@ -160,13 +160,13 @@ def build(
         compile=compiles(node["compile"], clock.total, theta.numel(), device),
         threads=threads,
         initializers=initializers,
-        diagnostics={key: component(part)[0] for key, part in node.get("diagnostics", {}).items()},
     )
     stack.moments = moments(stack)
     refuse(node, stack)
-    for key, diagnostic in stack.diagnostics.items():
+    for key, part in node.get("diagnostics", {}).items():
         try:
-            diagnostic.fits(stack)
+            stack.diagnostics[key] = component(part)[0]
+            stack.diagnostics[key].fits(stack)
         except ConfigError as problem:
             raise ConfigError(f"diagnostics={key}: {problem}") from problem
     return stack

@@ -1,0 +1,177 @@
+"""What every diagnostic keeps to, on every architecture: nothing changes, and stacks and resumed runs look alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Rows
+from fakes import composed, files, typed  # noqa: F401
+from omegaconf import DictConfig
+
+from dlrun.config.catalogue import choices
+from dlrun.diagnostics.diagnostic import Found, View
+from dlrun.diagnostics.diagnostic import Row as TableRow
+from dlrun.diagnostics.during import During
+from dlrun.diagnostics.finished import of_finished
+from dlrun.errors import ConfigError
+from dlrun.folder.checkpoint import Checkpoint, Record
+from dlrun.training.build import build
+from dlrun.training.evaluation import Row
+from dlrun.training.state import Tensors
+from dlrun.training.train import fit
+
+LARGE = ("densenet", "resnet", "resnet18", "stn")
+ARCHITECTURES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in choices("architecture")
+]
+DIAGNOSTICS = [name for name in choices("diagnostics") if name != "none"]
+EXTRA = {  #: what a diagnostic is given to be quick
+    "activations": {"samples": 16},
+    "gradients": {"samples": 16, "every": "1step"},
+    "gradient_noise": {"samples": 16, "groups": 4, "statistics": "batch"},
+}
+STEPS = 4
+SEEDS = (0, 1, 2)
+
+
+class Killed(Exception):
+    """The training ends in the middle."""
+
+
+class Watch(Rows):
+    """Rows without the time they took, and what diagnostics told of each run."""
+
+    def __init__(self, runs: int) -> None:
+        super().__init__(runs)
+        self.tables: list[dict[str, list[TableRow]]] = [{} for _ in range(runs)]
+
+    def row(self, run: int, row: Row) -> None:
+        super().row(run, {**row, "seconds": 0.0})
+
+    def found(self, run: int, name: str, found: Found) -> None:
+        self.tables[run].setdefault(name, []).extend(found.rows)
+
+
+class Kept:
+    """Keeps a checkpoint after some step, and has the training end at the next one."""
+
+    begun: Checkpoint | None = None
+    at_the_end = False
+
+    def __init__(self, step: int | None = None) -> None:
+        self.step = step
+
+    def due(self, step: int) -> bool:
+        if self.step is not None and step == self.step + 1:
+            raise Killed
+        return step == self.step
+
+    def keep(self, tensors: Tensors, record: Record) -> None:
+        self.begun = Checkpoint({name: tensor.clone() for name, tensor in tensors.items()}, record)
+
+
+@cache
+def words_of(architecture: str) -> list[str]:
+    """The architecture at its smallest, with batch normalization, dropout and a penalty where it takes them."""
+    normalized = architecture in ("autoencoder", "cnn", "densenet", "mlp", "resnet", "resnet18", "stn")
+    words = typed(f"architecture={architecture}", *["normalization=batch"] * normalized)
+    return [*words, f"steps={STEPS}", "eval_every=0.3", "optimizer=momentum", "lr=0.01"]
+
+
+def config_of(architecture: str, names: Sequence[str], seed: int, files: Path) -> DictConfig:  # noqa: F811
+    """A small training of the architecture with these diagnostics."""
+    config = composed([*words_of(architecture), f"seed={seed}"], files)
+    for name in ("l2", "dropout") if architecture != "point" else ():
+        config.regularizer.update(composed([f"regularizer={name}"], files).regularizer)
+    for name in names:
+        own = composed([f"diagnostics={name}", "dataset=iris", "architecture=mlp"], files).diagnostics
+        config.diagnostics.update(own)
+        config.diagnostics[name].update(EXTRA.get(name, {}))
+    return config
+
+
+def fitting(architecture: str, files: Path) -> list[str]:  # noqa: F811
+    """The diagnostics that there is something to be seen for; the others say why not."""
+    found = []
+    for name in DIAGNOSTICS:
+        try:
+            build([config_of(architecture, [name], 0, files)], initialize=False)
+            found.append(name)
+        except ConfigError as problem:
+            assert str(problem).startswith(f"diagnostics={name}: ")
+    return found
+
+
+def trained(configs: list[DictConfig], keeper: Kept | None = None) -> tuple[torch.Tensor, Watch, list[list[Found]]]:
+    """Final theta, what was told on the way, and what the diagnostics of finished networks found."""
+    stack, watch = build(configs, initialize=not (keeper and keeper.begun)), Watch(len(configs))
+    outcome = fit(stack, watch, keeper or Kept(), looks=During(stack.diagnostics, stack, watch.found))
+    theta, buffers = stack.theta.clone(), {name: buffer.clone() for name, buffer in stack.buffers.items()}
+    outcome.best.restore()
+    best = stack.theta.clone()
+    found = [each.look(View(stack, STEPS)) for each in of_finished(stack.diagnostics).values()]
+    assert torch.equal(stack.theta, best)
+    outcome.last.restore()
+    assert all(torch.equal(stack.buffers[name], buffer) for name, buffer in buffers.items())
+    return theta, watch, found
+
+
+def assert_same(rows: Sequence[TableRow], wanted: Sequence[TableRow], exactly: bool) -> None:
+    """Rows with the same words and the same numbers, or nearly so."""
+    assert len(rows) == len(wanted)
+    for row, other in zip(rows, wanted, strict=True):
+        assert row.keys() == other.keys()
+        for key, value in row.items():
+            if exactly or isinstance(value, str):
+                assert repr(value) == repr(other[key]), (row, other)
+            elif row.get("quantity") != "zero":  # what is 0 but for rounding may be 0 in one of them
+                assert value == pytest.approx(other[key], rel=1e-6, abs=1e-9, nan_ok=True), (row, other)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_diagnostics_change_nothing_and_see_the_same_alone_in_stacks_and_resumed(
+    architecture: str,
+    files: Path,  # noqa: F811
+) -> None:
+    names = fitting(architecture, files)
+    assert {"weights", "updates", "gradient_norm", "gradients"} <= set(names)
+    plain = [config_of(architecture, [], seed, files) for seed in SEEDS]
+    looking = [config_of(architecture, names, seed, files) for seed in SEEDS]
+
+    theta, watch, _ = trained(plain[:1])
+    same, alone, finished = trained(looking[:1])
+    assert torch.equal(theta, same)
+    assert watch.rows == alone.rows
+    assert set(alone.tables[0]) == set(names) - set(of_finished(build(looking[:1], initialize=False).diagnostics))
+    for name, rows in alone.tables[0].items():
+        assert rows and all(isinstance(value, float | int | str) for row in rows for value in row.values()), name
+
+    every = build(looking[:1], initialize=False).eval_every
+    for step in (1, 2):
+        keeper = Kept(step)
+        with pytest.raises(Killed):
+            trained(looking[:1], keeper)
+        keeper.step = None
+        again, rest, finished_again = trained(looking[:1], keeper)
+        assert torch.equal(again, same)
+        for name, rows in alone.tables[0].items():
+            # gradient_norm tells at an evaluation of the steps since the one before
+            told = step - step % every if name == "gradient_norm" else step
+            assert_same(rest.tables[0][name], [row for row in rows if row["step"] > told], True)  # type: ignore[operator]
+        for one, other in zip(finished, finished_again, strict=True):
+            assert_same(one[0].rows, other[0].rows, True)
+
+    _, together, all_finished = trained(looking)
+    for name, rows in alone.tables[0].items():
+        assert_same(together.tables[0][name], rows, False)
+    for in_stack, by_itself in zip(all_finished, finished, strict=True):
+        assert_same(in_stack[0].rows, by_itself[0].rows, False)
+    _, last, finished_last = trained(looking[2:])
+    for name, rows in last.tables[0].items():
+        assert_same(together.tables[2][name], rows, False)
+    for in_stack, by_itself in zip(all_finished, finished_last, strict=True):
+        assert_same(in_stack[2].rows, by_itself[0].rows, False)

@@ -1,0 +1,58 @@
+"""Slow and obvious twins of what diagnostics compute: one run at a time, by modules, hooks and backward() alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.training.stack import Stack
+
+
+def module_of(stack: Stack, run: int, statistics: str = "batch") -> nn.Module:
+    """A run's network as a module of its own, with dropout off and batch normalization as asked."""
+    model = copy.deepcopy(stack.model).requires_grad_(True)
+    values = {name: view[run] for name, view in stack.layout.views(stack.theta).items()}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(values[name])
+        for name, buffer in model.named_buffers():
+            buffer.copy_(stack.buffers[name][run])
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train(statistics == "batch")
+    return model
+
+
+def samples_of(stack: Stack, run: int, part: str, count: int) -> tuple[Tensor, Tensor]:
+    """So many samples of a part that lie evenly in it."""
+    x, y = stack.variants[stack.variant[run]].part(part)
+    places = [round(i * (len(x) - 1) / max(1, count - 1)) for i in range(count)]
+    return x[places], y[places]
+
+
+def loss_of(stack: Stack, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """The mean loss."""
+    return stack.measures.loss(model(x), y).mean()
+
+
+@contextmanager
+def outputs_kept(modules: dict[str, nn.Module]) -> Iterator[dict[str, list[tuple[Tensor, Tensor]]]]:
+    """Inputs and outputs of modules in all their calls; the outputs keep their gradients."""
+    kept: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
+
+    def keep(name: str, given: Tensor, output: Tensor) -> None:
+        output.retain_grad()
+        kept[name].append((given, output))
+
+    hooks = [
+        module.register_forward_hook(lambda module, given, output, name=name: keep(name, given[0], output))
+        for name, module in modules.items()
+    ]
+    yield kept
+    for hook in hooks:
+        hook.remove()
