@@ -89,8 +89,10 @@ class GradientNoise(DuringTraining):
         values: Values = {}
         for name, gradient in zip(parameters, gradients, strict=True):
             flat = gradient.unflatten(0, (stack.runs, self.groups)).flatten(2)
-            mean = flat.mean(1)
-            noise = (flat - mean[:, None]).square().sum((1, 2)).double() * size / (self.groups - 1)
+            # the sum of squares less that of the mean, in one pass over the gradients
+            squares = torch.linalg.vector_norm(flat, dim=2).double().square().sum(1)
+            of_mean = torch.linalg.vector_norm(flat.mean(1), dim=1).double().square()
+            noise = (squares - self.groups * of_mean).clamp(min=0) * size / (self.groups - 1)
             values[name, "noise"] = noise
-            values[name, "signal"] = mean.square().sum(1).double() - noise / (size * self.groups)
+            values[name, "signal"] = of_mean - noise / (size * self.groups)
         return values
