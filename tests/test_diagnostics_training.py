@@ -195,9 +195,9 @@ def test_weights_and_their_percentiles() -> None:
     assert got["1.weight", "norm"] == pytest.approx(np.linalg.norm(weight))
     assert [got["1.weight", "min"], got["1.weight", "max"]] == [weight.min(), weight.max()]
     assert [got["1.bias", "zero"], got["1.weight", "zero"]] == [1, 0]
-    for p in (1, 5, 15, 50, 85, 95, 99):  # of 2,000 among them: within what a sample of these tells
+    for p in (1, 5, 15, 50, 85, 95, 99):  # of 10,000 among them: within what a sample of these tells
         below = (weight <= got["1.weight", f"p{p}"]).mean()
-        assert below == pytest.approx(p / 100, abs=0.03)
+        assert below == pytest.approx(p / 100, abs=0.015)
 
 
 def test_percentiles_are_of_all_numbers_where_these_are_few() -> None:

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 PERCENTILES = (15, 50, 85)
-LARGEST = 2_000
+LARGEST = 10_000
 
 
 def spread(values: Tensor, percentiles: tuple[int, ...] = PERCENTILES) -> dict[str, Tensor]:
     """mean, std and p15, p50, p85 of each run's numbers, (runs,) each.
 
     The standard deviation divides by their count. A percentile p is the number of rank ceil(p / 100 n), from 1, among
-    n, which are all of them up to 2,000. Of more, 2,000 that lie evenly among them tell it, so that its rank is right
-    to one per cent or so.
+    n, which are all of them up to 10,000. Of more, 10,000 that lie evenly among them tell it, so that its rank is right
+    to half a per cent or so.
 
     values: (runs, ...).
     """
