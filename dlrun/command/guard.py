@@ -51,7 +51,7 @@ class Guard(Callback):
             folder = Path(config.hydra.run.dir)
             refuse_foreign_files(folder)
             status = standing(folder, resolved(config))
-        if status in COMPLETE and (config.plots == "none" or (folder / CURVES).exists()):
+        if status in COMPLETE and (config.plots == "none" or any(folder.glob(f"{Path(CURVES).stem}.*"))):
             say(f"{folder} holds this run already: {status.replace('_', ' ')}")
             sys.exit(1 if status == "diverged" else 0)
         if status != "new" and (folder / ".hydra").is_dir():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 PERCENTILES = (15, 50, 85)
-LARGEST = 10_000
+LARGEST = 10_000  #: numbers that percentiles are taken of: to find them among more takes long
 
 
 def spread(values: Tensor, percentiles: tuple[int, ...] = PERCENTILES) -> dict[str, Tensor]:

@@ -43,12 +43,16 @@ def run(config: DictConfig, folder: Path, sweeping: bool = False) -> str:
         else:
             summary = _train(node, folder, status == "begun", sweeping)
             status = str(summary["status"])
-        if node["plots"] != "none" and (summary or not (folder / CURVES).exists()):
+        form = node.get("plot", {}).get("format", "png")
+        if node["plots"] != "none" and (summary or not (folder / CURVES).with_suffix(f".{form}").exists()):
             from dlrun.plots.pictures import draw
 
-            draw(folder)
+            draw(folder, form)
         if summary:
             closing_table(summary, folder)
+            for name, told in summary.get("diagnostics", {}).items():
+                if "failed" in told:
+                    say(f"diagnostics={name} failed: {told['failed']}", indent=2)
             if status == "interrupted":
                 say(f"`{shell_command('resume', folder)}` goes on")
     return status
@@ -72,7 +76,7 @@ def _train(node: Node, folder: Path, resuming: bool, sweeping: bool) -> dict[str
     ):
         for note in [*([] if sweeping else folders.read[0]), *folders.notes[0]]:
             progress.note(note)
-        [summary] = folders.train(Watch(folders, progress))
+        [summary] = folders.train(Watch(folders, progress), progress.working)
     return summary
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -29,11 +30,25 @@ CLOSER = 4  # times that all is higher than what the best take, for these to be 
 FAR = 10  # times that another would make it higher, to be left outside
 
 
-def save(page: Figure, path: Path) -> Path:
-    """Write a picture, whole or not at all; the same picture gives the same bytes."""
+def save(page: Figure, path: Path, form: str = "png") -> Path:
+    """Write a picture, whole or not at all, as `path` with the ending of its form; the same picture gives the same
+    bytes.
+
+    form: png, svg or pdf; the latter two are of lines and letters, which any magnification keeps sharp.
+    """
+    path = path.with_suffix(f".{form}")
     with replacing(path) as part:
-        part.write_bytes(png(page))
+        part.write_bytes(png(page) if form == "png" else _of_lines(page, form))
     return path
+
+
+def _of_lines(page: Figure, form: str) -> bytes:
+    file = BytesIO()
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[form]
+    with rc_context({"svg.hashsalt": "dlrun", "svg.fonttype": "none", "pdf.fonttype": 42}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        page.savefig(file, format=form, metadata=undated)
+    return file.getvalue()
 
 
 def png(page: Figure) -> bytes:

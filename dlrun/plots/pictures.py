@@ -12,23 +12,25 @@ from dlrun.plots import curves, lr_range
 from dlrun.plots.page import save
 
 
-def draw(folder: str | Path) -> list[Path]:
+def draw(folder: str | Path, form: str = "png") -> list[Path]:
     """Write the pictures into a run's folder, the curves first; the same files give the same bytes.
+
+    form: see `page.save`.
 
     Raises ConfigError if the folder holds no run, or a run without an evaluation.
     """
     folder = Path(folder)
-    written = [save(curves.figure(folder), folder / CURVES)]
+    written = [save(curves.figure(folder), folder / CURVES, form)]
     if (folder / RANGE).exists():
-        written.append(save(lr_range.figure(folder), folder / RANGE_PLOT))
-    return [*written, *draw_diagnostics(folder, choices("diagnostics"))]
+        written.append(save(lr_range.figure(folder), folder / RANGE_PLOT, form))
+    return [*written, *draw_diagnostics(folder, choices("diagnostics"), form)]
 
 
-def draw_diagnostics(folder: Path, names: Collection[str]) -> list[Path]:
+def draw_diagnostics(folder: Path, names: Collection[str], form: str = "png") -> list[Path]:
     """Write the pictures of these diagnostics, where the folder has their tables."""
     pages = {
         name: import_module(f"dlrun.plots.diagnostics.{name}").figure(folder)
         for name in choices("diagnostics")
         if name in names and (folder / table_of(name)).exists()
     }
-    return [save(page, folder / picture_of(name)) for name, page in pages.items()]
+    return [save(page, folder / picture_of(name), form) for name, page in pages.items()]

@@ -228,7 +228,7 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
         from dlrun.plots.pictures import draw
 
         for task in tasks:
-            draw(task.folder)
+            draw(task.folder, task.node.get("plot", {}).get("format", "png"))
     return 0
 
 

@@ -69,6 +69,7 @@ class Progress(Live):
         self._unit, self._size = ("epoch", steps_per_epoch) if total_steps >= 2 * steps_per_epoch else ("step", 1)
         self._next_look = 0.0
         self._lines = -1  # of the LINES, how many the training has passed
+        self._tenths = -1  # of what is done after the training
         self._unprinted: Mapping[str, float] | None = None
         count, values, speed = (TextColumn(f"{{task.fields[{name}]}}") for name in ("count", "values", "speed"))
         columns = [count, BarColumn(bar_width=None), values, speed, TimeRemainingColumn(compact=True)]
@@ -104,6 +105,19 @@ class Progress(Live):
             self._print(row)
         elif self._bar is None:
             self._unprinted = row
+
+    def working(self, text: str, done: int, total: int) -> None:
+        """Say what is done after the training, and how much of how much."""
+        if self._bar is None:
+            if 10 * done // total > self._tenths:
+                self._tenths = 10 * done // total
+                say_on(self.console, f"{text}  {done}/{total}")
+        elif time.monotonic() >= self._next_look:
+            self._bar.update(
+                self._task, completed=done, total=total, count=f"{text}  {done}/{total}", values="", speed=""
+            )
+            self._bar.refresh()
+            self._next_look = time.monotonic() + INTERVAL
 
     def note(self, text: str) -> None:
         """Print a line above the bar, broken between words where it is too long."""
