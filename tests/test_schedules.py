@@ -207,6 +207,29 @@ def test_the_range_test_suggests_where_the_loss_falls_fastest():
     assert suggestion(lr, [np.nan] * 200) is None
 
 
+def test_the_range_test_suggests_what_a_plain_loop_finds_before_the_lowest_loss():
+    """Of all stretches of a tenth of the test that end no later than the lowest loss, the middle of the steepest."""
+    random = np.random.default_rng(0)
+    for n in (2, 3, 4, 19, 39, 40, 41, 60, 200):
+        half, lr = max(1, n // 20), np.geomspace(1e-5, 1e3, n)
+        for losses in random.normal(size=(40, n)):
+            losses[random.integers(1, n) :] += random.choice([0, 9, math.nan])  # where it explodes, or is no number
+            best, steepest = None, 0.0
+            for middle in range(half, n - half):
+                fall = losses[middle - half] - losses[middle + half]
+                if middle + half <= np.nanargmin(losses) and fall > steepest:
+                    best, steepest = lr[middle], fall
+            assert suggestion(lr, losses) == best
+
+
+def test_the_range_test_ends_above_the_lowest_by_explosion_and_not_at_it():
+    """Of a test so short that nothing is smoothed; 4 times 2, and for a loss below 0 as far above it."""
+    losses = torch.tensor([[2.0, -2.0], [8.0, 4.0], [8.001, 4.001]], dtype=torch.float64)
+    test, clock, explosion = LRRange(), Clock(3, 3), torch.tensor([[4.0, 4.0]], dtype=torch.float64)
+    smoothed, stops = test.watch(test.init(2), losses, clock, explosion=explosion)
+    assert torch.equal(smoothed, losses) and stops.tolist() == [[False, False], [False, False], [True, True]]
+
+
 def test_lr_range():
     (row,) = table("lr_range", min_factor=1e-3, max_factor=1e2)
     assert row == close([1e-4 * 1e5 ** (t / 59) for t in range(60)])
@@ -236,6 +259,16 @@ def test_cosine_restarts_with_fractions_of_epochs():
     for t, rate in enumerate(row):
         i = max(i for i, start in enumerate(starts) if start <= t)
         assert rate == close(0.05 * (1 + math.cos(math.pi * (t - starts[i]) / (3 * 1.5**i))))
+
+
+def test_cosine_restarts_at_the_very_step_however_a_logarithm_rounds():
+    """At the i-th restart, (q^i - 1) / (q - 1) periods, the rate is lr; before it, it is all but min_factor lr."""
+    for q in range(2, 12):
+        restarts = torch.tensor([[(q**i - 1) // (q - 1)] for i in range(1, 15)], dtype=torch.float64)
+        schedule, rows = schedule_and_rows("cosine_restarts", period=1, t_mult=q, min_factor=0.2)
+        for t, factor in ((restarts, 1), (restarts.nextafter(torch.zeros(())), 0.2)):
+            found = schedule(t, Clock(1, 1), **named(schedule.__call__, rows))
+            assert found[:, 0].tolist() == close([0.1 * factor] * len(t))
 
 
 CYCLIC = {"half_cycle": 1.5, "min_factor": 0.2, "max_momentum": 0.9, "min_momentum": 0.7}
