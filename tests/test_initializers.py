@@ -112,6 +112,8 @@ def test_he_takes_the_slope_of_the_activation(name):
 def test_torch_default_is_that_of_torch(layer):
     initializer, shape = TorchDefault(None), tuple(layer.weight.shape)
     bias = torch.cat([initializer.bias(shape, generator(seed, WEIGHTS)) for seed in range(50)])
+    own = nn.init.uniform_(torch.empty(shape[0]), -1 / sqrt(400), 1 / sqrt(400), generator=generator(0, WEIGHTS))
+    torch.testing.assert_close(bias[: shape[0]], own)
     torch.manual_seed(0)
     biases = []
     for _ in range(50):
@@ -123,8 +125,15 @@ def test_torch_default_is_that_of_torch(layer):
         assert 0.99 / sqrt(400) < sample.abs().max().item() <= 1 / sqrt(400)
 
 
-@pytest.mark.parametrize("initializer", [Zeros(0.1), He("normal", "fan_in", None, 0.1), TorchDefault(0.1)])
-def test_constant_bias(initializer):
+@pytest.mark.parametrize(
+    ("initializer_class", "options"),
+    [
+        (Zeros, ()), (Constant, (0.5,)), (Uniform, (0.5,)), (Normal, (0.5,)), (Orthogonal, (0.5,)), (LSUV, (0.5,)),
+        (Lecun, ("normal",)), (Xavier, ("normal",)), (He, ("normal", "fan_in", None)), (TorchDefault, ()),
+    ],
+)  # fmt: skip
+def test_constant_bias(initializer_class, options):
+    initializer = initializer_class(*options, 0.1)
     assert initializer.bias((3, 2, 5, 5), generator(0)).tolist() == pytest.approx([0.1] * 3)
 
 
@@ -378,6 +387,11 @@ def test_checkpoint_of_another_network(saved, stack_of):
     views, old, new = (s.layout.views(s.theta) for s in (deep, stack, fresh))
     for name, view in views.items():
         assert torch.equal(view, old[name] if name in report["loaded"] else new[name])
+
+    prepared = continued(stack_of, folder, *options[:1], "initializer.bias=prior")  # what is not loaded is as drawn
+    views = prepared.layout.views(prepared.theta)
+    torch.testing.assert_close(views["14.bias"][0], prior(prepared.dataset).float())
+    assert torch.equal(views["2.bias"], old["2.bias"])
 
     with pytest.raises(ConfigError, match=r"does not fit this network \(skipped: 6.weight, .*strict=false loads"):
         continued(stack_of, folder, "architecture.hidden=[8]", "initializer.strict=true")

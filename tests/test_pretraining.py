@@ -46,34 +46,39 @@ def pretrained(initializer, x, *widths, activation=nn.Sigmoid):
 @pytest.mark.parametrize("visible", ["bernoulli", "gaussian"])
 @pytest.mark.parametrize("k", [1, 3])
 def test_rbm_is_the_loop_of_the_guide(visible, k):
-    """One sample and one hidden unit at a time, for six epochs, so that the momentum rises; from the same draws."""
-    x = torch.rand(10, 5, dtype=torch.float64, generator=generator(1))
-    initializer = rbm(epochs=6, k=k, visible=visible)
-    (weight, bias, *_), (_, drawn_bias, *_) = pretrained(initializer, x, 3)
+    """One sample and one hidden unit at a time, for six epochs, so that the momentum rises; from the same draws.
 
-    draws = generator(0)
-    w, b = (0.01 * torch.randn(3, 5, generator=draws)).double().numpy(), drawn_bias.copy()
-    c = logit((x.numpy().sum(0) + 0.5) / 11) if visible == "bernoulli" else x.numpy().mean(0)
-    mean = expit if visible == "bernoulli" else np.asarray
-    velocity = [np.zeros_like(p) for p in (w, b, c)]
-    for epoch in range(1, 7):
-        for batch in torch.randperm(10, generator=draws).split(4):
-            uniform = [torch.rand(len(batch), 3, generator=draws).numpy() for _ in range(k)]
-            gradient = [-0.01 * w, np.zeros(3), np.zeros(5)]
-            for i, v in enumerate(x[batch].numpy()):
-                v_k = v
-                for step in range(k):
-                    h = [float(uniform[step][i, j] < expit(w[j] @ v_k + b[j])) for j in range(3)]
-                    v_k = mean(sum(h[j] * w[j] for j in range(3)) + c)
-                for sign, unit in ((1, v), (-1, v_k)):
-                    p = expit(w @ unit + b)
-                    for total, part in zip(gradient, (np.outer(p, unit), p, unit), strict=True):
-                        total += sign * part / len(batch)
-            for v_p, p, g in zip(velocity, (w, b, c), gradient, strict=True):
-                v_p[...] = (0.5 if epoch <= 5 else 0.9) * v_p + 0.1 * g
-                p += v_p
-    np.testing.assert_allclose(weight, w, rtol=1e-9)
-    np.testing.assert_allclose(bias, b, rtol=1e-9)
+    The visible units of the second machine are the hidden ones of the first, whatever the first one's are.
+    """
+    x = torch.rand(10, 5, dtype=torch.float64, generator=generator(1))
+    theta, drawn = pretrained(rbm(epochs=6, k=k, visible=visible), x, 3, 2)
+
+    draws, codes = generator(0), x.numpy()
+    for layer, kind in enumerate([visible, "bernoulli"]):
+        (units, features), b = drawn[2 * layer].shape, drawn[2 * layer + 1].copy()
+        w = (0.01 * torch.randn(units, features, generator=draws)).double().numpy()
+        c = logit((codes.sum(0) + 0.5) / 11) if kind == "bernoulli" else codes.mean(0)
+        mean = expit if kind == "bernoulli" else np.asarray
+        velocity = [np.zeros_like(p) for p in (w, b, c)]
+        for epoch in range(1, 7):
+            for batch in torch.randperm(10, generator=draws).split(4):
+                uniform = [torch.rand(len(batch), units, generator=draws).numpy() for _ in range(k)]
+                gradient = [-0.01 * w, np.zeros(units), np.zeros(features)]
+                for i, v in enumerate(codes[batch]):
+                    v_k = v
+                    for step in range(k):
+                        h = [float(uniform[step][i, j] < expit(w[j] @ v_k + b[j])) for j in range(units)]
+                        v_k = mean(sum(h[j] * w[j] for j in range(units)) + c)
+                    for sign, unit in ((1, v), (-1, v_k)):
+                        p = expit(w @ unit + b)
+                        for total, part in zip(gradient, (np.outer(p, unit), p, unit), strict=True):
+                            total += sign * part / len(batch)
+                for v_p, p, g in zip(velocity, (w, b, c), gradient, strict=True):
+                    v_p[...] = (0.5 if epoch <= 5 else 0.9) * v_p + 0.1 * g
+                    p += v_p
+        np.testing.assert_allclose(theta[2 * layer], w, rtol=1e-9)
+        np.testing.assert_allclose(theta[2 * layer + 1], b, rtol=1e-9)
+        codes = expit(codes @ w.T + b)
 
 
 def log_likelihood(machine, x):
@@ -253,6 +258,10 @@ def test_visible_units_suit_the_inputs():
         reports[visible, inputs is x] = initializer.report["visible units"]
     bernoulli = reports.pop(("auto", True))
     assert bernoulli == ["bernoulli"] and list(reports.values()) == [["gaussian"]] * 3
+    for visible in ("auto", "bernoulli"):  # black and white: the ends of [0, 1] are in it
+        initializer = rbm(visible=visible)
+        pretrained(initializer, x.round(), 4)
+        assert initializer.report["visible units"] == ["bernoulli"]
     with pytest.raises(ConfigError, match=r"visible=bernoulli needs inputs in \[0, 1\], .* give dataset.scale=minmax"):
         pretrained(rbm(visible="bernoulli"), 2 * x, 4)
 
