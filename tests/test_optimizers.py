@@ -233,6 +233,7 @@ def train_with_moving_beta1(name, **changes):
         ("adam", {}),
         ("adam", {"eps_inside_sqrt": True}),
         ("adamw", {"weight_decay": 0.3}),
+        ("adamw", {"weight_decay": 0.3, "eps_inside_sqrt": True}),
         ("amsgrad", {"bias_correction": True}),
     ],
 )

@@ -18,6 +18,7 @@ from scipy.optimize import brentq, least_squares, line_search, minimize, rosen, 
 
 from dlrun.errors import ConfigError
 from dlrun.optimizers.line_search import EVALUATIONS, StrongWolfe
+from dlrun.optimizers.newton import eigen, solve
 
 CONF = Path(__file__).parent.parent / "conf" / "optimizer"
 
@@ -235,6 +236,30 @@ def test_levenberg_marquardts_walk_refuses_steps_in_a_row_and_takes_others():
     assert (still[1:] & still[:-1]).any() and (~still).sum() > 5
 
 
+def test_levenberg_marquardts_damping_follows_the_gain():
+    """One step of rows with dampings of their own, one of which is not finite, by the formulas."""
+    random = np.random.default_rng(5)
+    starts = np.concatenate([np.full((1, 4), np.nan), random.normal(scale=1.5, size=(60, 4))])
+    mus = 10.0 ** random.uniform(-3, 0, 61)
+    state = {"mu": torch.tensor(mus)[:, None].clone(), "nu": torch.full((61, 1), 8.0)}
+    [path], state = walk("levenberg_marquardt", Function(None, misfit), starts, 1, state=state, lr=0.7)
+    assert path[0].isnan().all()
+    gains = []
+    for row in range(1, 61):
+        x, mu = starts[row], mus[row]
+        J, r = misfit_jacobian(x), misfit_with_numpy(x)
+        G, g = 2 / 20 * J.T @ J, 2 / 20 * J.T @ r
+        p = -0.7 * np.linalg.solve(G + mu * np.eye(4), g)
+        fall = np.square(r).mean() - np.square(misfit_with_numpy(x + p)).mean()
+        rho = fall / (-g @ p - p @ G @ p / 2)
+        easier = mu * max(1 / 3, 1 - (2 * rho - 1) ** 3)
+        expected = (x + p, easier, 2) if rho > 0 else (x, 8 * mu, 16)
+        for got, wanted in zip((path[row], state["mu"][row], state["nu"][row]), expected, strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-7)
+        gains.append(rho)
+    assert min(np.histogram(gains, [-np.inf, 0, 0.5, 0.9, np.inf])[0]) >= 3  # refused, poor, fair and good
+
+
 def test_levenberg_marquardt_comes_back_after_however_many_refusals():
     function = Function(None, misfit)
     honest, function.gradient = function.gradient, lambda theta: (torch.tensor([1e9]), honest(theta)[1])
@@ -288,6 +313,19 @@ def test_directions_without_curvature_are_left_alone(name):
     path, _ = walk(name, function, start, 1, damping=0.0)
     expected = start[0].numpy() + np.linalg.pinv(B.numpy()) @ (1 - B.numpy() @ start[0].numpy())
     np.testing.assert_allclose(path[0, 0], expected, atol=1e-10)
+
+
+def test_systems_are_solved_by_the_pseudo_inverse_each_in_a_unit_of_its_own():
+    B = np.random.default_rng(6).normal(size=(5, 3, 6))
+    ranks = np.array([3, 2, 1, 3, 0])[:, None] > np.arange(3)
+    matrices = torch.tensor(np.einsum("rki,rk,rkj->rij", B, ranks, B))
+    matrices *= torch.tensor([1.0, 1e12, 1e-12, -1e-6, 1.0])[:, None, None]
+    g = torch.tensor(np.random.default_rng(7).normal(size=(5, 6)))
+    expected = np.einsum("rij,rj->ri", np.linalg.pinv(matrices.numpy(), rcond=1e-12), g.numpy())
+    solution = solve(*eigen(matrices), g).numpy()
+    for got, wanted in zip(solution, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-9 * np.abs(wanted).max())
+    assert (solution[4] == 0).all() and (expected[:4] != 0).all()
 
 
 @pytest.mark.parametrize(
@@ -573,7 +611,7 @@ def test_a_memory_that_points_nowhere_is_forgotten(name):
 
 @pytest.mark.parametrize(("last", "expected"), [([0.0, 1.0], [-3.0, -1.0]), ([0.0, 0.5], [-41.0, -1.0])])
 def test_conjugate_gradients_restart_where_two_gradients_are_a_tenth_from_orthogonal(last, expected):
-    """At g = (3, 1), whose square is 10: g last = 1 is a tenth of it, 0.5 is less, and beta = (10 - 0.5) / 0.25 then."""
+    """At g = (3, 1), whose square is 10: g last = 1 is a tenth of it; 0.5 is less, and beta = (10 - 0.5) / 0.25 then."""
     memory = {"alpha": torch.ones(1, 1), "slope": -torch.ones(1, 1), "g": [last], "d": [[-1.0, 0.0]]}
     memory = {key: torch.as_tensor(value) for key, value in memory.items()}
     _, state = walk("conjugate_gradient", Function(lambda row: row.square().sum() / 2), [[3.0, 1.0]], 1, state=memory)
@@ -626,6 +664,7 @@ def test_a_slope_without_curvature_teaches_nothing(name):
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_the_constants_of_a_search_have_an_order(name):
-    with pytest.raises(ConfigError, match=r"optimizer.c1=0.95 and optimizer.c2=0.9: a line search wants 0 < c1 < c2"):
-        rule_and_hyper(name, c1=0.95, c2=0.9)
+@pytest.mark.parametrize(("c1", "c2"), [(0.95, 0.9), (0.5, 0.5), (0.0, 0.5), (0.5, 1.0)])
+def test_the_constants_of_a_search_have_an_order(name, c1, c2):
+    with pytest.raises(ConfigError, match=rf"optimizer.c1={c1} and optimizer.c2={c2}: a line search wants 0 < c1 < c2"):
+        rule_and_hyper(name, c1=c1, c2=c2)
