@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,8 @@ from torch.optim.swa_utils import update_bn
 
 from dlrun.errors import ConfigError
 from dlrun.job.folders import members_of
+from dlrun.regularizers.averaging import SnapshotEnsemble
+from dlrun.schedules.schedule import Clock
 from dlrun.training.stack import Stack
 from dlrun.training.train import fit
 from dlrun.training.watching import Outcome
@@ -130,6 +134,18 @@ def test_snapshots_at_the_lows_of_the_rate_predict_together(stack_of) -> None:
     first = {cycle: tensors["1.weight"][0, 0].item() for cycle, tensors in saved}
     views = [stack.layout.views(watch.networks[at]["theta"])["1.weight"][0, 0, 0].item() for at in (28, 42, 56)]
     assert first == dict(zip((2, 3, 4), views, strict=True))  # the numbers of the cycles, of which the first is gone
+
+
+def test_a_low_is_where_the_rate_has_fallen_and_rises_again() -> None:
+    """And the last step: of a cycle, of a rate that only rises, and of one that falls in steps."""
+    rates = torch.tensor([[nan, 3, 2, 1, 2, 1, nan], [nan, 1, 1, 2, 2, 3, nan], [nan, 3, 3, 2, 2, 1, nan]]).T
+    due = SnapshotEnsemble(3).moments(torch.arange(5.0)[:, None], rates, Clock(5, 5))
+    assert due.T.tolist() == [[False, False, True, False, True], *[[False] * 4 + [True]] * 2]
+
+
+def test_an_ensemble_is_empty_at_first_whatever_the_parameters() -> None:
+    memory = SnapshotEnsemble(3).init({"theta": torch.full((2, 4), 5.0)})
+    assert memory["theta"].shape == (2, 3, 4) and not memory["cycle"].any() and not memory["weight"].any()
 
 
 def test_rows_of_a_stack_average_as_runs_alone(stack_of) -> None:
