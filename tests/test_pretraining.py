@@ -118,9 +118,9 @@ def test_autoencoders_are_those_of_torch(tied, corruption):
     """Two layers, by modules and torch.optim.Adam, from the same draws."""
     x = torch.randn(10, 6, dtype=torch.float64, generator=generator(1))
     initializer = autoencoder(tied=tied, corruption=corruption)
-    theta, drawn = pretrained(initializer, x, 4, 3, activation=nn.Tanh)
+    theta, drawn = pretrained(initializer, x, 4, 1, activation=nn.Tanh)
     draws, codes, errors = generator(0), x, []
-    for layer, (features, units) in enumerate([(6, 4), (4, 3)]):
+    for layer, (features, units) in enumerate([(6, 4), (4, 1)]):
         encoder, decoder = nn.Linear(features, units).double(), nn.Linear(units, features).double()
         with torch.no_grad():
             encoder.weight.copy_(torch.from_numpy(drawn[2 * layer]))
@@ -222,8 +222,8 @@ def test_the_seed_alone_decides_and_the_rest_stays_as_drawn(name, stack_of):
 
 
 def test_slopes_of_activations_are_no_weights_and_stay(stack_of):
-    options = ["dataset=iris", "architecture.hidden=[8,8]", "architecture.activation=prelu", "initializer.epochs=2"]
-    stack = stack_of(*options, "initializer=autoencoder_pretraining")
+    options = ["dataset=iris", "architecture.hidden=[8,8]", "architecture.activation=prelu", "precision=float64"]
+    stack = stack_of(*options, "initializer=autoencoder_pretraining", "initializer.epochs=2")
     slopes = [slot.start for slot in stack.layout.slots if slot.kind == "other"]
     assert len(slopes) == 2 and (stack.theta[0, slopes] == 0.25).all()
 
@@ -238,6 +238,17 @@ def test_hidden_layers_of_an_autoencoder(tied, layers, stack_of):
     assert len(stack.initializers[0].report["pretrained"]) == 2 * layers
 
 
+def test_an_activation_that_two_layers_share_follows_both():
+    model = nn.Sequential(nn.Linear(6, 4), shared := nn.Tanh(), nn.Linear(4, 3), shared, nn.Linear(3, 2))
+    layers = autoencoder().hidden_layers(model)
+    assert [(name, *following) for name, following in layers] == [("0", shared), ("2", shared)]
+
+
+def test_an_error_that_is_infinite_has_diverged():
+    with pytest.raises(ConfigError, match="layer 1 diverged in epoch 2"):
+        autoencoder().record(1, 2, float("inf"), 3)
+
+
 def test_what_a_run_is_told():
     told = []
     initializer = autoencoder(epochs=2)
@@ -249,7 +260,7 @@ def test_what_a_run_is_told():
     assert told[2][0] == f"pretraining layer 2/2  reconstruction {initializer.history[2]['reconstruction']:.4g}"
 
 
-def test_visible_units_suit_the_inputs():
+def test_visible_units_suit_the_inputs(stack_of):
     x = torch.rand(10, 6, generator=generator(1))
     reports = {}
     for visible, inputs in product(["auto", "gaussian"], [x, 2 * x]):
@@ -262,6 +273,7 @@ def test_visible_units_suit_the_inputs():
         initializer = rbm(visible=visible)
         pretrained(initializer, x.round(), 4)
         assert initializer.report["visible units"] == ["bernoulli"]
+    stack_of(*SMALL, "initializer=rbm_pretraining", "initializer.visible=bernoulli", "initializer.epochs=1")
     with pytest.raises(ConfigError, match=r"visible=bernoulli needs inputs in \[0, 1\], .* give dataset.scale=minmax"):
         pretrained(rbm(visible="bernoulli"), 2 * x, 4)
 
