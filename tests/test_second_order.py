@@ -611,7 +611,7 @@ def test_a_memory_that_points_nowhere_is_forgotten(name):
 
 @pytest.mark.parametrize(("last", "expected"), [([0.0, 1.0], [-3.0, -1.0]), ([0.0, 0.5], [-41.0, -1.0])])
 def test_conjugate_gradients_restart_where_two_gradients_are_a_tenth_from_orthogonal(last, expected):
-    """At g = (3, 1), whose square is 10: g last = 1 is a tenth of it; 0.5 is less, and beta = (10 - 0.5) / 0.25 then."""
+    """At g = (3, 1), whose square is 10: g last = 1 is a tenth of it; with 0.5, beta = (10 - 0.5) / 0.25."""
     memory = {"alpha": torch.ones(1, 1), "slope": -torch.ones(1, 1), "g": [last], "d": [[-1.0, 0.0]]}
     memory = {key: torch.as_tensor(value) for key, value in memory.items()}
     _, state = walk("conjugate_gradient", Function(lambda row: row.square().sum() / 2), [[3.0, 1.0]], 1, state=memory)
