@@ -126,6 +126,12 @@ def test_label_smoothing_needs_classes(stack_of):
         stack_of("dataset=diabetes", "regularizer=label_smoothing")
 
 
+@pytest.mark.parametrize("name", ["augmentation", "label_smoothing", "mixup"])
+def test_a_test_function_has_no_minibatches_to_change(name, stack_of):
+    with pytest.raises(ConfigError, match=f"regularizer={name} changes minibatches, and a test function has none"):
+        stack_of("dataset=beale", "architecture=point", f"regularizer={name}")
+
+
 @pytest.mark.parametrize("alpha", [0.02, 0.2, 1.0, 4.0])
 @pytest.mark.parametrize("recorded", [False, True])
 def test_draws_follow_the_beta_distribution(alpha, recorded):
