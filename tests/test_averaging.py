@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,8 @@ from torch.optim.swa_utils import update_bn
 
 from dlrun.errors import ConfigError
 from dlrun.job.folders import members_of
+from dlrun.regularizers.averaging import SWA, SnapshotEnsemble
+from dlrun.schedules.schedule import Clock
 from dlrun.training.stack import Stack
 from dlrun.training.train import fit
 from dlrun.training.watching import Outcome
@@ -112,6 +116,12 @@ def test_swa_is_the_mean_at_the_ends_of_late_epochs_with_statistics_of_its_own(s
     assert rows[5]["val_swa_loss"] == rows[4]["val_swa_loss"] != rows[5]["val_loss"]
 
 
+def test_swa_is_due_from_its_start_on_and_at_most_at_every_step() -> None:
+    rows = {"start": torch.tensor([[0.5], [0.25]]), "every": torch.tensor([[0.01], [0.75]])}  # epochs of four steps
+    due = SWA().moments(torch.arange(12.0)[:, None], torch.ones(14, 2), Clock(12, 4), **rows)
+    assert [row.nonzero()[:, 0].tolist() for row in due.T] == [[5, 6, 7, 8, 9, 10, 11], [2, 5, 8, 11]]
+
+
 def test_snapshots_at_the_lows_of_the_rate_predict_together(stack_of) -> None:
     schedule = ["schedule=cosine_restarts", "schedule.period=2", "schedule.t_mult=1"]
     stack = stack_of(
@@ -132,13 +142,25 @@ def test_snapshots_at_the_lows_of_the_rate_predict_together(stack_of) -> None:
     assert first == dict(zip((2, 3, 4), views, strict=True))  # the numbers of the cycles, of which the first is gone
 
 
+def test_a_low_is_where_the_rate_has_fallen_and_rises_again() -> None:
+    """And the last step: of a cycle, of a rate that only rises, and of one that falls in steps."""
+    rates = torch.tensor([[nan, 3, 2, 1, 2, 1, nan], [nan, 1, 1, 2, 2, 3, nan], [nan, 3, 3, 2, 2, 1, nan]]).T
+    due = SnapshotEnsemble(3).moments(torch.arange(5.0)[:, None], rates, Clock(5, 5))
+    assert due.T.tolist() == [[False, False, True, False, True], *[[False] * 4 + [True]] * 2]
+
+
+def test_an_ensemble_is_empty_at_first_whatever_the_parameters() -> None:
+    memory = SnapshotEnsemble(3).init({"theta": torch.full((2, 4), 5.0)})
+    assert memory["theta"].shape == (2, 3, 4) and not memory["cycle"].any() and not memory["weight"].any()
+
+
 def test_rows_of_a_stack_average_as_runs_alone(stack_of) -> None:
     common = [
         *SMALL, "epochs=6", "normalization=batch", "regularizer=[ema,swa,snapshot_ensemble]",
-        "schedule=cosine_restarts", "schedule.t_mult=1",
+        "schedule=cosine_restarts", "schedule.t_mult=1", "regularizer.snapshot_ensemble.snapshots=2",
     ]  # fmt: skip
     rows = [
-        ["seed=0", "schedule.period=2", "regularizer.ema.decay=0.9", "regularizer.swa.start=0.5"],
+        ["seed=0", "schedule.period=1", "regularizer.ema.decay=0.9", "regularizer.swa.start=0.5"],
         ["seed=1", "schedule.period=3", "regularizer.ema.decay=0.5", "regularizer.swa.every=2"],
     ]
     _, together = trained(stack_of(*common, rows=rows))

@@ -31,7 +31,7 @@ from dlrun.matrix.seeds import NOISE, ORDER, WEIGHTS, generator, seed_of
 from dlrun.matrix.theta import Layout
 from dlrun.training.build import build
 
-SHAPES = [(30, 400), (400, 30), (24, 16, 3, 5)]
+SHAPES = [(30, 400), (400, 30), (24, 16, 3, 5), (60, 60)]
 FILLS = {
     "normal": (nn.init.xavier_normal_, nn.init.kaiming_normal_),
     "uniform": (nn.init.xavier_uniform_, nn.init.kaiming_uniform_),
@@ -112,6 +112,8 @@ def test_he_takes_the_slope_of_the_activation(name):
 def test_torch_default_is_that_of_torch(layer):
     initializer, shape = TorchDefault(None), tuple(layer.weight.shape)
     bias = torch.cat([initializer.bias(shape, generator(seed, WEIGHTS)) for seed in range(50)])
+    own = nn.init.uniform_(torch.empty(shape[0]), -1 / sqrt(400), 1 / sqrt(400), generator=generator(0, WEIGHTS))
+    torch.testing.assert_close(bias[: shape[0]], own)
     torch.manual_seed(0)
     biases = []
     for _ in range(50):
@@ -123,8 +125,15 @@ def test_torch_default_is_that_of_torch(layer):
         assert 0.99 / sqrt(400) < sample.abs().max().item() <= 1 / sqrt(400)
 
 
-@pytest.mark.parametrize("initializer", [Zeros(0.1), He("normal", "fan_in", None, 0.1), TorchDefault(0.1)])
-def test_constant_bias(initializer):
+@pytest.mark.parametrize(
+    ("initializer_class", "options"),
+    [
+        (Zeros, ()), (Constant, (0.5,)), (Uniform, (0.5,)), (Normal, (0.5,)), (Orthogonal, (0.5,)), (LSUV, (0.5,)),
+        (Lecun, ("normal",)), (Xavier, ("normal",)), (He, ("normal", "fan_in", None)), (TorchDefault, ()),
+    ],
+)  # fmt: skip
+def test_constant_bias(initializer_class, options):
+    initializer = initializer_class(*options, 0.1)
     assert initializer.bias((3, 2, 5, 5), generator(0)).tolist() == pytest.approx([0.1] * 3)
 
 
@@ -176,7 +185,7 @@ def dataset_of(task, targets, outputs, inputs=None):
 )
 def test_prior(dataset, expected):
     outputs = prior(dataset)
-    as_probabilities = {"multiclass": lambda f: f.softmax(0), "binary": torch.sigmoid, "regression": lambda f: f}
+    as_probabilities = {"multiclass": torch.exp, "binary": torch.sigmoid, "regression": lambda f: f}
     assert as_probabilities[dataset.task](outputs).tolist() == pytest.approx(expected)
 
 
@@ -256,12 +265,12 @@ def test_lsuv_of_convolutions(stack_of):
     """Every linear map's outputs have variance 1 as a training starts: batch normalization by its batch, no dropout."""
     options = [
         "dataset=digits", "architecture=cnn", "architecture.channels=[8,8]", "architecture.hidden=[16]",
-        "normalization=batch", "initializer=lsuv", "initializer.bias=prior",
+        "normalization=batch", "initializer=lsuv", "initializer.bias=prior", "precision=float64",
     ]  # fmt: skip
     stack = stack_of(*options, "regularizer=dropout", rows=[["seed=0"], ["seed=1"]])
     assert torch.equal(stack_of(*options).theta[0], stack.theta[0])
     *_, output = stack.layout.views(stack.theta).values()
-    torch.testing.assert_close(output[1], prior(stack.dataset).float())
+    torch.testing.assert_close(output[1], prior(stack.dataset))
     assert not torch.equal(stack.theta[0], stack.theta[1])
     means = [buffer for name, buffer in stack.buffers.items() if name.endswith("running_mean")]
     assert means and all((mean == 0).all() for mean in means)
@@ -281,11 +290,15 @@ def test_lsuv_of_convolutions(stack_of):
         assert variances == pytest.approx([1.0] * 3, abs=0.25)  # of a batch within 0.1, here of all samples
 
 
-@pytest.mark.parametrize("fill", [0.0, float("inf")])
-def test_lsuv_where_it_cannot_be(fill):
+@pytest.mark.parametrize(
+    ("fill", "variance"), [((0, 0), "0"), ((1, 1), "0"), ((1e30, -1e30), "inf"), ((float("inf"), 0), "nan")]
+)
+def test_lsuv_where_it_cannot_be(fill, variance):
     model = nn.Sequential(nn.Linear(4, 3))
-    layout, dataset = Layout(model), dataset_of("multiclass", [0, 1], 3, torch.full((2, 4), fill))
-    with pytest.raises(ConfigError, match=r"initializer=lsuv: .* layer 0 have variance .* choose another initializer"):
+    inputs = torch.tensor(fill, dtype=torch.float32)[:, None].expand(-1, 4)
+    layout, dataset = Layout(model), dataset_of("multiclass", [0, 1], 3, inputs)
+    message = rf"initializer=lsuv: .* layer 0 have variance {variance} on .* choose another initializer"
+    with pytest.raises(ConfigError, match=message):
         LSUV(0.1, 0.0).initialize(model, layout, torch.ones(layout.params), dataset, generator(0))
 
 
@@ -307,6 +320,10 @@ def test_lsuv_scales_a_recurrent_map_at_the_second_time_step(architecture, stack
     ("overrides", "message"),
     [
         (["dataset=beale", "architecture=point", "initializer.bias=prior"], "needs an output layer with a bias"),
+        (
+            ["dataset=beale", "architecture=point", "initializer.bias=prior", "initializer=checkpoint"],
+            "needs an output layer with a bias",
+        ),
         (["initializer=rbm_pretraining"], "this network's activation is ReLU"),
         (
             ["initializer=rbm_pretraining", "architecture.activation=sigmoid", "initializer.visible=bernoulli"],
@@ -378,6 +395,11 @@ def test_checkpoint_of_another_network(saved, stack_of):
     views, old, new = (s.layout.views(s.theta) for s in (deep, stack, fresh))
     for name, view in views.items():
         assert torch.equal(view, old[name] if name in report["loaded"] else new[name])
+
+    prepared = continued(stack_of, folder, *options[:1], "initializer.bias=prior")  # what is not loaded is as drawn
+    views = prepared.layout.views(prepared.theta)
+    torch.testing.assert_close(views["14.bias"][0], prior(prepared.dataset).float())
+    assert torch.equal(views["2.bias"], old["2.bias"])
 
     with pytest.raises(ConfigError, match=r"does not fit this network \(skipped: 6.weight, .*strict=false loads"):
         continued(stack_of, folder, "architecture.hidden=[8]", "initializer.strict=true")

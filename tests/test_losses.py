@@ -352,6 +352,30 @@ def test_r2_of_constant_targets(value):
     assert by_chunks(metrics_of("regression", both, 2)["r2"], torch.cat([y, y], 1), both, 7).item() == 0.5
 
 
+def r2_of_runs(f, y):
+    metric = metrics_of("regression", y[0], 1)["r2"]
+    return metric.value(metric.sums(f, y) / f.shape[1]).tolist()
+
+
+def test_r2_of_a_run_is_its_own_whatever_the_unit():
+    """Beside a run whose targets do not vary, which has no error, or some; in micrometres as in metres."""
+    f, y = (torch.stack([each[:, :1]] * 2) for each in (NUMBERS, TARGETS))
+    y[1] = 0.5
+    expected = sklearn_metrics.r2_score(TARGETS[:, 0].double(), NUMBERS[:, 0].double())
+    for unit in (1, 1e-6):
+        assert r2_of_runs(f * unit, y * unit) == pytest.approx([expected, 0])
+        assert r2_of_runs(y * unit, y * unit) == [1, 1]
+    constant = torch.full((2, 4, 1), 0.5)
+    assert r2_of_runs(constant + torch.tensor([0.0, 0.1])[:, None, None], constant) == [1, 0]
+
+
+def test_metrics_that_are_better_the_higher_they_are():
+    every = {task: metrics_of(task, y, 12 if task == "multiclass" else 1) for task, (_, y) in EXAMPLES.items()}
+    higher = {name for metrics in every.values() for name, metric in metrics.items() if metric.better == "higher"}
+    lower = {name for metrics in every.values() for name, metric in metrics.items() if metric.better == "lower"}
+    assert higher == {"accuracy", "top5", "r2"} and lower == {"zero_one", "ece", "rmse", "mae"}
+
+
 @settings(max_examples=20, deadline=None)
 @given(mean=st.floats(-1e8, 1e8), size=st.integers(1, 60))
 def test_r2_far_from_zero(mean, size):

@@ -144,6 +144,16 @@ def test_every_optimizer_has_a_reference():
     assert {path.stem for path in CONF.glob("*.yaml")} == {name for name, _ in RULES} | {"torch"} | WALKS.keys()
 
 
+def options(rule):
+    return {key: options(value) if hasattr(value, "__dict__") else value for key, value in vars(rule).items()}
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in CONF.glob("*.yaml")} - {"torch"}))
+def test_a_rule_made_without_options_is_that_of_its_yaml(name):
+    rule, _ = rule_and_hyper(name)
+    assert options(type(rule)()) == options(rule)
+
+
 def papers_loop(name, theta, gradient, lrs, mu=0.9, rho=0.9, beta1=0.9, beta2=0.999, eps=1e-4, decay=0.1):
     """The boxes of the lectures and the papers, line by line."""
     v, r, s, m, r_max = (np.zeros_like(theta) for _ in range(5))
@@ -223,6 +233,7 @@ def train_with_moving_beta1(name, **changes):
         ("adam", {}),
         ("adam", {"eps_inside_sqrt": True}),
         ("adamw", {"weight_decay": 0.3}),
+        ("adamw", {"weight_decay": 0.3, "eps_inside_sqrt": True}),
         ("amsgrad", {"bias_correction": True}),
     ],
 )
@@ -297,6 +308,7 @@ def test_updates_in_place_and_replays_when_traced(name, changes):
         rule.update(eager, g, state, **rows)
         step(traced, g, traced_state, rows)
         assert torch.equal(g, kept)
+    assert not any(torch.equal(state[key], fresh) for key, fresh in rule.init(eager).items())  # no memory lies idle
     assert torch.equal(eager, traced) and not torch.equal(eager, THETA)
     assert memory == [eager.data_ptr(), *(value.data_ptr() for value in state.values())]
 
@@ -461,7 +473,7 @@ def test_orthogonalised_matrices_keep_their_directions_and_lose_their_lengths(sh
 
 
 def test_muon_flattens_kernels_and_leaves_the_output_to_adamw():
-    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 5, 3), nn.Flatten(), nn.Linear(5, 3))
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.LayerNorm((3, 3)), nn.Conv2d(4, 5, 3), nn.Flatten(), nn.Linear(5, 3))
     layout = Layout(net)
     theta = torch.randn(2, layout.params, generator=torch.Generator().manual_seed(4))
     rule, hyper = rule_and_hyper("muon", adamw_ratio=1e-3)
@@ -541,7 +553,7 @@ positive = st.floats(1e-3, 1e3)
 def test_yellowfins_single_step_is_the_least_expected_distance(C, D, h_min, kappa):
     mu, alpha = (float(x) for x in single_step(*(torch.tensor(x) for x in (C, D, kappa * h_min, h_min))))
     bound = (np.sqrt(kappa) - 1) / (np.sqrt(kappa) + 1)
-    assert mu >= bound**2 * (1 - 1e-9)
+    assert np.sqrt(mu) >= bound - 1e-12
     assert alpha == pytest.approx((1 - np.sqrt(mu)) ** 2 / h_min, rel=1e-6)
 
     def expected_distance(x):  # x = sqrt(mu)
@@ -549,6 +561,19 @@ def test_yellowfins_single_step_is_the_least_expected_distance(C, D, h_min, kapp
 
     best = minimize_scalar(expected_distance, bounds=(bound, 1), method="bounded", options={"xatol": 1e-12})
     assert expected_distance(np.sqrt(mu)) <= best.fun * (1 + 1e-9)
+
+
+def test_yellowfins_single_step_at_its_limits_in_single_precision():
+    """Without noise the step of Newton, whatever the distance; where there is noise alone, none."""
+    h = torch.tensor([[1e-6], [1.0], [1e6]], dtype=torch.float32)
+    zero, far, near = (torch.full_like(h, value) for value in (0, 1e6, 1e-25))
+    mu, alpha = single_step(zero, far, h, h)
+    assert mu.abs().max() < 1e-12
+    torch.testing.assert_close(alpha, 1 / h)
+    for distance in (zero, near):
+        mu, alpha = single_step(torch.full_like(h, 1e20), distance, h, h)
+        torch.testing.assert_close(mu, torch.ones_like(h))
+        assert (alpha >= 0).all() and (alpha * h).max() < 1e-12
 
 
 def test_yellowfin_converges_on_a_noisy_quadratic_within_the_robust_region():

@@ -46,34 +46,39 @@ def pretrained(initializer, x, *widths, activation=nn.Sigmoid):
 @pytest.mark.parametrize("visible", ["bernoulli", "gaussian"])
 @pytest.mark.parametrize("k", [1, 3])
 def test_rbm_is_the_loop_of_the_guide(visible, k):
-    """One sample and one hidden unit at a time, for six epochs, so that the momentum rises; from the same draws."""
-    x = torch.rand(10, 5, dtype=torch.float64, generator=generator(1))
-    initializer = rbm(epochs=6, k=k, visible=visible)
-    (weight, bias, *_), (_, drawn_bias, *_) = pretrained(initializer, x, 3)
+    """One sample and one hidden unit at a time, for six epochs, so that the momentum rises; from the same draws.
 
-    draws = generator(0)
-    w, b = (0.01 * torch.randn(3, 5, generator=draws)).double().numpy(), drawn_bias.copy()
-    c = logit((x.numpy().sum(0) + 0.5) / 11) if visible == "bernoulli" else x.numpy().mean(0)
-    mean = expit if visible == "bernoulli" else np.asarray
-    velocity = [np.zeros_like(p) for p in (w, b, c)]
-    for epoch in range(1, 7):
-        for batch in torch.randperm(10, generator=draws).split(4):
-            uniform = [torch.rand(len(batch), 3, generator=draws).numpy() for _ in range(k)]
-            gradient = [-0.01 * w, np.zeros(3), np.zeros(5)]
-            for i, v in enumerate(x[batch].numpy()):
-                v_k = v
-                for step in range(k):
-                    h = [float(uniform[step][i, j] < expit(w[j] @ v_k + b[j])) for j in range(3)]
-                    v_k = mean(sum(h[j] * w[j] for j in range(3)) + c)
-                for sign, unit in ((1, v), (-1, v_k)):
-                    p = expit(w @ unit + b)
-                    for total, part in zip(gradient, (np.outer(p, unit), p, unit), strict=True):
-                        total += sign * part / len(batch)
-            for v_p, p, g in zip(velocity, (w, b, c), gradient, strict=True):
-                v_p[...] = (0.5 if epoch <= 5 else 0.9) * v_p + 0.1 * g
-                p += v_p
-    np.testing.assert_allclose(weight, w, rtol=1e-9)
-    np.testing.assert_allclose(bias, b, rtol=1e-9)
+    The visible units of the second machine are the hidden ones of the first, whatever the first one's are.
+    """
+    x = torch.rand(10, 5, dtype=torch.float64, generator=generator(1))
+    theta, drawn = pretrained(rbm(epochs=6, k=k, visible=visible), x, 3, 2)
+
+    draws, codes = generator(0), x.numpy()
+    for layer, kind in enumerate([visible, "bernoulli"]):
+        (units, features), b = drawn[2 * layer].shape, drawn[2 * layer + 1].copy()
+        w = (0.01 * torch.randn(units, features, generator=draws)).double().numpy()
+        c = logit((codes.sum(0) + 0.5) / 11) if kind == "bernoulli" else codes.mean(0)
+        mean = expit if kind == "bernoulli" else np.asarray
+        velocity = [np.zeros_like(p) for p in (w, b, c)]
+        for epoch in range(1, 7):
+            for batch in torch.randperm(10, generator=draws).split(4):
+                uniform = [torch.rand(len(batch), units, generator=draws).numpy() for _ in range(k)]
+                gradient = [-0.01 * w, np.zeros(units), np.zeros(features)]
+                for i, v in enumerate(codes[batch]):
+                    v_k = v
+                    for step in range(k):
+                        h = [float(uniform[step][i, j] < expit(w[j] @ v_k + b[j])) for j in range(units)]
+                        v_k = mean(sum(h[j] * w[j] for j in range(units)) + c)
+                    for sign, unit in ((1, v), (-1, v_k)):
+                        p = expit(w @ unit + b)
+                        for total, part in zip(gradient, (np.outer(p, unit), p, unit), strict=True):
+                            total += sign * part / len(batch)
+                for v_p, p, g in zip(velocity, (w, b, c), gradient, strict=True):
+                    v_p[...] = (0.5 if epoch <= 5 else 0.9) * v_p + 0.1 * g
+                    p += v_p
+        np.testing.assert_allclose(theta[2 * layer], w, rtol=1e-9)
+        np.testing.assert_allclose(theta[2 * layer + 1], b, rtol=1e-9)
+        codes = expit(codes @ w.T + b)
 
 
 def log_likelihood(machine, x):
@@ -113,9 +118,9 @@ def test_autoencoders_are_those_of_torch(tied, corruption):
     """Two layers, by modules and torch.optim.Adam, from the same draws."""
     x = torch.randn(10, 6, dtype=torch.float64, generator=generator(1))
     initializer = autoencoder(tied=tied, corruption=corruption)
-    theta, drawn = pretrained(initializer, x, 4, 3, activation=nn.Tanh)
+    theta, drawn = pretrained(initializer, x, 4, 1, activation=nn.Tanh)
     draws, codes, errors = generator(0), x, []
-    for layer, (features, units) in enumerate([(6, 4), (4, 3)]):
+    for layer, (features, units) in enumerate([(6, 4), (4, 1)]):
         encoder, decoder = nn.Linear(features, units).double(), nn.Linear(units, features).double()
         with torch.no_grad():
             encoder.weight.copy_(torch.from_numpy(drawn[2 * layer]))
@@ -217,8 +222,8 @@ def test_the_seed_alone_decides_and_the_rest_stays_as_drawn(name, stack_of):
 
 
 def test_slopes_of_activations_are_no_weights_and_stay(stack_of):
-    options = ["dataset=iris", "architecture.hidden=[8,8]", "architecture.activation=prelu", "initializer.epochs=2"]
-    stack = stack_of(*options, "initializer=autoencoder_pretraining")
+    options = ["dataset=iris", "architecture.hidden=[8,8]", "architecture.activation=prelu", "precision=float64"]
+    stack = stack_of(*options, "initializer=autoencoder_pretraining", "initializer.epochs=2")
     slopes = [slot.start for slot in stack.layout.slots if slot.kind == "other"]
     assert len(slopes) == 2 and (stack.theta[0, slopes] == 0.25).all()
 
@@ -233,6 +238,17 @@ def test_hidden_layers_of_an_autoencoder(tied, layers, stack_of):
     assert len(stack.initializers[0].report["pretrained"]) == 2 * layers
 
 
+def test_an_activation_that_two_layers_share_follows_both():
+    model = nn.Sequential(nn.Linear(6, 4), shared := nn.Tanh(), nn.Linear(4, 3), shared, nn.Linear(3, 2))
+    layers = autoencoder().hidden_layers(model)
+    assert [(name, *following) for name, following in layers] == [("0", shared), ("2", shared)]
+
+
+def test_an_error_that_is_infinite_has_diverged():
+    with pytest.raises(ConfigError, match="layer 1 diverged in epoch 2"):
+        autoencoder().record(1, 2, float("inf"), 3)
+
+
 def test_what_a_run_is_told():
     told = []
     initializer = autoencoder(epochs=2)
@@ -244,7 +260,7 @@ def test_what_a_run_is_told():
     assert told[2][0] == f"pretraining layer 2/2  reconstruction {initializer.history[2]['reconstruction']:.4g}"
 
 
-def test_visible_units_suit_the_inputs():
+def test_visible_units_suit_the_inputs(stack_of):
     x = torch.rand(10, 6, generator=generator(1))
     reports = {}
     for visible, inputs in product(["auto", "gaussian"], [x, 2 * x]):
@@ -253,6 +269,11 @@ def test_visible_units_suit_the_inputs():
         reports[visible, inputs is x] = initializer.report["visible units"]
     bernoulli = reports.pop(("auto", True))
     assert bernoulli == ["bernoulli"] and list(reports.values()) == [["gaussian"]] * 3
+    for visible in ("auto", "bernoulli"):  # black and white: the ends of [0, 1] are in it
+        initializer = rbm(visible=visible)
+        pretrained(initializer, x.round(), 4)
+        assert initializer.report["visible units"] == ["bernoulli"]
+    stack_of(*SMALL, "initializer=rbm_pretraining", "initializer.visible=bernoulli", "initializer.epochs=1")
     with pytest.raises(ConfigError, match=r"visible=bernoulli needs inputs in \[0, 1\], .* give dataset.scale=minmax"):
         pretrained(rbm(visible="bernoulli"), 2 * x, 4)
 

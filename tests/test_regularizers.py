@@ -90,6 +90,19 @@ def test_weight_decay():
         torch.testing.assert_close(theta[run][~MASK.bool()], parts[1].detach())
 
 
+@pytest.mark.parametrize("name", ["l1", "l2", "elastic_net", "weight_decay"])
+@pytest.mark.parametrize("include_bias", [False, True])
+def test_biases_are_kept_small_where_that_is_asked_for(name, include_bias, stack_of, train):
+    options = ["dataset=iris", "steps=1", "optimizer=sgd", "initializer.bias=0.5", f"regularizer={name}"]
+    alphas = [[f"regularizer.{name}.alpha={alpha}"] for alpha in (0, 0.1)]
+    stack = stack_of(*options, f"regularizer.{name}.include_bias={include_bias}", rows=alphas)
+    train(stack)
+    without, smaller = stack.theta
+    bias = stack.layout.mask("bias").bool()
+    assert (smaller[bias] < without[bias]).all() if include_bias else torch.equal(smaller[bias], without[bias])
+    assert (smaller[~bias] != without[~bias]).any()
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 1.0])
 def test_label_smoothing(alpha):
     classes, k = torch.tensor([0, 2, 3, 3]), 4
@@ -113,6 +126,12 @@ def test_label_smoothing_needs_classes(stack_of):
         stack_of("dataset=diabetes", "regularizer=label_smoothing")
 
 
+@pytest.mark.parametrize("name", ["augmentation", "label_smoothing", "mixup"])
+def test_a_test_function_has_no_minibatches_to_change(name, stack_of):
+    with pytest.raises(ConfigError, match=f"regularizer={name} changes minibatches, and a test function has none"):
+        stack_of("dataset=beale", "architecture=point", f"regularizer={name}")
+
+
 @pytest.mark.parametrize("alpha", [0.02, 0.2, 1.0, 4.0])
 @pytest.mark.parametrize("recorded", [False, True])
 def test_draws_follow_the_beta_distribution(alpha, recorded):
@@ -128,7 +147,8 @@ def test_draws_follow_the_beta_distribution(alpha, recorded):
         assert scipy.stats.ks_1samp(draws, beta.cdf).pvalue > 0.001
 
 
-def test_beta_of_zero_is_its_limit():
+def test_beta_of_zero_is_its_limit_and_that_of_infinity_one_half():
+    assert (symmetric_beta(torch.full((100, 1), inf)) == 0.5).all()
     draws = symmetric_beta(torch.zeros(10_000, 1, dtype=torch.float64))
     assert set(draws.unique().tolist()) == {0.0, 1.0} and abs(draws.mean() - 0.5) < 0.02
 

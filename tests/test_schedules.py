@@ -93,6 +93,12 @@ def test_exponential():
     assert row[9] == close(0.1 * 0.9**1.5)
 
 
+@pytest.mark.parametrize("name", ["exponential", "natural_exponential", "inverse_time", "inverse_sqrt"])
+def test_the_unit_of_time_is_an_epoch_unless_told_otherwise(name):
+    schedule, _ = schedule_and_rows(name)
+    assert type(schedule)().per == schedule.per == "epoch"
+
+
 def test_natural_exponential():
     assert table("natural_exponential", k=0.3, per="step") == [close([0.1 * math.exp(-0.3 * t) for t in range(60)])]
     assert table("natural_exponential", k=0.3) == [close([0.1 * math.exp(-0.3 * t / 6) for t in range(60)])]
@@ -120,6 +126,10 @@ def test_multistep():
     assert row == close([0.1] * 12 + [0.05] * 30 + [0.025] * 18)
     assert table("multistep", milestones=[0.5], gamma=0.5) == [close([0.1] * 3 + [0.05] * 57)]
     assert table("multistep", milestones=[]) == [close([0.1] * 60)]
+    # a step that single precision cannot tell from the one before
+    schedule, rows = schedule_and_rows("multistep", milestones=[2.0**24 + 1], gamma=0.5)
+    late = torch.tensor([[2.0**24], [2.0**24 + 1]], dtype=torch.float64)
+    assert schedule(late, Clock(2**25, 1), **named(schedule.__call__, rows)).tolist() == [[0.1], [0.05]]
 
 
 def test_manual():
@@ -204,13 +214,37 @@ def test_the_range_test_suggests_where_the_loss_falls_fastest():
     losses = 2 - 1 / (1 + (0.05 / lr) ** 2) + (lr / 10) ** 2  # a sigmoid in log lr with its middle at 0.05
     assert suggestion(lr, losses) == pytest.approx(0.05, rel=0.1)
     assert suggestion(lr, np.linspace(1, 2, 200)) is None and suggestion([1.0], [1.0]) is None
-    assert suggestion(lr, [np.nan] * 200) is None
+    assert suggestion(lr, [np.nan] * 200) is None and suggestion(lr, np.ones(200)) is None
+
+
+def test_the_range_test_suggests_what_a_plain_loop_finds_before_the_lowest_loss():
+    """Of all stretches of a tenth of the test that end no later than the lowest loss, the middle of the steepest."""
+    random = np.random.default_rng(0)
+    for n in (2, 3, 4, 19, 39, 40, 41, 60, 200):
+        half, lr = max(1, n // 20), np.geomspace(1e-5, 1e3, n)
+        for losses in random.normal(size=(40, n)):
+            losses[random.integers(1, n) :] += random.choice([0, 9, math.nan])  # where it explodes, or is no number
+            best, steepest = None, 0.0
+            for middle in range(half, n - half):
+                fall = losses[middle - half] - losses[middle + half]
+                if middle + half <= np.nanargmin(losses) and fall > steepest:
+                    best, steepest = lr[middle], fall
+            assert suggestion(lr, losses) == best
+
+
+def test_the_range_test_ends_above_the_lowest_by_explosion_and_not_at_it():
+    """Of a test so short that nothing is smoothed; 4 times 2, and for a loss below 0 as far above it."""
+    losses = torch.tensor([[2.0, -2.0], [8.0, 4.0], [8.001, 4.001]], dtype=torch.float64)
+    test, clock, explosion = LRRange(), Clock(3, 3), torch.tensor([[4.0, 4.0]], dtype=torch.float64)
+    smoothed, stops = test.watch(test.init(2), losses, clock, explosion=explosion)
+    assert torch.equal(smoothed, losses) and stops.tolist() == [[False, False], [False, False], [True, True]]
 
 
 def test_lr_range():
     (row,) = table("lr_range", min_factor=1e-3, max_factor=1e2)
     assert row == close([1e-4 * 1e5 ** (t / 59) for t in range(60)])
     assert (row[0], row[-1]) == (close(1e-4), close(10.0))
+    assert table("lr_range", Clock(2, 1), min_factor=1e-3, max_factor=1e2) == [close([1e-4, 10.0])]
     assert table("lr_range", Clock(1, 1)) == [close([1e-5])]
 
 
@@ -236,6 +270,16 @@ def test_cosine_restarts_with_fractions_of_epochs():
     for t, rate in enumerate(row):
         i = max(i for i, start in enumerate(starts) if start <= t)
         assert rate == close(0.05 * (1 + math.cos(math.pi * (t - starts[i]) / (3 * 1.5**i))))
+
+
+def test_cosine_restarts_at_the_very_step_however_a_logarithm_rounds():
+    """At the i-th restart, (q^i - 1) / (q - 1) periods, the rate is lr; before it, it is all but min_factor lr."""
+    for q in range(2, 12):
+        restarts = torch.tensor([[(q**i - 1) // (q - 1)] for i in range(1, 15)], dtype=torch.float64)
+        schedule, rows = schedule_and_rows("cosine_restarts", period=1, t_mult=q, min_factor=0.2)
+        for t, factor in ((restarts, 1), (restarts.nextafter(torch.zeros(())), 0.2)):
+            found = schedule(t, Clock(1, 1), **named(schedule.__call__, rows))
+            assert found[:, 0].tolist() == close([0.1 * factor] * len(t))
 
 
 CYCLIC = {"half_cycle": 1.5, "min_factor": 0.2, "max_momentum": 0.9, "min_momentum": 0.7}
@@ -341,6 +385,22 @@ def test_plateau_by_hand():
     (row,) = after_each_loss([LOSSES[:10]], factor=0.5, patience=2, threshold=1e-4)
     # the fifth loss is the third in a row that is no better than 2 (1.99999 is not, by the threshold)
     assert row == [0.1, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.025, 0.025]
+
+
+@pytest.mark.parametrize("patience", [0, 1, 2])
+def test_plateau_of_losses_that_begin_without_a_number(patience):
+    losses = [math.nan, math.inf, math.nan, 1.0, 1.0, 1.0, 1.0]
+    (row,) = after_each_loss([losses], factor=0.5, patience=patience, threshold=0.01)
+    assert row == after_each_loss_in_torch(losses, factor=0.5, patience=patience, threshold=0.01)
+    assert row[patience] == 0.05
+
+
+def test_plateau_of_a_loss_of_zero():
+    # what is below 0 is better, however little, and 0 itself is not
+    assert after_each_loss([[0.0, -1e-6, -2e-6], [0.0, 0.0, 0.0]], lr=[0.1, 0.1], patience=0, threshold=0.01) == [
+        [0.1, 0.1, 0.1],
+        [0.1, 0.05, 0.025],
+    ]
 
 
 def test_plateau_of_a_negative_loss():

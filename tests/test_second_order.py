@@ -18,6 +18,7 @@ from scipy.optimize import brentq, least_squares, line_search, minimize, rosen, 
 
 from dlrun.errors import ConfigError
 from dlrun.optimizers.line_search import EVALUATIONS, StrongWolfe
+from dlrun.optimizers.newton import eigen, solve
 
 CONF = Path(__file__).parent.parent / "conf" / "optimizer"
 
@@ -235,6 +236,30 @@ def test_levenberg_marquardts_walk_refuses_steps_in_a_row_and_takes_others():
     assert (still[1:] & still[:-1]).any() and (~still).sum() > 5
 
 
+def test_levenberg_marquardts_damping_follows_the_gain():
+    """One step of rows with dampings of their own, one of which is not finite, by the formulas."""
+    random = np.random.default_rng(5)
+    starts = np.concatenate([np.full((1, 4), np.nan), random.normal(scale=1.5, size=(60, 4))])
+    mus = 10.0 ** random.uniform(-3, 0, 61)
+    state = {"mu": torch.tensor(mus)[:, None].clone(), "nu": torch.full((61, 1), 8.0)}
+    [path], state = walk("levenberg_marquardt", Function(None, misfit), starts, 1, state=state, lr=0.7)
+    assert path[0].isnan().all()
+    gains = []
+    for row in range(1, 61):
+        x, mu = starts[row], mus[row]
+        J, r = misfit_jacobian(x), misfit_with_numpy(x)
+        G, g = 2 / 20 * J.T @ J, 2 / 20 * J.T @ r
+        p = -0.7 * np.linalg.solve(G + mu * np.eye(4), g)
+        fall = np.square(r).mean() - np.square(misfit_with_numpy(x + p)).mean()
+        rho = fall / (-g @ p - p @ G @ p / 2)
+        easier = mu * max(1 / 3, 1 - (2 * rho - 1) ** 3)
+        expected = (x + p, easier, 2) if rho > 0 else (x, 8 * mu, 16)
+        for got, wanted in zip((path[row], state["mu"][row], state["nu"][row]), expected, strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-7)
+        gains.append(rho)
+    assert min(np.histogram(gains, [-np.inf, 0, 0.5, 0.9, np.inf])[0]) >= 3  # refused, poor, fair and good
+
+
 def test_levenberg_marquardt_comes_back_after_however_many_refusals():
     function = Function(None, misfit)
     honest, function.gradient = function.gradient, lambda theta: (torch.tensor([1e9]), honest(theta)[1])
@@ -288,6 +313,19 @@ def test_directions_without_curvature_are_left_alone(name):
     path, _ = walk(name, function, start, 1, damping=0.0)
     expected = start[0].numpy() + np.linalg.pinv(B.numpy()) @ (1 - B.numpy() @ start[0].numpy())
     np.testing.assert_allclose(path[0, 0], expected, atol=1e-10)
+
+
+def test_systems_are_solved_by_the_pseudo_inverse_each_in_a_unit_of_its_own():
+    B = np.random.default_rng(6).normal(size=(5, 3, 6))
+    ranks = np.array([3, 2, 1, 3, 0])[:, None] > np.arange(3)
+    matrices = torch.tensor(np.einsum("rki,rk,rkj->rij", B, ranks, B))
+    matrices *= torch.tensor([1.0, 1e12, 1e-12, -1e-6, 1.0])[:, None, None]
+    g = torch.tensor(np.random.default_rng(7).normal(size=(5, 6)))
+    expected = np.einsum("rij,rj->ri", np.linalg.pinv(matrices.numpy(), rcond=1e-12), g.numpy())
+    solution = solve(*eigen(matrices), g).numpy()
+    for got, wanted in zip(solution, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-9 * np.abs(wanted).max())
+    assert (solution[4] == 0).all() and (expected[:4] != 0).all()
 
 
 @pytest.mark.parametrize(
@@ -471,6 +509,40 @@ def test_a_cubic_and_a_quadratic_are_searched_with_one_interpolation():
         assert found.alpha == pytest.approx(minimum) and line.spent == 2
 
 
+def test_lengths_that_a_search_tries():
+    """Between two and ten times the last one while a good length lies beyond it, then inside, away from both ends."""
+
+    def lengths(value, first, **constants):
+        line, tried = Line(lambda x: tried.append(x.item()) or value(x)), []
+        line.search(first, **constants)
+        return tried[1 : 1 + line.spent]  # the first is of where the line begins
+
+    def parabola(x):
+        return (x - 3).square()
+
+    narrow = {"c2": 1e-3}
+    assert lengths(parabola, 1.0, **narrow) == pytest.approx([1, 3])  # the minimum of the cubic
+    assert lengths(parabola, 2.7, **narrow) == pytest.approx([2.7, 5.4, 3])  # at least twice the last
+    assert lengths(parabola, 0.03, **narrow) == pytest.approx([0.03, 0.3, 3])  # at most ten times the last
+    assert lengths(lambda x: -x, 1.0)[:3] == [1, 10, 100]  # without a minimum as far
+    assert lengths(parabola, 3.2, c1=0.49, c2=0.5) == pytest.approx([3.2, 0.9 * 3.2])  # it is 15/16 of the way
+    assert lengths(parabola, 3.1, **narrow)[:2] == pytest.approx([3.1, 0.9 * 3.1])  # and so backwards
+    # f(1) = f'(1) = -1/2, too little a fall for c1, and the cubic between has no minimum: the middle
+    assert lengths(lambda x: -x + x**2 - x**3 / 2, 1.0, c1=0.6) == [1, 0.5]
+
+
+def test_a_search_takes_what_fulfils_its_conditions_barely():
+    line = Line(lambda x: x**2 - x)  # at 3/4: a fall of 1/4 and a slope of 1/2 of what the start promises
+    found, falls, flattens = line.search(0.75, c1=0.25, c2=0.5)
+    assert found.alpha == 0.75 and line.spent == 1 and falls and flattens
+
+
+def test_a_search_ends_where_rounding_hides_what_is_left_to_gain():
+    line = Line(lambda x: 1e10 + (x - 1).abs())  # whose slope is nowhere flat
+    found, *_ = line.search(0.3)
+    assert abs(found.alpha - 1) < 1e-5 and line.spent < EVALUATIONS
+
+
 def test_where_the_loss_is_not_finite_the_search_comes_back():
     for first in (1e12, 0.999):
         found, falls, flattens = Line(lambda x: -x - 0.1 * (1 - x).log()).search(first, c2=0.1)  # NaN from 1 on
@@ -522,6 +594,69 @@ def test_a_memory_that_points_uphill_is_forgotten(name):
     assert torch.equal(onward, walk(name, function, path[-1], 1)[0])
 
 
+@pytest.mark.parametrize("name", ["bfgs", "conjugate_gradient"])
+def test_a_memory_that_points_nowhere_is_forgotten(name):
+    """The direction that it makes is zero, so that its slope is exactly that, and no fall."""
+    memory = {
+        "bfgs": {"H": torch.zeros(1, 2, 2), "pairs": torch.ones(1, 1)},
+        "conjugate_gradient": {
+            "g": torch.tensor([[0.0, 2.0]]), "d": torch.tensor([[2.0, 0.0]]),  # beta = 1, and the gradient is (2, 0)
+            "alpha": torch.ones(1, 1), "slope": -torch.ones(1, 1),
+        },
+    }  # fmt: skip
+    function = Function(lambda row: row[0].square() + 0 * row[1])
+    onward, _ = walk(name, function, [[1.0, 0.0]], 1, state=memory[name])
+    assert torch.equal(onward, walk(name, function, [[1.0, 0.0]], 1)[0]) and (onward[0, 0] != 1).any()
+
+
+@pytest.mark.parametrize(("last", "expected"), [([0.0, 1.0], [-3.0, -1.0]), ([0.0, 0.5], [-41.0, -1.0])])
+def test_conjugate_gradients_restart_where_two_gradients_are_a_tenth_from_orthogonal(last, expected):
+    """At g = (3, 1), whose square is 10: g last = 1 is a tenth of it; with 0.5, beta = (10 - 0.5) / 0.25."""
+    memory = {"alpha": torch.ones(1, 1), "slope": -torch.ones(1, 1), "g": [last], "d": [[-1.0, 0.0]]}
+    memory = {key: torch.as_tensor(value) for key, value in memory.items()}
+    _, state = walk("conjugate_gradient", Function(lambda row: row.square().sum() / 2), [[3.0, 1.0]], 1, state=memory)
+    assert state["d"].tolist() == [expected]
+
+
+class Told(Function):
+    """Keeps where it was asked for a gradient, beginning with that of the step itself, and what it said."""
+
+    def gradient(self, theta):
+        value, g = super().gradient(theta)
+        self.told.append((theta.clone(), g))
+        return value, g
+
+    def step(self, name, theta, **options):
+        self.told = []
+        return walk(name, self, theta, 1, **options)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("unit", [0.01, 100.0])  # gradients much shorter than 1, and much longer
+def test_the_length_that_a_search_tries_first(name, unit):
+    """lr min(1, 1/||g||) along -g, then lr along -H g, or what the last change of the loss takes, to first order."""
+    function, start = Told(lambda row: unit * bowl(row)), torch.tensor(BOWL[None])
+    [theta], state = function.step(name, start, lr=0.3)
+    (_, g), (first, _), *_ = function.told
+    torch.testing.assert_close(first, start - 0.3 * min(1, 1 / g.norm().item()) * g)
+
+    _, state = function.step(name, theta, state=state, lr=0.3)
+    (_, new), (first, _), *_ = function.told
+    s, y = theta - start, new - g
+    if name == "conjugate_gradient":
+        step = (s * g).sum() / (new * state["d"]).sum() * state["d"]
+    else:
+        step = -new @ torch.tensor(bfgs_matrix([(s[0].numpy(), y[0].numpy())]))
+    torch.testing.assert_close(first, theta + 0.3 * step)
+
+
+@pytest.mark.parametrize("name", ["bfgs", "lbfgs"])
+def test_curvature_teaches_whatever_the_unit_of_the_loss(name):
+    for unit in (1e-9, 1.0, 1e9):
+        _, state = walk(name, Function(lambda row: unit * row.square().sum()), np.ones((1, 3)), 1)  # noqa: B023
+        assert state["pairs"] == 1
+
+
 @pytest.mark.parametrize("name", ["bfgs", "lbfgs"])
 def test_a_slope_without_curvature_teaches_nothing(name):
     path, state = walk(name, Function(lambda row: -row.sum()), np.zeros((1, 2)), 1)
@@ -529,6 +664,7 @@ def test_a_slope_without_curvature_teaches_nothing(name):
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_the_constants_of_a_search_have_an_order(name):
-    with pytest.raises(ConfigError, match=r"optimizer.c1=0.95 and optimizer.c2=0.9: a line search wants 0 < c1 < c2"):
-        rule_and_hyper(name, c1=0.95, c2=0.9)
+@pytest.mark.parametrize(("c1", "c2"), [(0.95, 0.9), (0.5, 0.5), (0.0, 0.5), (0.5, 1.0)])
+def test_the_constants_of_a_search_have_an_order(name, c1, c2):
+    with pytest.raises(ConfigError, match=rf"optimizer.c1={c1} and optimizer.c2={c2}: a line search wants 0 < c1 < c2"):
+        rule_and_hyper(name, c1=c1, c2=c2)

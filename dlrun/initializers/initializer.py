@@ -67,7 +67,7 @@ def prior(dataset: Dataset) -> Tensor:
     Reference: lecture 004 (output unit for skewed distributions).
     """
     targets = dataset.part("train")[1]
-    if dataset.task in ("regression", "none"):
+    if dataset.task == "regression":
         return targets.double().mean(0)
     counts = torch.bincount(targets.long(), minlength=max(dataset.outputs, 2)).clamp(min=1).double()
     if dataset.task == "binary":

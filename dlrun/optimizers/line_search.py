@@ -93,7 +93,7 @@ def next_alpha(start: Point, low: Point, high: Point | None) -> float:
     width = high.alpha - low.alpha
     if not (isfinite(high.value) and isfinite(high.slope)):
         return low.alpha + width * (0.5 if low.alpha else 0.1)  # it may be many powers of ten too far
-    part = (cubic_minimum(low, high) - low.alpha) / width if width else nan
+    part = (cubic_minimum(low, high) - low.alpha) / width
     return low.alpha + (min(max(part, 0.1), 0.9) if isfinite(part) else 0.5) * width
 
 

@@ -37,7 +37,7 @@ class Muon(Rule):
         self.adamw = AdamW()
 
     def bind(self, layout: Layout, theta: Tensor) -> None:
-        matrices = [slot for slot in layout.slots if slot.kind == "weight" and len(slot.shape) > 1]
+        matrices = [slot for slot in layout.slots if slot.kind == "weight"]
         self.hidden = matrices[:-1]  # the last one is the output layer's
         if not self.hidden:
             raise ConfigError(

@@ -72,5 +72,5 @@ def single_step(variance: Tensor, distance: Tensor, h_max: Tensor, h_min: Tensor
     # p is infinite where the gradient does not vary, and rounding can make the variance negative
     p = ((distance * h_min).square() / (2 * variance.clamp(min=1e-30))).clamp(1e-30, 1e30)
     y = 2 * (p / 3).sqrt() * torch.sinh(torch.asinh(1.5 * (3 / p).sqrt()) / 3)
-    y = torch.minimum(y.clamp(max=1), 2 / ((h_max / h_min).sqrt() + 1))
+    y = torch.minimum(y, 2 / ((h_max / h_min).sqrt() + 1))
     return (1 - y).square(), y.square() / h_min

@@ -24,7 +24,7 @@ class LabelSmoothing(Regularizer):
     """
 
     def fits(self, dataset: Dataset) -> None:
-        if dataset.task in ("regression", "none"):
+        if dataset.task == "regression":
             raise ConfigError("regularizer=label_smoothing needs classes, and this dataset's targets are numbers")
 
     def transform(self, x: Tensor, targets: Tensor, outputs: int, *, alpha: Tensor) -> tuple[Tensor, Tensor]:
