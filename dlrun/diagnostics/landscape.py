@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dlrun.diagnostics.diagnostic import Found, OfFinished, Part, Statistics, View
+from dlrun.diagnostics.diagnostic import Found, OfFinished, Part, Statistics, View, rows_of
 from dlrun.diagnostics.directions import filter_normalised
 from dlrun.diagnostics.points import Points
 from dlrun.errors import ConfigError
@@ -86,12 +86,10 @@ class Landscape(OfFinished):
             len(steps),
             lambda done: view.progress("points of the landscape", run * len(steps) + done, total),
         )
-        columns = dict(zip(("alpha", "beta"), steps.T, strict=False)) | values
-        numbers = zip(*[column.tolist() for column in columns.values()], strict=True)
         grid = values["objective"].view([self.points] * self.dimensions)
         share, variation = negative_curvature(grid, precision=torch.finfo(centre.dtype).eps), total_variation(grid)
         return Found(
-            rows=[dict(zip(columns, row, strict=True)) for row in numbers],
+            rows=rows_of(dict(zip(("alpha", "beta"), steps.T, strict=False)) | values),
             summary={"negative_curvature": share, "variation": variation},
         )
 

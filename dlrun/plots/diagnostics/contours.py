@@ -25,6 +25,12 @@ def grid_of(frame: pd.DataFrame, x: str, y: str, value: str) -> tuple[np.ndarray
     return table.columns.to_numpy(float), table.index.to_numpy(float), table.to_numpy(float)
 
 
+def label_of(frame: pd.DataFrame) -> str:
+    """What the objective of a table is: the loss, or something else that training minimises."""
+    same = np.array_equal(frame["objective"], frame["loss"], equal_nan=True)
+    return "loss" if same else "objective that is minimised"
+
+
 def levels_of(values: Sequence[np.ndarray]) -> np.ndarray:
     """Where contours lie: equal ratios of the height above the lowest value where heights span many decades, else
     equal steps; none where the surfaces are level, or nowhere finite."""

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dlrun.folder.names import table_of
 from dlrun.folder.reading import read_table, summary_of
-from dlrun.plots.diagnostics.contours import bar, fill, grid_of, levels_of
+from dlrun.plots.diagnostics.contours import bar, fill, grid_of, label_of, levels_of
 from dlrun.plots.page import LARGE, SMALL, TRAIN, VAL, gaps, log_if_wide, title
 
 CUTS = {"alpha": ("along α", TRAIN, "-"), "beta": ("along β", VAL, "--")}
@@ -21,7 +21,7 @@ def figure(folder: str | Path) -> Figure:
     """Two panels, of a plane: contours of the objective with the network marked, and the cuts through it along both
     axes. Of a line: that cut alone."""
     frame = read_table(folder, table_of("landscape"))
-    label = value_label(frame["objective"].to_numpy(), frame["loss"].to_numpy())
+    label = label_of(frame)
     page = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(page)
     plane = "beta" in frame.columns
@@ -60,8 +60,3 @@ def figure(folder: str | Path) -> Figure:
         f"landscape: {title(folder, summary_of(Path(folder)))}", fontsize=LARGE, fontweight="bold", parse_math=False
     )
     return page
-
-
-def value_label(objective: np.ndarray, loss: np.ndarray) -> str:
-    """What is drawn: the loss, or what training minimises where that is something else."""
-    return "loss" if np.array_equal(objective, loss, equal_nan=True) else "objective, as training minimises it"
