@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from dlrun.diagnostics.diagnostic import Found, OfFinished, Statistics, View, rows_of
+from dlrun.diagnostics.diagnostic import Found, OfFinished, Part, Statistics, View, rows_of
 from dlrun.diagnostics.points import Points
 from dlrun.errors import ConfigError
 from dlrun.initializers.checkpoint import load
@@ -54,11 +54,12 @@ class Interpolation(OfFinished):
         begin, end = (stack.starts[run](), own) if self.to is None else (own, self._other(stack, self.to))
         beyond = int(BEYOND * (self.points - 1))
         alpha = torch.arange(-beyond, self.points + beyond, dtype=torch.float64) / (self.points - 1)
-        columns, summary = {"alpha": alpha}, {}
-        for place, part in enumerate(("train", "val")):
+        columns, summary = {"alpha": alpha}, dict[str, float]()
+        parts: list[Part] = ["train", "val"]
+        for place, part in enumerate(parts):
             done = (2 * run + place) * len(alpha)
             values = Points(stack, run, part, self.samples, self.statistics)(
-                lambda places: _between(begin, end, alpha[places]),  # noqa: B023, it is called at once
+                lambda places: _between(begin, end, alpha[places]),
                 len(alpha),
                 lambda n: view.progress("points of the line", done + n, 2 * stack.runs * len(alpha)),  # noqa: B023
             )

@@ -13,9 +13,9 @@ from dlrun.errors import ConfigError
 from dlrun.matrix.seeds import DIRECTIONS, generator
 from dlrun.training.stack import Stack
 
-MARGIN = 0.2  #: of the path's extent, that the surface has around it
-NARROWEST = 0.05  #: of the longer side of the surface, its shorter one
-FAR = 10.0  #: times the height of the start above the lowest point, above which a path has exploded
+WIDE, NARROW = 0.5, 0.2  #: of the path's extent, what the surface has around it: of two parameters, of a plane
+NARROWEST = 0.25  #: of the longer side of the surface, its shorter one
+FAR = 10.0  #: times the height of the start, above which a path has exploded
 FINE, COARSE = 101, 25  #: points along each axis of a surface: of two parameters, of a plane among more
 
 
@@ -30,7 +30,8 @@ class Trajectory(Keeping):
     `objective` is what training minimises, of the whole `part`, penalties included and dropout off; `loss` and the main
     metric are as metrics.csv reports them. `trajectory_surface.csv` has the same over the plane through $\theta_T$, and
     `trajectory.safetensors` the parameters themselves, with the step of each. Moments at which the objective is not
-    finite, or more than 10 times as high above the lowest as at first, are `left_out` of axes and surface.
+    finite, or has exploded, are `left_out` of axes and surface: where it is higher above the lowest than 10 times what
+    the start is above the lowest, or from 0.
 
     Args:
         every: see `DuringTraining`.
@@ -88,7 +89,7 @@ class Trajectory(Keeping):
             origin, names = path[usual][-1], ("pc_1", "pc_2")
             told = {"explained_1": shares[0].item(), "explained_2": shares[1].item()}
         places = torch.stack([(row.double() - origin) @ axes.T for row in path])
-        grid = _around(places[usual], self.points or (FINE if two else COARSE))
+        grid = _around(places[usual], self.points or (FINE if two else COARSE), WIDE if two else NARROW)
         centre, directions = origin.to(stack.theta), axes.to(stack.theta)
         here = grid.to(stack.theta)
         surface = points(
@@ -110,15 +111,16 @@ def _usual(objective: Tensor) -> Tensor:
     if not objective.isfinite().any():
         raise ConfigError("the objective is finite nowhere on the path")
     height = objective - objective[objective.isfinite()].min()
-    limit = FAR * height[0] if height[0] > 0 else torch.inf
+    start = torch.maximum(height[0], objective[0].abs())
+    limit = FAR * start if start > 0 else torch.inf
     return objective.isfinite() & (height <= limit)
 
 
-def _around(places: Tensor, points: int) -> Tensor:
+def _around(places: Tensor, points: int, margin: float) -> Tensor:
     """A grid over the plane around a path on it, (points * points, 2)."""
     low, high = places.amin(0), places.amax(0)
     middle, half = (low + high) / 2, (high - low) / 2
     smallest = torch.maximum(NARROWEST * half.max(), 1e-3 * middle.abs().max().clamp(min=1e-3))
-    half = torch.maximum(half, smallest) * (1 + 2 * MARGIN)
+    half = torch.maximum(half, smallest) * (1 + 2 * margin)
     x, y = (torch.linspace(-1, 1, points, dtype=torch.float64) * half[i] + middle[i] for i in (0, 1))
     return torch.cartesian_prod(x, y)

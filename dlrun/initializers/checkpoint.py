@@ -76,9 +76,7 @@ def load(path: str, key: str) -> dict[str, Tensor]:
     if file.is_dir():
         file /= BEST
     if not file.is_file():
-        raise ConfigError(
-            f"{key}={path}: there is no file {file}; give a run's folder or a .safetensors file"
-        )
+        raise ConfigError(f"{key}={path}: there is no file {file}; give a run's folder or a .safetensors file")
     try:
         return load_file(file)
     except (SafetensorError, OSError) as problem:

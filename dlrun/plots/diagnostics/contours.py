@@ -9,14 +9,16 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm
+from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
 from matplotlib.figure import Figure
 
 from dlrun.plots.page import LARGE, LOG_FROM, SMALL
 
 LEVELS = 20  #: contours in a picture
 TICKS = 7  #: of them, with their values beside the colours
-NOWHERE = "#BBBBBB"  #: where the surface is not finite
+NOWHERE = "#E5A0A0"  #: where the surface is not finite, a colour that neither of these has:
+SHADES = colormaps["viridis"]
+GREYS = ListedColormap(colormaps["Greys_r"](np.linspace(0.4, 0.97, 256)))  #: under paths of many colours
 
 
 def grid_of(frame: pd.DataFrame, x: str, y: str, value: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -46,27 +48,29 @@ def levels_of(values: Sequence[np.ndarray]) -> np.ndarray:
     )  # beside a large lowest value, small heights are none
 
 
-def fill(axes: Axes, x: np.ndarray, y: np.ndarray, z: np.ndarray, levels: np.ndarray) -> None:
+def fill(
+    axes: Axes, x: np.ndarray, y: np.ndarray, z: np.ndarray, levels: np.ndarray, shades: Colormap = SHADES
+) -> None:
     """The contours of one surface."""
     axes.set_facecolor(NOWHERE)
     if len(levels) < 2:
         return
     shown = np.ma.masked_invalid(z)
-    axes.contourf(x, y, shown, levels, cmap="viridis", norm=_norm(levels))
+    axes.contourf(x, y, shown, levels, cmap=shades, norm=_norm(levels, shades), extend="max")
     axes.contour(x, y, shown, levels, colors="white", linewidths=0.6, alpha=0.6)
 
 
-def bar(page: Figure, axes: Axes, levels: np.ndarray, label: str) -> None:
+def bar(page: Figure, axes: Axes, levels: np.ndarray, label: str, shades: Colormap = SHADES) -> None:
     """Which colour is which height."""
     if len(levels) < 2:
         return
-    shades = ScalarMappable(_norm(levels), colormaps["viridis"])
+    colours = ScalarMappable(_norm(levels, shades), shades)
     places = levels[np.unique(np.linspace(0, len(levels) - 1, TICKS).round().astype(int))]
-    scale = page.colorbar(shades, ax=axes, ticks=places, spacing="uniform", aspect=30)
+    scale = page.colorbar(colours, ax=axes, ticks=places, spacing="uniform", aspect=30)
     scale.ax.set_yticklabels([f"{place:.4g}" for place in places])
     scale.ax.tick_params(labelsize=SMALL)
     scale.set_label(label, fontsize=LARGE)
 
 
-def _norm(levels: np.ndarray) -> BoundaryNorm:
-    return BoundaryNorm(list(levels), colormaps["viridis"].N)
+def _norm(levels: np.ndarray, shades: Colormap) -> BoundaryNorm:
+    return BoundaryNorm(list(levels), shades.N)

@@ -38,8 +38,9 @@ def figure(folder: str | Path) -> Figure:
     axes.plot(*at, color=VAL, linewidth=3, marker=marker, markersize=7, label=f"path, {len(path)} moments")
     ends(axes, at[0][0], at[1][0], at[0][-1], at[1][-1])
     frame(axes, (x[0], x[-1]), (y[0], y[-1]))
-    for name, put in zip(names, (axes.set_xlabel, axes.set_ylabel), strict=True):
-        put(f"{AXES[name]}{_explained(summary, name)}", fontsize=LARGE)
+    x_label, y_label = (f"{AXES[name]}{_explained(summary, name)}" for name in names)
+    axes.set_xlabel(x_label, fontsize=LARGE)
+    axes.set_ylabel(y_label, fontsize=LARGE)
     page.legend(loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
     page.suptitle(f"trajectory: {title(folder, summary)}", fontsize=LARGE, fontweight="bold", parse_math=False)
     return page
