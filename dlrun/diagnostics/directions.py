@@ -36,7 +36,7 @@ def filter_normalised(layout: Layout, theta: Tensor, random: Generator, biases: 
 
 def principal_axes(path: Tensor, random: Generator) -> tuple[Tensor, Tensor]:
     r"""The two orthonormal directions along which a path varies most, (2, params) doubles, and the share of its
-    variance that each explains, (2,).
+    variance that each explains, (2,); NaN where there is none.
 
     They are the first eigenvectors of $\sum_t (\theta_t - \bar\theta)(\theta_t - \bar\theta)^T$, found by way of the
     (moments, moments) matrix of products, and point from the path's end to its beginning. Across a path that is
@@ -46,6 +46,7 @@ def principal_axes(path: Tensor, random: Generator) -> tuple[Tensor, Tensor]:
 
     Reference: Li et al. 2018, arXiv:1712.09913 (section 7); Jolliffe 2002, Principal Component Analysis.
     """
+    path = path.repeat(2, 1) if len(path) == 1 else path
     blocks = range(0, path.shape[1], max(1, COLUMNS // len(path)))
 
     def centred(start: int) -> Tensor:

@@ -15,6 +15,7 @@ from dlrun.training.stack import Stack
 
 WIDE, NARROW = 0.5, 0.2  #: of the path's extent, what the surface has around it: of two parameters, of a plane
 NARROWEST = 0.25  #: of the longer side of the surface, its shorter one
+CLOSEST = 1e-3  #: of the length of theta, what a surface has to each side: on a smaller one there is but rounding
 FAR = 10.0  #: times the height of the start, above which a path has exploded
 FINE, COARSE = 101, 25  #: points along each axis of a surface: of two parameters, of a plane among more
 
@@ -89,7 +90,8 @@ class Trajectory(Keeping):
             origin, names = path[usual][-1], ("pc_1", "pc_2")
             told = {"explained_1": shares[0].item(), "explained_2": shares[1].item()}
         places = torch.stack([(row.double() - origin) @ axes.T for row in path])
-        grid = _around(places[usual], self.points or (FINE if two else COARSE), WIDE if two else NARROW)
+        closest = CLOSEST * path[usual][-1].double().norm().item()
+        grid = _around(places[usual], closest, self.points or (FINE if two else COARSE), WIDE if two else NARROW)
         centre, directions = origin.to(stack.theta), axes.to(stack.theta)
         here = grid.to(stack.theta)
         surface = points(
@@ -116,11 +118,10 @@ def _usual(objective: Tensor) -> Tensor:
     return objective.isfinite() & (height <= limit)
 
 
-def _around(places: Tensor, points: int, margin: float) -> Tensor:
+def _around(places: Tensor, closest: float, points: int, margin: float) -> Tensor:
     """A grid over the plane around a path on it, (points * points, 2)."""
     low, high = places.amin(0), places.amax(0)
     middle, half = (low + high) / 2, (high - low) / 2
-    smallest = torch.maximum(NARROWEST * half.max(), 1e-3 * middle.abs().max().clamp(min=1e-3))
-    half = torch.maximum(half, smallest) * (1 + 2 * margin)
+    half = half.clamp(min=max(NARROWEST * half.max().item(), closest or 1)) * (1 + 2 * margin)
     x, y = (torch.linspace(-1, 1, points, dtype=torch.float64) * half[i] + middle[i] for i in (0, 1))
     return torch.cartesian_prod(x, y)
