@@ -23,14 +23,14 @@ class Found:
     """What a diagnostic tells of one run.
 
     rows: of its table, `<name>.csv`. surface: of that over which these lie, `<name>_surface.csv`. arrays: what is
-    too large for a table, in `<name>.safetensors`. summary: numbers for summary.json. kept: (params,), see `Keeping`.
+    too large for a table, in `<name>.safetensors`. summary: numbers for summary.json. kept: see `Keeping`.
     """
 
     rows: Sequence[Row] = ()
     surface: Sequence[Row] = ()
     arrays: Mapping[str, Tensor] = field(default_factory=dict)
     summary: Mapping[str, float | str] = field(default_factory=dict)
-    kept: Tensor | None = None
+    kept: tuple[int, Tensor] | None = None
 
 
 @dataclass
@@ -92,10 +92,15 @@ class DuringTraining(Diagnostic):
 
 
 class Keeping(DuringTraining):
-    """A diagnostic that keeps the parameters at each look, `Found.kept`, and tells at the end what they show."""
+    """A diagnostic that keeps the parameters at each look, and tells at the end what they show.
+
+    `Found.kept`: the steps done, and the run's parameters, (params,).
+    """
+
+    of_a_moment = False
 
     def look(self, view: View) -> list[Found]:
-        return [Found(kept=row) for row in view.stack.theta]
+        return [Found(kept=(view.step, row)) for row in view.stack.theta]
 
     def conclude(self, view: View, run: int, steps: Tensor, path: Tensor) -> Found:
         """What is seen of one run of the stack, whose best parameters this has, when its training has ended.

@@ -17,13 +17,10 @@ class During:
 
     Args:
         chosen: by name; those of finished networks do not look here.
-        tell: told what a diagnostic found of a run, by the run's place in the whole stack, the steps done and the
-            diagnostic's name.
+        tell: told what a diagnostic found of a run, by the run's place in the whole stack and the diagnostic's name.
     """
 
-    def __init__(
-        self, chosen: Mapping[str, Diagnostic], stack: Stack, tell: Callable[[int, int, str, Found], None]
-    ) -> None:
+    def __init__(self, chosen: Mapping[str, Diagnostic], stack: Stack, tell: Callable[[int, str, Found], None]) -> None:
         self.looking = {name: each for name, each in chosen.items() if isinstance(each, DuringTraining)}
         self.steps = {name: each.steps(stack) for name, each in self.looking.items()}
         self.total, self.tell = stack.steps, tell
@@ -44,7 +41,7 @@ class During:
         for name in due:
             for place, found in enumerate(self.looking[name].look(view)):
                 if state.status[place] == "running":
-                    self.tell(state.runs[place], state.step, name, found)
+                    self.tell(state.runs[place], name, found)
         self.before = None
 
     def _due(self, name: str, step: int) -> bool:

@@ -49,11 +49,12 @@ class Points:
         most = max(1, min(count, CHUNK // max(1, numbers), PARAMETERS // self.stack.layout.params))
         rows = -(-count // -(-count // most))  # as many points in each pass, but for the last one
         points, programs = self.stack.select([self.run] * rows), dict[torch.Size, Program]()
+        views = points.layout.views(points.theta)
         set_mode(points.model, self.statistics)
         measures = replace(points.measures, metrics=points.measures.metrics[:1])
 
         def sums(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-            outputs, targets = outputs_of(points, points.theta, x, shared=True), y.expand(rows, *y.shape)
+            outputs, targets = outputs_of(points, views, points.buffers, x, shared=True), y.expand(rows, *y.shape)
             minimised = measures.loss(outputs, targets)
             reported = minimised if measures.unit is None else measures.reported(outputs, targets)
             total = minimised.sum(1, dtype=torch.float64)

@@ -227,11 +227,11 @@ class Folders:
         """Append an evaluation to the run's metrics.csv."""
         self.records[run].append(row)
 
-    def found(self, run: int, step: int, diagnostic: str, found: Found) -> None:
+    def found(self, run: int, diagnostic: str, found: Found) -> None:
         """Append what a diagnostic saw of the run to its table, and what it keeps to its file."""
         self.records[run].add(table_of(diagnostic), found.rows)
         if found.kept is not None:
-            self.records[run].keep(kept_of(diagnostic), packed(step, found.kept))
+            self.records[run].keep(kept_of(diagnostic), packed(*found.kept))
 
     def trace(self, run: int, steps: list[Row]) -> None:
         """Append single steps to the run's lr_range.csv."""
