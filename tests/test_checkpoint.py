@@ -102,6 +102,14 @@ CASES = {
     "range test": ["schedule=lr_range", "optimizer=sgd", "epochs=12", "eval_every=2"],
     "pretraining": ["initializer=autoencoder_pretraining", "initializer.epochs=2", "epochs=6"],
     "torch": ["optimizer=torch", "optimizer.name=NAdam", "epochs=8"],
+    "finished networks": [
+        "diagnostics=[landscape,interpolation,trajectory]",
+        "diagnostics.trajectory.every=2steps",
+        "epochs=8",
+        "diagnostics.landscape.points=5",
+        "diagnostics.trajectory.points=4",
+        "normalization=batch",
+    ],
     "diagnostics": ["diagnostics=[activations,updates,gradient_norm]", "diagnostics.updates.every=3steps", "epochs=8"],
 }
 

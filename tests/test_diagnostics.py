@@ -33,6 +33,8 @@ EXTRA = {  #: what a diagnostic is given to be quick
     "activations": {"samples": 16},
     "gradients": {"samples": 16, "every": "1step"},
     "gradient_noise": {"samples": 16, "groups": 4, "statistics": "batch"},
+    "interpolation": {"points": 3, "samples": 16},
+    "landscape": {"points": 3, "samples": 16},
 }
 STEPS = 4
 SEEDS = (0, 1, 2)
@@ -53,7 +55,11 @@ class Watch(Rows):
         super().row(run, {**row, "seconds": 0.0})
 
     def found(self, run: int, name: str, found: Found) -> None:
-        self.tables[run].setdefault(name, []).extend(found.rows)
+        kept: list[TableRow] = []
+        if found.kept:
+            step, theta = found.kept
+            kept = [{"step": step, **{str(i): number for i, number in enumerate(theta.tolist())}}]
+        self.tables[run].setdefault(name, []).extend([*found.rows, *kept])
 
 
 class Kept:

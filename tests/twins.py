@@ -56,3 +56,34 @@ def outputs_kept(modules: dict[str, nn.Module]) -> Iterator[dict[str, list[tuple
     yield kept
     for hook in hooks:
         hook.remove()
+
+
+def measured_at(stack: Stack, run: int, theta: Tensor, batches: list[tuple[Tensor, Tensor]], statistics: str) -> Tensor:
+    """The mean over all samples of the loss that is minimised, with these parameters, one batch after the other."""
+    model = module_of(stack, run, statistics)
+    nn.utils.vector_to_parameters(theta, model.parameters())
+    total, count = torch.zeros(()), 0
+    for x, y in batches:
+        with torch.no_grad():
+            total = total + stack.measures.loss(model(x), y).sum()
+        count += len(x)
+    return total / count
+
+
+def filter_normalised(model: nn.Module, random: torch.Generator, biases: bool) -> Tensor:
+    """Li et al.'s direction, a filter at a time."""
+    maps = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)]
+    weights = {id(module.weight) for module in maps}
+    drawn = torch.randn(sum(each.numel() for each in model.parameters()), generator=random, dtype=torch.float64)
+    parts, at = [], 0
+    for parameter in model.parameters():
+        direction = drawn[at : at + parameter.numel()].reshape(parameter.shape)
+        at += parameter.numel()
+        own = parameter.detach().double()
+        if id(parameter) in weights:
+            for i in range(len(own)):
+                parts.append((direction[i] * (own[i] ** 2).sum().sqrt() / (direction[i] ** 2).sum().sqrt()).flatten())
+        else:
+            scale = (own**2).sum().sqrt() / (direction**2).sum().sqrt() if biases else 0.0
+            parts.append((direction * scale).flatten())
+    return torch.cat(parts)

@@ -22,13 +22,15 @@ Row = dict[str, float | str]
 class Found:
     """What a diagnostic tells of one run.
 
-    rows: of its table, `<name>.csv`. arrays: what is too large for a table, in `<name>.safetensors`.
-    summary: numbers for summary.json.
+    rows: of its table, `<name>.csv`. surface: of that over which these lie, `<name>_surface.csv`. arrays: what is
+    too large for a table, in `<name>.safetensors`. summary: numbers for summary.json. kept: see `Keeping`.
     """
 
     rows: Sequence[Row] = ()
+    surface: Sequence[Row] = ()
     arrays: Mapping[str, Tensor] = field(default_factory=dict)
     summary: Mapping[str, float | str] = field(default_factory=dict)
+    kept: tuple[int, Tensor] | None = None
 
 
 @dataclass
@@ -89,6 +91,25 @@ class DuringTraining(Diagnostic):
         return max(1, round(self.every * stack.steps_per_epoch))
 
 
+class Keeping(DuringTraining):
+    """A diagnostic that keeps the parameters at each look, and tells at the end what they show.
+
+    `Found.kept`: the steps done, and the run's parameters, (params,).
+    """
+
+    of_a_moment = False
+
+    def look(self, view: View) -> list[Found]:
+        return [Found(kept=(view.step, row)) for row in view.stack.theta]
+
+    def conclude(self, view: View, run: int, steps: Tensor, path: Tensor) -> Found:
+        """What is seen of one run of the stack, whose best parameters this has, when its training has ended.
+
+        steps: (looks,) steps done at each look. path: (looks, params), the run's parameters at each.
+        """
+        raise NotImplementedError
+
+
 class OfFinished(Diagnostic):
     """A diagnostic of finished networks: after a training, or by `dlrun diagnose`."""
 
@@ -103,3 +124,9 @@ def long_form(view: View, values: Mapping[tuple[str, str], Tensor]) -> list[Foun
         ])
         for row in numbers
     ]  # fmt: skip
+
+
+def rows_of(columns: Mapping[str, Tensor]) -> list[Row]:
+    """A row per entry of the columns, (rows,) each, by name."""
+    numbers = zip(*[column.tolist() for column in columns.values()], strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in numbers]

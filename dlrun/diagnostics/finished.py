@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dlrun.diagnostics.diagnostic import Diagnostic, OfFinished, View
+from dlrun.diagnostics.diagnostic import Diagnostic, Found, OfFinished, View
 from dlrun.errors import ConfigError, reason
-from dlrun.folder.names import arrays_of, table_of
+from dlrun.folder.names import arrays_of, surface_of, table_of
 from dlrun.folder.records import write_arrays, write_rows
 from dlrun.training.stack import Stack
 
@@ -45,16 +46,29 @@ def look(
         except OSError:  # the disk's fault
             raise
         except Exception as problem:
-            why = str(problem) if isinstance(problem, ConfigError) else reason(problem)
             for summary in told:
-                summary[name] = {"failed": why}
+                summary[name] = {"failed": why(problem)}
             continue
         for folder, of_run, summary, (epoch, step) in zip(folders, found, told, moments, strict=True):
             at = {"epoch": epoch, "step": step}
             rows = [{key: at.get(key, value) for key, value in row.items()} for row in of_run.rows]
-            write_rows(folder / table_of(name), rows)
-            summary[name] = {"table": table_of(name), "which": which, **of_run.summary}
-            if of_run.arrays:
-                write_arrays(folder / arrays_of(name), of_run.arrays)
-                summary[name]["arrays"] = arrays_of(name)
+            summary[name] = {"which": which, **write(folder, name, replace(of_run, rows=rows))}
+    return told
+
+
+def why(problem: Exception) -> str:
+    """What went wrong, in a line."""
+    return str(problem) if isinstance(problem, ConfigError) else reason(problem)
+
+
+def write(folder: Path, name: str, found: Found) -> dict[str, Any]:
+    """Write what a diagnostic found of a run into its folder; returns what the summary says of it."""
+    write_rows(folder / table_of(name), found.rows)
+    told = {"table": table_of(name), **found.summary}
+    if found.surface:
+        write_rows(folder / surface_of(name), found.surface)
+        told["surface"] = surface_of(name)
+    if found.arrays:
+        write_arrays(folder / arrays_of(name), found.arrays)
+        told["arrays"] = arrays_of(name)
     return told

@@ -92,6 +92,12 @@ def appending(path: Path) -> TextIO:
     return io.TextIOWrapper(io.FileIO(_opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a"), "utf-8", newline="")
 
 
+def append_bytes(path: Path, content: bytes) -> None:
+    """Add to a file's end, or make it. Raises ConfigError where the path is a link or no regular file."""
+    with os.fdopen(_opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
+        file.write(content)
+
+
 def truncate(path: Path, length: int) -> None:
     """Cut a file off after so many bytes. Raises ConfigError where the path is a link or no regular file."""
     descriptor = _opened(path, os.O_WRONLY)

@@ -25,7 +25,9 @@ from dlrun.folder.names import (
     TABLES,
     arrays_of,
     holds_run,
+    kept_of,
     picture_of,
+    surface_of,
     table_of,
 )
 
@@ -41,8 +43,8 @@ def refuse_old_run(folder: str | Path) -> None:
 
 def refuse_foreign_files(folder: Path) -> None:
     """Raise ConfigError where what a run writes into its folder would go elsewhere: through a link, or into a pipe."""
-    tables = [path.name for path in folder.glob("*.csv")]
-    refuse_links(folder, *TABLES, *tables, LOG, LOCK, CHECKPOINT, *HYDRA)
+    growing = [path.name for kind in ("*.csv", kept_of("*")) for path in folder.glob(kind)]
+    refuse_links(folder, *TABLES, *growing, LOG, LOCK, CHECKPOINT, *HYDRA)
 
 
 def clear(folder: Path) -> None:
@@ -53,7 +55,8 @@ def clear(folder: Path) -> None:
     if (folder / CHECKPOINT).is_symlink():
         (folder / CHECKPOINT).unlink()
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
-    diagnostics = [of(name) for name in choices("diagnostics") for of in (table_of, picture_of, arrays_of)]
+    kinds = (table_of, surface_of, picture_of, arrays_of, kept_of)
+    diagnostics = [of(name) for name in choices("diagnostics") for of in kinds]
     # without CONFIG it is no run's folder
     for file in (*TABLES, *diagnostics, CURVES, RANGE_PLOT, SUMMARY, BEST, LAST, LOG, ENCODING, CONFIG):
         (folder / file).unlink(missing_ok=True)

@@ -36,9 +36,19 @@ def picture_of(diagnostic: str) -> str:
     return f"{diagnostic}.png"
 
 
+def surface_of(diagnostic: str) -> str:
+    """The file of the surface over which a diagnostic's rows lie."""
+    return f"{diagnostic}_surface.csv"
+
+
 def arrays_of(diagnostic: str) -> str:
     """The file of what a diagnostic has beside its rows."""
     return f"{diagnostic}.safetensors"
+
+
+def kept_of(diagnostic: str) -> str:
+    """The file that grows with what a diagnostic keeps until the training ends."""
+    return f"{diagnostic}.kept"
 
 
 def holds_run(folder: str | Path) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from dlrun.config.escapes import escaped
 from dlrun.errors import Unwritable
-from dlrun.files.opening import appending, truncate
+from dlrun.files.opening import append_bytes, appending, truncate
 from dlrun.files.replacing import naming, replacing
 from dlrun.folder.clearing import clear_parts, refuse_old_run
 from dlrun.folder.names import CONFIG, LOG, METRICS, SUMMARY, TABLES
@@ -72,22 +72,35 @@ def _lines(rows: Sequence[Mapping[str, float | str]]) -> str:
     return "".join(",".join(_cell(name, value) for name, value in row.items()) + "\n" for row in rows)
 
 
+PENDING = 2**20  #: bytes of what grows in a file, from which they are written at once
+
+
 class Run:
     """One run's folder, open for writing; close it, or use it as a context manager."""
 
     durable = True  #: whether what is written once is to outlast a power cut before the next thing is done
 
-    def __init__(self, folder: Path, columns: list[str], csv: TextIO, tables: Collection[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, columns: list[str], csv: TextIO, tables: Collection[str] = (), kept: Collection[str] = ()
+    ) -> None:
         self.folder = folder
         self.columns = columns
         self._csv = csv
         self._rows: dict[str, list[Mapping[str, float | str]]] = {name: [] for name in tables}
+        self._kept = {name: bytearray() for name in kept}
 
     @classmethod
-    def create(cls, folder: str | Path, header: list[str], config_yaml: str, tables: Collection[str] = ()) -> Run:
+    def create(
+        cls,
+        folder: str | Path,
+        header: list[str],
+        config_yaml: str,
+        tables: Collection[str] = (),
+        kept: Collection[str] = (),
+    ) -> Run:
         """Start a run: make the folder, write config.yaml and the header of metrics.csv.
 
-        tables: the files that `add` adds to.
+        tables: the files that `add` adds to. kept: those that `keep` adds to.
 
         Raises ConfigError if the folder already holds a run or cannot be written.
         """
@@ -97,39 +110,59 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / CONFIG) as part:  # first: a folder with a config is known as a run's
                 part.write_text(config_yaml, encoding="utf-8")
-            run = cls(folder, header, appending(folder / METRICS), tables)
+            run = cls(folder, header, appending(folder / METRICS), tables, kept)
             run._write_line(run.columns)
         except OSError as error:
             raise unwritable(folder, error) from error
         return run
 
     @classmethod
-    def reopen(cls, folder: Path, header: list[str], lengths: Mapping[str, int], tables: Collection[str] = ()) -> Run:
-        """Go on with a run from where its CSV files had these lengths in bytes; what came after is cut off.
+    def reopen(
+        cls,
+        folder: Path,
+        header: list[str],
+        lengths: Mapping[str, int],
+        tables: Collection[str] = (),
+        kept: Collection[str] = (),
+    ) -> Run:
+        """Go on with a run from where its growing files had these lengths in bytes; what came after is cut off.
 
         Raises ConfigError if the folder cannot be written.
         """
         try:
             (folder / SUMMARY).unlink(missing_ok=True)
             clear_parts(folder)
-            for name in (*TABLES, *tables):
+            for name in (*TABLES, *tables, *kept):
                 if name in lengths:
                     truncate(folder / name, lengths[name])
                 else:
                     (folder / name).unlink(missing_ok=True)
-            return cls(folder, header, appending(folder / METRICS), tables)
+            return cls(folder, header, appending(folder / METRICS), tables, kept)
         except OSError as error:
             raise unwritable(folder, error) from error
 
     def lengths(self) -> dict[str, int]:
-        """The present lengths of the CSV files in bytes, with all that was added to them."""
+        """The present lengths of the growing files in bytes, with all that was added to them."""
         self._write_rows()
-        names = (*TABLES, *self._rows)
+        for name in self._kept:
+            self._write_kept(name)
+        names = (*TABLES, *self._rows, *self._kept)
         return {name: (self.folder / name).stat().st_size for name in names if (self.folder / name).exists()}
 
     def add(self, name: str, rows: Sequence[Mapping[str, float | str]]) -> None:
         """Add rows to one of the `tables`; they are written with the next evaluation or checkpoint."""
         self._rows[name] += rows
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Add to one of the `kept` files; it is written when there is much of it, or with the next checkpoint."""
+        self._kept[name] += content
+        if len(self._kept[name]) >= PENDING:
+            self._write_kept(name)
+
+    def drop_kept(self) -> None:
+        """Delete the `kept` files, once what they were kept for is done."""
+        for name in self._kept:
+            (self.folder / name).unlink(missing_ok=True)
 
     def append(self, row: Mapping[str, float]) -> None:
         """Add one evaluation to metrics.csv; every column has a number, which may be NaN or infinite."""
@@ -163,6 +196,12 @@ class Run:
         for name, rows in self._rows.items():
             append_rows(self.folder / name, rows)
             rows.clear()
+
+    def _write_kept(self, name: str) -> None:
+        if self._kept[name]:
+            with naming(self.folder / name):
+                append_bytes(self.folder / name, bytes(self._kept[name]))
+            self._kept[name].clear()
 
     def _write_line(self, cells: list[str]) -> None:
         # One write of a whole line, so that a reader never sees half of it.

@@ -51,7 +51,7 @@ class Checkpoint(He):
 
     def fitting(self, model: nn.Module, parameters: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
         """The network's parameters and running averages that the file has, each with its value there."""
-        saved = _load(self.path)
+        saved = load(self.path, "initializer.path")
         wanted = {**parameters, **{name: model.get_buffer(name) for name in sorted(running_averages(model))}}
         fitting = {name for name in wanted.keys() & saved.keys() if wanted[name].shape == saved[name].shape}
         buffers = {name for name, _ in model.named_buffers()}  # the others are told by the config
@@ -70,15 +70,14 @@ class Checkpoint(He):
         return [(wanted[name], saved[name]) for name in fitting]
 
 
-def _load(path: str) -> dict[str, Tensor]:
+def load(path: str, key: str) -> dict[str, Tensor]:
+    """The tensors of a run's folder or a .safetensors file; ConfigError, with the key, where they cannot be read."""
     file = Path(path).expanduser()
     if file.is_dir():
         file /= BEST
     if not file.is_file():
-        raise ConfigError(
-            f"initializer.path={path}: there is no file {file}; give a run's folder or a .safetensors file"
-        )
+        raise ConfigError(f"{key}={path}: there is no file {file}; give a run's folder or a .safetensors file")
     try:
         return load_file(file)
     except (SafetensorError, OSError) as problem:
-        raise ConfigError(f"initializer.path={path}: {file} cannot be read as safetensors ({problem})") from problem
+        raise ConfigError(f"{key}={path}: {file} cannot be read as safetensors ({problem})") from problem

@@ -15,12 +15,13 @@ from dlrun.config.catalogue import default
 from dlrun.diagnostics.diagnostic import Found
 from dlrun.diagnostics.during import During
 from dlrun.diagnostics.finished import Progress, look, of_finished
+from dlrun.diagnostics.keeping import conclude, keeping, packed
 from dlrun.errors import ConfigError, reason
 from dlrun.folder import checkpoint
 from dlrun.folder.checkpoint import Checkpoint, Interval, Record
 from dlrun.folder.columns import columns
 from dlrun.folder.environment import environment
-from dlrun.folder.names import BEST, CHECKPOINT, CONFIG, LAST, METRICS, PRETRAINING, RANGE, table_of
+from dlrun.folder.names import BEST, CHECKPOINT, CONFIG, LAST, METRICS, PRETRAINING, RANGE, kept_of, table_of
 from dlrun.folder.reading import read_metrics
 from dlrun.folder.records import Run, append_rows, yaml_text
 from dlrun.folder.resume import fingerprint
@@ -91,7 +92,8 @@ class Folders:
         self.due = self.interval.due
         header = columns([metric.name for metric in stack.measures.metrics], list(stack.averaging))
         self.tables = [table_of(name) for name in stack.diagnostics]
-        self.at_the_end = bool(of_finished(stack.diagnostics))
+        self.kept = [kept_of(name) for name in keeping(stack.diagnostics)]
+        self.at_the_end = bool(self.kept or of_finished(stack.diagnostics))
         self.records: list[Run] = []
         self.data = [stack.variants[place] for place in stack.variant]
         self.steps: list[list[Row]] = [[] for _ in nodes]  #: single ones, where the schedule watches them
@@ -107,7 +109,7 @@ class Folders:
         else:
             for i, folder in enumerate(folders):
                 text = HEADER.format(folder=folder) + yaml_text(resolved[i])
-                self.records.append(Run.create(folder, header, text, self.tables))
+                self.records.append(Run.create(folder, header, text, self.tables, self.kept))
                 append_rows(folder / PRETRAINING, stack.initializers[i].history)
             matrices: dict[str, Path] = {}
             for record, data in zip(self.records, self.data, strict=True):
@@ -131,7 +133,7 @@ class Folders:
                 "or delete it to begin again"
             )
         for i, folder in enumerate(folders):
-            self.records.append(Run.reopen(folder, header, then["files"][i], self.tables))
+            self.records.append(Run.reopen(folder, header, then["files"][i], self.tables, self.kept))
             self.stack.initializers[i].report = then["initialized"][i]
             if (folder / RANGE).exists():
                 self.steps[i] = read_metrics(folder, RANGE).to_dict("records")  # type: ignore[assignment]
@@ -198,6 +200,8 @@ class Folders:
             chosen, folders = of_finished(self.stack.diagnostics), [each.folder for each in self.records]
             moments = [(row["epoch"], int(row["step"])) for row in outcome.best.rows]
             told = look(self.stack, chosen, folders, progress, moments, "best")
+            for summary, concluded in zip(told, conclude(self.stack, folders, progress), strict=True):
+                summary |= concluded
         outcome.last.restore()
         return told
 
@@ -215,6 +219,8 @@ class Folders:
             os.sync()
         if "interrupted" not in outcome.status:
             checkpoint.remove(self.place)
+            for record in self.records:
+                record.drop_kept()
         return summaries
 
     def row(self, run: int, row: Row) -> None:
@@ -222,8 +228,10 @@ class Folders:
         self.records[run].append(row)
 
     def found(self, run: int, diagnostic: str, found: Found) -> None:
-        """Append what a diagnostic saw of the run to its table."""
+        """Append what a diagnostic saw of the run to its table, and what it keeps to its file."""
         self.records[run].add(table_of(diagnostic), found.rows)
+        if found.kept is not None:
+            self.records[run].keep(kept_of(diagnostic), packed(*found.kept))
 
     def trace(self, run: int, steps: list[Row]) -> None:
         """Append single steps to the run's lr_range.csv."""

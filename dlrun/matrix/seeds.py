@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from torch import Generator
 
-WEIGHTS, ORDER, NOISE, STRUCTURE = range(4)  #: STRUCTURE: what an architecture draws itself, such as RBF centres
+#: STRUCTURE: what an architecture draws itself, such as RBF centres. DIRECTIONS: in which diagnostics look
+WEIGHTS, ORDER, NOISE, STRUCTURE, DIRECTIONS = range(5)
 
 
 def seed_of(seed: int, *purpose: int) -> int:

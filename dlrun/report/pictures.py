@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dlrun.plots import comparison, sensitivity
+from dlrun.plots import comparison, race, sensitivity
 from dlrun.plots.page import png
 from dlrun.report.findings import Findings
 from dlrun.report.grid import short
+from dlrun.report.race import racers
 from dlrun.report.statistics import FINISHED
 from dlrun.report.tables import name
 
-NAMES = ("comparison.png", "sensitivity.png", "heatmap.png")
+RACE = "race.gif"  #: beside the page, which would be too large with it
+NAMES = ("comparison.png", "sensitivity.png", "heatmap.png", "race.png", RACE)
 
 
-def draw(found: Findings, curves: pd.DataFrame, heading: str) -> dict[str, bytes]:
-    """Each picture that the sweep has, as PNG, by its name; none where no run has finished."""
+def draw(found: Findings, curves: pd.DataFrame, heading: str, folders: Mapping[str, Path]) -> dict[str, bytes]:
+    """Each picture that the sweep has, as PNG or GIF, by its name; none where no run has finished.
+
+    folders: of each run.
+    """
     if not found.settings["n"].any():
         return {}
     column, pages = f"val_{found.metric}", {}
@@ -51,7 +57,12 @@ def draw(found: Findings, curves: pd.DataFrame, heading: str) -> dict[str, bytes
         pages["heatmap.png"] = sensitivity.heatmap(
             data, (x, y), f"last {column}", heading, larger_is_better=found.larger_is_better
         )
-    return {picture: png(page) for picture, page in pages.items()}
+    drawn_pages = {picture: png(page) for picture, page in pages.items()}
+    labels = [_label(row, found.axes) or "all runs" for row in rows]
+    running = racers(found, folders, dict(zip(settings["setting"], labels, strict=True)))
+    if running:
+        drawn_pages |= {"race.png": png(race.figure(running, heading)), RACE: race.animation(running, heading)}
+    return drawn_pages
 
 
 def _label(row: dict[Any, Any], axes: Sequence[str]) -> str:

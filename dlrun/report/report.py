@@ -20,7 +20,7 @@ from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Grid, folded
 from dlrun.report.grids import MOST, grids, runs_grid
 from dlrun.report.pictures import NAMES as PICTURES
-from dlrun.report.pictures import draw
+from dlrun.report.pictures import RACE, draw
 from dlrun.report.study import study
 from dlrun.report.tables import name
 from dlrun.terminal.console import counted, error
@@ -71,7 +71,7 @@ def report(
     found = find(collect.frame(header, rows), runs, curves, metric, target)
     found.notes.extend([*notes, *left_out, *collect.linked(folders)])
 
-    pictures = draw(found, curves, title)
+    pictures = draw(found, curves, title, runs)
     shown = [*grids(found)]
     try:
         shown += study(into)
@@ -102,7 +102,7 @@ def redraw(folder: Path) -> list[Path]:
     for line in left_out:
         error(line)
     curves = collect.curves(into)
-    pictures = draw(find(collect.frame(header, rows), runs, curves, None, None), curves, into.name)
+    pictures = draw(find(collect.frame(header, rows), runs, curves, None, None), curves, into.name, runs)
     for picture, content in pictures.items():
         _write(into / picture, content)
     return [into / picture for picture in pictures]
@@ -133,8 +133,11 @@ def _html(found: Findings, shown: list[Grid], pictures: dict[str, bytes], title:
         notes=found.notes,
         grids=shown,
         pictures={
-            picture.removesuffix(".png"): base64.b64encode(content).decode() for picture, content in pictures.items()
+            picture.removesuffix(".png"): base64.b64encode(content).decode()
+            for picture, content in pictures.items()
+            if picture != RACE
         },
+        animation=RACE if RACE in pictures else "",
     )
 
 

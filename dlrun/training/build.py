@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from operator import getitem
 from typing import Any
 
@@ -160,6 +160,10 @@ def build(
         compile=compiles(node["compile"], clock.total, theta.numel(), device),
         threads=threads,
         initializers=initializers,
+        starts=[
+            partial(_start, each, variants[v], loss.outputs(dataset.outputs), layout)
+            for each, v in zip(nodes, variant, strict=True)
+        ],
     )
     stack.moments = moments(stack)
     refuse(node, stack)
@@ -216,6 +220,14 @@ def _initial(node: Node, initializer: Initializer, model: nn.Module, dataset: Da
             parts.append(own[slot.name].detach())
     drawn = torch.cat([part.flatten() for part in parts]).to(dataset.inputs.dtype)
     return initializer.initialize(model, layout, drawn, dataset, random)
+
+
+def _start(node: Node, dataset: Dataset, outputs: int, layout: Layout) -> dict[str, Tensor]:
+    """The network with which one run begins, drawn once more: theta, (params,), and running averages by name."""
+    here = replace(dataset, inputs=dataset.inputs.cpu(), targets=dataset.targets.cpu())
+    model = _model(node, here, outputs)
+    theta = _initial(node, component(node["initializer"])[0], model, here, layout)
+    return {"theta": theta, **{name: model.get_buffer(name) for name in sorted(running_averages(model))}}
 
 
 def _batch_size(node: Node, dataset: Dataset, model: nn.Module) -> int:

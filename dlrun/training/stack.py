@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
@@ -65,6 +65,7 @@ class Stack:
     compile: bool
     threads: int
     initializers: list[Initializer]  #: each run's own, for what it reports of its work
+    starts: list[Callable[[], State]]  #: each run's network at its beginning, theta (params,) and running averages
     diagnostics: dict[str, Any] = field(default_factory=dict)  #: by name, of `diagnostics.diagnostic.Diagnostic`
     moments: dict[int, dict[str, Tensor]] = field(default_factory=dict)  #: see `batches.moments`
     team: Alone = field(default_factory=Alone)  #: the processes that share every minibatch and evaluation
@@ -98,6 +99,7 @@ class Stack:
             clip_norm=None if self.clip_norm is None else self.clip_norm[here],
             clip_value=None if self.clip_value is None else self.clip_value[here],
             initializers=[self.initializers[run] for run in runs],
+            starts=[self.starts[run] for run in runs],
             moments={step: rows(due) for step, due in self.moments.items()},
         )
 

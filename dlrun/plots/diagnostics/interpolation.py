@@ -1,0 +1,43 @@
+"""Loss and main metric on the straight line between two networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dlrun.folder.names import table_of
+from dlrun.folder.reading import read_table, summary_of
+from dlrun.plots.page import GREY, LARGE, SMALL, TRAIN, VAL, gaps, log_if_wide, title
+
+
+def figure(folder: str | Path) -> Figure:
+    """A panel for the loss and one for the metric, of train and val over alpha, with both ends of the line."""
+    frame = read_table(folder, table_of("interpolation"))
+    measures = [name.removeprefix("train_") for name in frame.columns if name.startswith("train_")]
+    page = Figure(figsize=(12, 9), layout="constrained")
+    FigureCanvasAgg(page)
+    panels = page.subplots(len(measures), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, measure in zip(panels, measures, strict=True):
+        for end in (0, 1):
+            axes.axvline(end, color=GREY, linewidth=2, linestyle=":", label="ends of the line" if end else None)
+        for part, colour, style in (("train", TRAIN, "-"), ("val", VAL, "--")):
+            axes.plot(
+                frame["alpha"], gaps(frame[f"{part}_{measure}"]), style, color=colour, linewidth=3, marker="o",
+                markersize=6, label=part,
+            )  # fmt: skip
+        if measure == "loss":
+            log_if_wide(axes, frame[["train_loss", "val_loss"]].to_numpy())
+        axes.set_ylabel(measure, fontsize=LARGE)
+        axes.tick_params(labelsize=SMALL)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xlabel("α", fontsize=LARGE)
+    handles, labels = panels[0].get_legend_handles_labels()
+    page.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
+    page.suptitle(
+        f"interpolation: {title(folder, summary_of(Path(folder)))}", fontsize=LARGE, fontweight="bold", parse_math=False
+    )
+    page.align_ylabels(panels)
+    return page
