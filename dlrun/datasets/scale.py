@@ -36,6 +36,14 @@ class Scaling:
         scaled = (x - self.offset) / self.divisor
         return scaled if self.factor == 1 else self.factor * scaled + self.shift
 
+    def undone(self, scaled: np.ndarray) -> np.ndarray:
+        """What values these are the map of; with a matrix, those among them that the training rows' directions span."""
+        if self.offset is None:
+            return scaled
+        if self.matrix is not None:
+            return (_flat(scaled) @ np.linalg.pinv(self.matrix, hermitian=True) + self.offset).reshape(scaled.shape)
+        return (scaled.astype(np.float64) - self.shift) / self.factor * self.divisor + self.offset
+
 
 def scaling(scale: str, values: np.ndarray, train: np.ndarray) -> Scaling:
     r"""The map that scales values (rows, columns...) by the statistics of their rows `train`.
