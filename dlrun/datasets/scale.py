@@ -9,7 +9,7 @@ import numpy as np
 
 from dlrun.errors import ConfigError
 
-EPS = 1e-8
+EPS, EPSILON = 1e-8, float(np.finfo(np.float64).eps)
 CHUNK = 2048  # rows at a time, so that float64 is never held for all of MNIST
 WHITENED, MATRICES = 4096, 5  #: most features that ZCA takes, and how many matrices of 134 MB then; CIFAR has 3072
 
@@ -41,7 +41,9 @@ class Scaling:
         if self.offset is None:
             return scaled
         if self.matrix is not None:
-            return (_flat(scaled) @ np.linalg.pinv(self.matrix, hermitian=True) + self.offset).reshape(scaled.shape)
+            return (
+                _flat(scaled) @ np.linalg.pinv(self.matrix, len(self.matrix) * EPSILON, hermitian=True) + self.offset
+            ).reshape(scaled.shape)
         return (scaled.astype(np.float64) - self.shift) / self.factor * self.divisor + self.offset
 
 
