@@ -34,7 +34,7 @@ class Metric:
 
 
 def classes_of(outputs: Tensor, binary: bool) -> Tensor:
-    """The class that is the most probable by each sample's outputs, (..., batch): a number, or of two whether it is 1."""
+    """The most probable class by each sample's outputs, (..., batch): a number, or of two whether it is 1."""
     return outputs.squeeze(-1) > 0 if binary else outputs.argmax(-1)
 
 

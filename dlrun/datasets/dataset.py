@@ -38,7 +38,7 @@ class Dataset:
 
     @property
     def classes(self) -> list[str]:
-        """The classes' names, each in one line; their numbers where they have none; nothing where there are no classes."""
+        """The classes' names, each in one line, or their numbers where they have none; empty without classes."""
         if self.task not in ("binary", "multiclass"):
             return []
         count = 2 if self.task == "binary" else self.outputs

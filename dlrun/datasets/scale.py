@@ -44,6 +44,7 @@ class Scaling:
             return (
                 _flat(scaled) @ np.linalg.pinv(self.matrix, len(self.matrix) * EPSILON, hermitian=True) + self.offset
             ).reshape(scaled.shape)
+        assert self.divisor is not None
         return (scaled.astype(np.float64) - self.shift) / self.factor * self.divisor + self.offset
 
 

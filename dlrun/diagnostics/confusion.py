@@ -14,7 +14,8 @@ from dlrun.training.stack import Stack
 class Confusion(OfFinished):
     r"""How many samples of each class are taken for each, and their share of that class.
 
-    $$\text{count}_{tp} = |\{i: y_i = t, \hat y_i = p\}|, \quad \text{rate}_{tp} = \text{count}_{tp} / \sum_q \text{count}_{tq}$$
+    $$\text{count}_{tp} = |\{i: y_i = t, \hat y_i = p\}|, \quad
+    \text{rate}_{tp} = \text{count}_{tp} / \sum_q \text{count}_{tq}$$
 
     The predicted class $\hat y$ is the most probable one, of two the one that the output's sign says, as in `accuracy`,
     which is the diagonal's sum over that of all. A class that the part does not hold has rates that are no number.

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from dlrun.diagnostics.diagnostic import Found, OfFinished, Part, Row, View
 from dlrun.diagnostics.inputs import features_of, grids, in_own_units
@@ -14,7 +13,6 @@ from dlrun.diagnostics.predictions import need_classes, predictions
 from dlrun.diagnostics.probe import Probe
 from dlrun.errors import ConfigError
 from dlrun.metrics import classes_of, confidence_of
-from dlrun.terminal.printable import in_line
 from dlrun.training.stack import Stack
 
 
@@ -46,7 +44,7 @@ class DecisionBoundary(OfFinished):
         self._columns(stack)
 
     def _columns(self, stack: Stack) -> list[int]:
-        names = [in_line(name) for name in features_of(stack.dataset)]
+        names = features_of(stack.dataset)
         chosen = names if self.features is None else list(self.features)
         listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         if len(chosen) != 2 or len(set(chosen)) != 2:
@@ -60,35 +58,32 @@ class DecisionBoundary(OfFinished):
 
     def look(self, view: View) -> list[Found]:
         stack, columns = view.stack, self._columns(view.stack)
-        names = [in_line(features_of(stack.dataset)[column]) for column in columns]
+        names = [features_of(stack.dataset)[column] for column in columns]
         points, lattice = grids(stack, columns, self.points)
         probe = Probe.of(stack, self.part, self.samples)
-        over, at = (self._predicted(stack, each) for each in (lattice, probe))
+        over, at = self._predicted(stack, lattice), self._predicted(stack, probe)
         found = []
         for run in range(stack.runs):
             data = stack.variants[stack.variant[run]]
             x, y = (each if probe.shared else each[run] for each in (probe.x, probe.y))
-            rows = _rows(
-                "grid", points[run].tolist(), *(each[run] for each in over), [""] * len(points[run]), data.classes
-            )
-            true = [data.classes[target] for target in y.long().tolist()]
             places = in_own_units(data, x)[:, columns].tolist()
-            rows += _rows(self.part, places, *(each[run] for each in at), true, data.classes)
+            true = [data.classes[target] for target in y.long().tolist()]
+            rows: list[Row] = [
+                {"quantity": what, "x": x1, "y": x2, "predicted": data.classes[k], "probability": p, "true": name}
+                for what, where, said, of_point in (
+                    ("grid", points[run].tolist(), over[run], [""] * len(points[run])),
+                    (self.part, places, at[run], true),
+                )
+                for (x1, x2), (k, p), name in zip(where, said, of_point, strict=True)
+            ]
             found.append(Found(rows, summary=dict(zip("xy", names, strict=True))))
         return found
 
-    def _predicted(self, stack: Stack, probe: Probe) -> tuple[Tensor, Tensor]:
+    def _predicted(self, stack: Stack, probe: Probe) -> list[list[tuple[int, float]]]:
+        """By run and sample, the predicted class and its probability."""
         outputs, binary = predictions(stack, probe, "running"), stack.dataset.task == "binary"
         probability = confidence_of(outputs, binary)
         if not stack.measures.loss.probabilistic:
             probability = torch.full_like(probability, torch.nan)
-        return classes_of(outputs, binary).long(), probability
-
-
-def _rows(
-    what: str, places: list[list[float]], predicted: Tensor, probability: Tensor, true: list[str], classes: list[str]
-) -> list[Row]:
-    return [
-        {"quantity": what, "x": x, "y": y, "predicted": classes[k], "probability": p, "true": name}
-        for (x, y), k, p, name in zip(places, predicted.tolist(), probability.tolist(), true, strict=True)
-    ]
+        pairs = zip(classes_of(outputs, binary).long().tolist(), probability.tolist(), strict=True)
+        return [list(zip(*of_run, strict=True)) for of_run in pairs]

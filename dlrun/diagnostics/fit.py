@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import nan
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dlrun.architectures.rbf import RBF
@@ -15,7 +14,6 @@ from dlrun.diagnostics.inputs import features_of, grids, in_own_units
 from dlrun.diagnostics.predictions import predictions
 from dlrun.diagnostics.probe import Probe
 from dlrun.errors import ConfigError
-from dlrun.terminal.printable import in_line
 from dlrun.training.stack import Stack
 
 POINTS = {1: 401, 2: 61}  #: of the grid, along each of so many inputs
@@ -53,12 +51,13 @@ class Fit(OfFinished):
         names = features_of(data)
         if len(names) > 2 or data.outputs > 1:
             raise ConfigError(
-                f"it draws one number over one or two inputs, and here are {data.outputs} over {len(names)}: leave it out"
+                f"it draws one number over one or two inputs, and these are {data.outputs} over {len(names)}: "
+                "leave it out"
             )
 
     def look(self, view: View) -> list[Found]:
         stack = view.stack
-        names = [in_line(name) for name in features_of(stack.dataset)]
+        names = features_of(stack.dataset)
         points, lattice = grids(stack, range(len(names)), self.points or POINTS[len(names)])
         probe = Probe.of(stack, self.part, self.samples)
         over, at = (predictions(stack, each, "running") for each in (lattice, probe))

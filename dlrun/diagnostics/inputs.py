@@ -12,18 +12,19 @@ from torch import Tensor
 from dlrun.datasets.dataset import Dataset
 from dlrun.diagnostics.probe import Probe
 from dlrun.errors import ConfigError
+from dlrun.terminal.printable import in_line
 from dlrun.training.stack import Stack
 
 MARGIN = 0.05  #: of the data's span, by which a grid goes beyond them on each side
 
 
 def features_of(dataset: Dataset) -> list[str]:
-    """The names of the inputs' features; ConfigError where an input is no row of numbers."""
+    """The names of the inputs' features, each in one line; ConfigError where an input is no row of numbers."""
     shape = dataset.inputs.shape[1:]
     if dataset.encoding is None or len(shape) != 1:
         what = "a test function's" if dataset.surface else "images" if len(shape) == 3 else "sequences"
         raise ConfigError(f"it is for inputs that are rows of a table, and these are {what}: leave it out")
-    return dataset.feature_names or [f"x{i + 1}" for i in range(shape[0])]
+    return [in_line(name) for name in dataset.feature_names] or [f"x{i + 1}" for i in range(shape[0])]
 
 
 def in_own_units(dataset: Dataset, x: Tensor) -> np.ndarray:

@@ -93,8 +93,6 @@ def _functions(module: nn.Module, z: Tensor) -> Tensor:
     if not isinstance(module, nn.MaxPool2d):
         z = z.flatten(1)
         return torch.stack([z, torch.zeros_like(z)], 2)
-    kernel, stride = (
-        each if isinstance(each, tuple) else (each, each) for each in (module.kernel_size, module.stride)
-    )
+    kernel, stride = (each if isinstance(each, tuple) else (each, each) for each in (module.kernel_size, module.stride))
     windows = z.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1])
     return windows.flatten(4).flatten(1, 3)

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Generator
 
 WEIGHTS, ORDER, NOISE, STRUCTURE, LINES = range(5)
-#: STRUCTURE: what an architecture draws itself, such as RBF centres; LINES: through inputs, on which regions are counted
+#: STRUCTURE: what an architecture draws itself, such as RBF centres; LINES: those through inputs, to count regions on
 
 
 def seed_of(seed: int, *purpose: int) -> int:

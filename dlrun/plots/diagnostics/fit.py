@@ -18,7 +18,7 @@ from dlrun.plots.page import GREY, LARGE, SMALL, TRAIN, VAL, gaps, heading, shor
 
 
 def figure(folder: str | Path) -> Figure:
-    """Of one input, f as a line and each kernel below; of two, f in colour and each kernel as an ellipse of one width."""
+    """Of one input, f as a line and kernels below; of two, f in colour and each kernel as an ellipse of one width."""
     frame = read_table(folder, table_of("fit"))
     summary = summary_of(Path(folder))
     grid, kernels = (frame[frame["quantity"] == what] for what in ("grid", "kernel"))
@@ -32,11 +32,8 @@ def figure(folder: str | Path) -> Figure:
         _plane(page, last, grid, samples, kernels)
         last.set_ylabel(_name(told, "y"), fontsize=LARGE, parse_math=False)
     else:
-        panels = list(
-            np.atleast_1d(
-                page.subplots(2 if len(kernels) else 1, sharex=True, height_ratios=(3, 1)[: 1 + (len(kernels) > 0)])
-            )
-        )
+        heights = (3, 1) if len(kernels) else (1,)
+        panels = list(page.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0])
         _line(panels, grid, samples, kernels, part)
     panels[-1].set_xlabel(_name(told, "x"), fontsize=LARGE, parse_math=False)
     for axes in panels:
@@ -72,8 +69,8 @@ def _plane(page: Figure, axes: Axes, grid: pd.DataFrame, samples: pd.DataFrame, 
     limits: dict[str, Any] = {"vmin": np.nanmin(seen), "vmax": np.nanmax(seen)} if np.isfinite(seen).any() else {}
     mesh = axes.pcolormesh(x, y, values, cmap="viridis", shading="nearest", **limits)
     axes.scatter(samples["x"], samples["y"], 60, c=samples["target"], cmap="viridis", edgecolors="white", **limits)
-    for row in kernels.itertuples():
-        axes.add_patch(Ellipse((row.x, row.y), 2 * row.width, 2 * row.width_y, fill=False, color=VAL, linewidth=1.5))
+    for x_, y_, width, height in kernels[["x", "y", "width", "width_y"]].to_numpy() if len(kernels) else ():
+        axes.add_patch(Ellipse((x_, y_), 2 * width, 2 * height, fill=False, color=VAL, linewidth=1.5))
     axes.plot(kernels["x"], kernels["y"], "+", color=VAL, markersize=10, markeredgewidth=2)
     axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
     bar = page.colorbar(mesh, aspect=40)
