@@ -29,10 +29,10 @@ class Jacobian(OfFinished):
     $J^\top u$, and so a row. All of J takes n passes forward or m passes in reverse, one after the other.
 
     A row per measurement: the `quantity` evaluation (of f alone), forward or reverse; `number`, how many columns or
-    rows were computed: 1, 2, 4, ... up to all, or as far as a measurement takes about a second; `seconds`, the median of 3
-    measurements. Times are those of one network by itself on this machine; of runs in a stack, which differ in numbers
-    alone, they are those of the first. `jacobian.safetensors` holds J, (samples, m, n), at each sample, where it could
-    be computed to its end. Batch normalization goes by its running averages.
+    rows were computed: 1, 2, 4, ... up to all, or as far as a measurement takes about a second; `seconds`, the median
+    of 3 measurements. Times are those of one network by itself on this machine; of runs in a stack, which differ in
+    numbers alone, they are those of the first. `jacobian.safetensors` holds J, (samples, m, n), at each sample, where
+    it could be computed to its end. Batch normalization goes by its running averages.
 
     Args:
         part, samples: the samples at which it is computed, all in one pass.

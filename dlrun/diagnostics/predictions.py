@@ -21,7 +21,10 @@ def predictions(stack: Stack, probe: Probe, statistics: Statistics) -> Tensor:
     set_mode(stack.model, statistics)
     axis = 0 if probe.shared else 1
     size = probe.samples if statistics == "batch" else chunk_size(stack.runs, stack.dataset.inputs)
-    parts = [outputs_of(stack, stack.theta, x, probe.shared) for x in probe.x.split(size, axis)]
+    parts = [
+        outputs_of(stack, stack.layout.views(stack.theta), stack.buffers, x, probe.shared)
+        for x in probe.x.split(size, axis)
+    ]
     return stack.measures.loss.prediction(torch.cat(parts, 1))
 
 
