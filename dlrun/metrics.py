@@ -33,42 +33,48 @@ class Metric:
     better: str = "lower"
 
 
-def _is_right(outputs: Tensor, targets: Tensor) -> Tensor:
-    return outputs.argmax(2) == targets
+def classes_of(outputs: Tensor, binary: bool) -> Tensor:
+    """The most probable class by each sample's outputs, (..., batch): a number, or of two whether it is 1."""
+    return outputs.squeeze(-1) > 0 if binary else outputs.argmax(-1)
 
 
-def _sign_is_right(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs.squeeze(2) > 0) == (targets > 0.5)
+def confidence_of(outputs: Tensor, binary: bool) -> Tensor:
+    """The probability of `classes_of`, (..., batch) doubles, where softmax or sigmoid of the outputs means one."""
+    logits = outputs.double()
+    if binary:
+        return logits.squeeze(-1).abs().sigmoid()
+    # softmax's largest; softmax itself takes several times longer for a handful of classes
+    return (logits - logits.amax(-1, keepdim=True)).exp().sum(-1).reciprocal()
 
 
-def _correct(outputs: Tensor, targets: Tensor) -> Tensor:
-    return _sum(_is_right(outputs, targets))
+def right_of(outputs: Tensor, targets: Tensor, binary: bool) -> Tensor:
+    """Whether `classes_of` is each sample's target, (..., batch)."""
+    return classes_of(outputs, binary) == (targets > 0.5 if binary else targets)
 
 
-def _correct_sign(outputs: Tensor, targets: Tensor) -> Tensor:
-    return _sum(_sign_is_right(outputs, targets))
+def by_bin(confidence: Tensor, values: Tensor) -> Tensor:
+    """The sums of values (runs, batch) over the samples of each bin of confidence, (runs, bins) doubles."""
+    bins = (confidence * BINS).ceil().nan_to_num(1).long() - 1  # what is not a number stays so, in the first bin
+    sums = torch.zeros(len(confidence), BINS, dtype=confidence.dtype, device=confidence.device)
+    return sums.scatter_add(1, bins, values.double())
+
+
+def in_units(confidence: Tensor) -> Tensor:
+    """Confidences rounded to multiples of `UNIT`."""
+    return (confidence / UNIT).round() * UNIT
+
+
+def _correct(outputs: Tensor, targets: Tensor, binary: bool) -> Tensor:
+    return _sum(right_of(outputs, targets, binary))
 
 
 def _among_five(outputs: Tensor, targets: Tensor) -> Tensor:
     return _sum((outputs.topk(5).indices == targets[:, :, None]).any(2))
 
 
-def _calibration(outputs: Tensor, targets: Tensor) -> Tensor:
-    logits = outputs.double()
-    # softmax's largest; softmax itself takes several times longer for a handful of classes
-    confidence = (logits - logits.amax(2, keepdim=True)).exp().sum(2).reciprocal()
-    return _by_bin(confidence, _is_right(outputs, targets))
-
-
-def _calibration_of_sign(outputs: Tensor, targets: Tensor) -> Tensor:
-    return _by_bin(outputs.squeeze(2).double().abs().sigmoid(), _sign_is_right(outputs, targets))
-
-
-def _by_bin(confidence: Tensor, right: Tensor) -> Tensor:
-    """(runs, bins): the sums of confidence - right over the samples of each bin."""
-    bins = (confidence * BINS).ceil().nan_to_num(1).long() - 1  # what is not a number stays so, in the first bin
-    sums = torch.zeros(len(confidence), BINS, dtype=confidence.dtype, device=confidence.device)
-    return sums.scatter_add(1, bins, (confidence / UNIT).round() * UNIT - right.double())
+def _calibration(outputs: Tensor, targets: Tensor, binary: bool) -> Tensor:
+    confidence = confidence_of(outputs, binary)
+    return by_bin(confidence, in_units(confidence) - right_of(outputs, targets, binary).double())
 
 
 def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -146,11 +152,11 @@ def metrics_for(dataset: Dataset, probabilistic: bool = True) -> list[Metric]:
         minima = torch.tensor(dataset.surface.minima, dtype=torch.float64)
         return [Metric("distance", partial(_from_nearest, minima=minima), _only)] if len(minima) else []
     binary = dataset.task == "binary"
-    correct = _correct_sign if binary else _correct
+    correct = partial(_correct, binary=binary)
     metrics = [Metric("accuracy", correct, _only, better="higher"), Metric("zero_one", correct, _rest)]
     if not binary and dataset.outputs > 10:
         metrics.append(Metric("top5", _among_five, _only, better="higher"))
     if probabilistic:
-        calibration = _calibration_of_sign if binary else _calibration
+        calibration = partial(_calibration, binary=binary)
         metrics.append(Metric("ece", calibration, _distance, width=lambda outputs: BINS))
     return metrics

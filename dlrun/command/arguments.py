@@ -14,9 +14,11 @@ from dlrun.config.catalogue import groups
 from dlrun.config.words import as_choice, as_meant, did_you_mean, known_keys, lead
 from dlrun.errors import ConfigError
 
+SUMMARY = "--summary"  #: dlrun's own option: what the network is, in place of its training
+
 
 def arranged(arguments: Sequence[str], verbs: Collection[str]) -> list[str]:
-    """The arguments with Hydra's options before the overrides, which stay in their order.
+    """The arguments with Hydra's options before the overrides, which stay in their order; dlrun's own is left out.
 
     Raises ConfigError for anything that is neither, with what is meant by it.
     """
@@ -30,13 +32,16 @@ def arranged(arguments: Sequence[str], verbs: Collection[str]) -> list[str]:
     known = {name: action for action in parser._actions for name in action.option_strings}
     options: list[str] = []
     overrides: list[str] = []
+    summary = False
     for place, argument in (places := enumerate(arguments)):
-        if argument.startswith("-"):
+        if argument == SUMMARY:
+            summary = True
+        elif argument.startswith("-"):
             name, equals, value = argument.partition("=")
             begun = [option for option in known if option.startswith(name) and name.startswith("--")]
             name = begun[0] if len(begun) == 1 else name  # options may be shortened
             if name not in known:
-                raise ConfigError(_no_option(arguments, place, list(known)))
+                raise ConfigError(_no_option(arguments, place, [*known, SUMMARY]))
             may_be, takes = known[name].choices, known[name].nargs
             after = arguments[place + 1 : place + 2]
             if after and not equals and (takes is None or (takes == "?" and after[0] in (may_be or ()))):
@@ -48,10 +53,10 @@ def arranged(arguments: Sequence[str], verbs: Collection[str]) -> list[str]:
         else:
             overrides.append(argument)
     given = parser.parse_args(options)
-    wishes = {"--run": given.run, "-m": given.multirun, "--cfg": given.cfg, "--info": given.info}
+    wishes = {SUMMARY: summary, "--run": given.run, "-m": given.multirun, "--cfg": given.cfg, "--info": given.info}
     wished = [name for name, wish in {**wishes, "--shell-completion": given.shell_completion}.items() if wish]
     if len(wished) > 1:
-        raise ConfigError(f"{' '.join(wished)}: give one of them; --cfg and --info show the config of a single run")
+        raise ConfigError(f"{' '.join(wished)}: give one of them; --summary, --cfg and --info tell of a single run")
     if given.resolve and not (given.cfg or given.help):
         raise ConfigError("--resolve goes with --cfg: dlrun --cfg job --resolve")
     if given.shell_completion:

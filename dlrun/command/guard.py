@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
 
+from dlrun.command.arguments import SUMMARY
+from dlrun.config import typed
 from dlrun.config.check import check, resolved
 from dlrun.config.options import OWN, check_single, check_sweep
 from dlrun.errors import ConfigError
@@ -48,6 +50,8 @@ class Guard(Callback):
             check_single(config.hydra)
             _refuse_interpolation("hydra.run.dir", config.hydra.run.dir)
             check(config, config.hydra)
+            if SUMMARY in typed.words:
+                _outline(config)
             folder = Path(config.hydra.run.dir)
             refuse_foreign_files(folder)
             status = standing(folder, resolved(config))
@@ -57,6 +61,16 @@ class Guard(Callback):
         if status != "new" and (folder / ".hydra").is_dir():
             with read_write(config.hydra):
                 config.hydra.output_subdir = None  # Hydra's record stays what was typed at first
+
+
+def _outline(config: DictConfig) -> NoReturn:
+    """What `dlrun --summary` asks for, and the end of the program."""
+    if processes() > 1:
+        raise ConfigError("--summary trains nothing, and takes one process: start it without torchrun")
+    from dlrun.job.outline import outline
+
+    outline(config)
+    sys.exit(0)
 
 
 def _refuse_interpolation(key: str, folder: str) -> None:

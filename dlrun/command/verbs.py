@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.command.mistakes import readable
@@ -68,11 +69,16 @@ def _list(arguments: list[str]) -> int:
 
 def _plot(arguments: list[str]) -> int:
     """dlrun plot FOLDER...
+    dlrun plot schedule=NAME [KEY=VALUE...] [FOLDER]
 
-    Draw the pictures of runs or sweeps again, from the CSV files in their folders.
+    Draw the pictures of runs or sweeps again, from the CSV files in their folders; or
+    the rates of a schedule, without a training, as schedule.png in FOLDER or here.
     """
     if not arguments:
-        raise ConfigError("plot: name the folders of one or more runs or sweeps")
+        raise ConfigError("plot: name the folders of one or more runs or sweeps, or schedule=NAME")
+    words = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
+    if words:
+        return _plot_schedule(words, [argument for argument in arguments if argument not in words])
     from dlrun.plots.pictures import draw
 
     for folder in map(Path, arguments):
@@ -85,6 +91,30 @@ def _plot(arguments: list[str]) -> int:
         for picture in pictures:
             say(str(picture))
     return 0
+
+
+def _plot_schedule(words: list[str], folders: list[str]) -> int:
+    if not any(re.match(r"schedule[.=]", word) for word in words):
+        raise ConfigError(f"plot {words[0]}: there is no such folder; schedule=NAME [KEY=VALUE...] draws a schedule")
+    if len(folders) > 1:
+        raise ConfigError(f"plot schedule: name one folder at most for the picture, not {' and '.join(folders)}")
+    from dlrun.job.schedule import draw_schedule
+
+    picture, note = draw_schedule(_composed(words), Path(*folders))
+    if note:
+        say(note)
+    say(str(picture))
+    return 0
+
+
+def _composed(words: list[str]) -> DictConfig:
+    """The config of these overrides; ConfigError for what is wrong with them."""
+    from dlrun.config.composed import composed
+
+    try:
+        return composed(words)
+    except (HydraException, OmegaConfBaseException) as mistake:
+        raise ConfigError(readable(mistake)) from mistake
 
 
 def _diagnose(arguments: list[str]) -> int:
@@ -109,14 +139,10 @@ def _diagnose(arguments: list[str]) -> int:
             raise ConfigError(
                 f"diagnose {word}: a finished run has its config; what counts is diagnostics, device, threads"
             )
-    from dlrun.config.composed import composed
     from dlrun.job.diagnose import diagnose
     from dlrun.report.collect import find
 
-    try:
-        config = composed(asked)
-    except (HydraException, OmegaConfBaseException) as mistake:
-        raise ConfigError(readable(mistake)) from mistake
+    config = _composed(asked)
     runs = list(find(folders).values())
     diagnose(runs, config, which[-1])
     from dlrun.plots.pictures import draw_diagnostics

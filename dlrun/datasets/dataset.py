@@ -10,6 +10,7 @@ from torch import Tensor
 from dlrun.datasets.data import Surface, Task
 from dlrun.datasets.encoding import Encoding
 from dlrun.terminal.description import Description
+from dlrun.terminal.printable import in_line
 
 
 @dataclass
@@ -34,6 +35,14 @@ class Dataset:
     #: (outputs,) doubles, of a regression's targets in the training part, where these are standardised by them
     target_mean: Tensor | None = None
     target_std: Tensor | None = None
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes' names, each in one line, or their numbers where they have none; empty without classes."""
+        if self.task not in ("binary", "multiclass"):
+            return []
+        count = 2 if self.task == "binary" else self.outputs
+        return [in_line(name) for name in self.class_names] or [str(number) for number in range(count)]
 
     def reconstruction(self) -> Dataset:
         """The regression whose targets are the inputs, (samples, features); views, not copies."""

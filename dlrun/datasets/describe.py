@@ -35,10 +35,9 @@ def describe(samples: Samples, dataset: Dataset, train: np.ndarray, how: Mapping
             found["target"] = {name: each[0] if len(each) == 1 else each for name, each in of.items()}
             found["target"]["standardised"] = how["scale_target"]
     else:
-        classes = 2 if samples.task == "binary" else dataset.outputs
-        names = [in_line(name) for name in samples.class_names] or [str(number) for number in range(classes)]
+        names = dataset.classes
         parts = {part: dataset.part(part)[1].numpy().astype(np.int64) for part in dataset.sizes}
-        counts = {part: np.bincount(labels, minlength=classes).tolist() for part, labels in parts.items()}
+        counts = {part: np.bincount(labels, minlength=len(names)).tolist() for part, labels in parts.items()}
         found["classes"] = {part: dict(zip(names, numbers, strict=True)) for part, numbers in counts.items()}
         if how["label_noise"]:
             n = round(how["label_noise"] * len(train))

@@ -9,7 +9,7 @@ import numpy as np
 
 from dlrun.errors import ConfigError
 
-EPS = 1e-8
+EPS, EPSILON = 1e-8, float(np.finfo(np.float64).eps)
 CHUNK = 2048  # rows at a time, so that float64 is never held for all of MNIST
 WHITENED, MATRICES = 4096, 5  #: most features that ZCA takes, and how many matrices of 134 MB then; CIFAR has 3072
 
@@ -35,6 +35,17 @@ class Scaling:
             return ((_flat(x) - self.offset) @ self.matrix).reshape(x.shape)
         scaled = (x - self.offset) / self.divisor
         return scaled if self.factor == 1 else self.factor * scaled + self.shift
+
+    def undone(self, scaled: np.ndarray) -> np.ndarray:
+        """What values these are the map of; with a matrix, those among them that the training rows' directions span."""
+        if self.offset is None:
+            return scaled
+        if self.matrix is not None:
+            return (
+                _flat(scaled) @ np.linalg.pinv(self.matrix, len(self.matrix) * EPSILON, hermitian=True) + self.offset
+            ).reshape(scaled.shape)
+        assert self.divisor is not None
+        return (scaled.astype(np.float64) - self.shift) / self.factor * self.divisor + self.offset
 
 
 def scaling(scale: str, values: np.ndarray, train: np.ndarray) -> Scaling:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 from torch import Generator
 
-#: STRUCTURE: what an architecture draws itself, such as RBF centres. DIRECTIONS: in which diagnostics look
-WEIGHTS, ORDER, NOISE, STRUCTURE, DIRECTIONS = range(5)
+#: STRUCTURE: what an architecture draws itself, such as RBF centres. The rest is drawn by diagnostics: DIRECTIONS of
+#: landscapes, LINES through inputs, vectors of CURVATURE
+WEIGHTS, ORDER, NOISE, STRUCTURE, DIRECTIONS, LINES, CURVATURE = range(7)
 
 
 def seed_of(seed: int, *purpose: int) -> int:

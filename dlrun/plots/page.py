@@ -110,3 +110,13 @@ def title(folder: str | Path, summary: dict[str, Any]) -> str:
     name = summary.get("name") or Path(folder).resolve().name
     status = summary.get("status", "no summary yet")
     return textwrap.fill(name if status == "finished" else f"{name} ({status.replace('_', ' ')})", 60)
+
+
+def heading(page: Figure, folder: str | Path, summary: dict[str, Any], told: str) -> None:
+    """The run's name above a page, and below it what the picture tells."""
+    page.suptitle(f"{title(folder, summary)}\n{told}", fontsize=LARGE, fontweight="bold", parse_math=False)
+
+
+def shortened(text: str, length: int) -> str:
+    """A user's text that is to stand beside an axis."""
+    return text if len(text) <= length else text[: length - 1] + "…"

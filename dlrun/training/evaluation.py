@@ -20,6 +20,11 @@ CHUNK = 2**19  #: numbers of the inputs that an evaluation takes at a time, for 
 LANES = 32  #: a chunk is a multiple of this, so that each sample has the same place in a vector of any row's
 
 
+def chunk_size(rows: int, inputs: Tensor) -> int:
+    """How many of the inputs (samples, ...) so many rows of networks take at a time."""
+    return max(1, CHUNK // (rows * inputs[0].numel() * LANES)) * LANES
+
+
 class Evaluation:
     """Measures losses and metrics of a stack on a part of its data, in evaluation mode, in chunks.
 
@@ -44,7 +49,7 @@ class Evaluation:
         """{"loss": (runs,), metric: (runs,), ...} in double precision, on the CPU."""
         inputs = self.stack.dataset.inputs
         total = torch.zeros(self.stack.runs, self.stack.measures.statistics, dtype=torch.float64, device=inputs.device)
-        size = max(1, CHUNK // (len(self.theta) * inputs[0].numel() * LANES)) * LANES
+        size = chunk_size(len(self.theta), inputs)
         samples = 0
         for x, y in self.stack.chunks(part, size):
             samples += y.shape[int(self.stack.separate)]
