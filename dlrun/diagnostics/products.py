@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from operator import add
 from typing import Literal
@@ -12,14 +12,18 @@ from torch import Tensor
 
 from dlrun.diagnostics.diagnostic import Part, Statistics
 from dlrun.diagnostics.probe import Probe, set_mode
+from dlrun.errors import ConfigError
 from dlrun.matrix.trace import Program, Recording
-from dlrun.training.objective import outputs_of
+from dlrun.training.objective import objective_of, once_differentiable, outputs_of
 from dlrun.training.stack import Stack
 
 Matrix = Literal["hessian", "gauss_newton"]
 Product = Callable[[Tensor], Tensor]  #: of (runs, params) in theta's precision
+Told = Callable[[int, int], None]  #: told how many products are done, and of how many at most
 
 CHUNK = 2**18  #: numbers of one run's inputs that are taken at a time
+MEMORY = 2**30  #: bytes that a diagnostic may keep for the runs it looks at together, beside the products
+LARGEST = 2**33  #: bytes that it may keep for one run
 KEPT = 2**30  #: bytes of linearisations that are kept; those of further samples are made again for every product
 
 
@@ -40,6 +44,29 @@ class Products:
     def __init__(self, matrix: Matrix, part: Part, samples: int | None, statistics: Statistics) -> None:
         self.matrix, self.part, self.samples, self.statistics = matrix, part, samples, statistics
         self.stack: Stack | None = None  #: that it is recorded for; a narrower one takes its place
+
+    @torch.enable_grad()
+    def fits(self, stack: Stack, numbers: int) -> None:
+        """ConfigError where there are no such products, or no memory for as many numbers beside them for each run."""
+        size = 8 * numbers
+        if size > LARGEST:
+            raise ConfigError(
+                f"it keeps {size / 2**30:,.0f} GiB for {stack.layout.params:,} parameters, and its limit is "
+                f"{LARGEST / 2**30:.0f} GiB: give fewer iterations, or choose a smaller network"
+            )
+        probe = Probe.of(stack, self.part, 2 if self.samples is None else min(self.samples, 2))
+        if self.together(stack) and probe.samples < 2:
+            raise ConfigError("batch normalization by a single sample's own statistics: statistics=running, or more")
+        set_mode(stack.model, self.statistics)
+        leaf = stack.theta.detach().requires_grad_()
+        objective = objective_of(stack, leaf, probe.x, probe.targets(stack.runs), probe.shared)
+        problem = once_differentiable(objective, leaf)
+        if problem is not None:
+            raise ConfigError(f"it takes second derivatives, and {problem}: leave it out, or choose another network")
+
+    def together(self, stack: Stack) -> bool:
+        """Whether the samples' own statistics tie them together, so that they are not taken in parts."""
+        return bool(stack.averages) and self.statistics == "batch"
 
     @torch.no_grad()
     def at_theta(self, stack: Stack, compiling: bool = False) -> Product:
@@ -67,10 +94,8 @@ class Products:
         self.stack, probe = stack, Probe.of(stack, self.part, self.samples)
         set_mode(stack.model, self.statistics)
         runs, count = stack.runs, probe.samples
-        # samples that a layer's own statistics tie together are only taken together
-        together = bool(stack.averages) and self.statistics == "batch"
         own = probe.x.numel() // (count if probe.shared else count * runs)
-        size = count if together else max(1, CHUNK // max(1, own))
+        size = count if self.together(stack) else max(1, CHUNK // max(1, own))
         axis = 0 if probe.shared else 1
         self.chunks = list(zip(probe.x.split(size, axis), probe.y.split(size, axis), strict=True))
         self.programs: dict[torch.Size, tuple[Program, Program]] = {}
@@ -101,6 +126,17 @@ class Products:
                     self.programs[x.shape] = Recording(of_losses, [x, y, v]).halves(2, compiling)
             penalised = stack.penalty(stack.theta) is not None
             self.penalty = Recording(of_penalty, [v]).program() if penalised else None
+
+
+def few(stack: Stack, numbers: int) -> Iterator[tuple[slice, Stack]]:
+    """The stack's runs, as many together as there is memory for with as many numbers for each: their places, and them."""
+    count = max(1, MEMORY // (8 * numbers))
+    if count >= stack.runs:
+        yield slice(None), stack
+        return
+    for first in range(0, stack.runs, count):
+        places = range(first, min(first + count, stack.runs))
+        yield slice(places.start, places.stop), stack.select(places)
 
 
 def _hessian_product(

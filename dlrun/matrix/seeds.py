@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from torch import Generator
 
-WEIGHTS, ORDER, NOISE, STRUCTURE = range(4)  #: STRUCTURE: what an architecture draws itself, such as RBF centres
+WEIGHTS, ORDER, NOISE, STRUCTURE, CURVATURE = range(5)
+#: STRUCTURE: what an architecture draws itself, such as RBF centres. CURVATURE: vectors that diagnostics multiply.
 
 
 def seed_of(seed: int, *purpose: int) -> int:
