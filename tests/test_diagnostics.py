@@ -33,6 +33,8 @@ EXTRA = {  #: what a diagnostic is given to be quick
     "activations": {"samples": 16},
     "gradients": {"samples": 16, "every": "1step"},
     "gradient_noise": {"samples": 16, "groups": 4, "statistics": "batch"},
+    "hessian": {"samples": 16, "every": "2steps", "iterations": 12, "vectors": 3},
+    "spectrum": {"samples": 16, "full": 40, "iterations": 12, "vectors": 2},
 }
 STEPS = 4
 SEEDS = (0, 1, 2)

@@ -23,7 +23,8 @@ def signs(stack: Stack, number: int) -> Tensor:
 def traces(
     product: Product, stack: Stack, vectors: int, told: Callable[[int, int], None]
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    r"""By layer, and of `all` parameters: the trace of that block of each row's matrix, and its standard error, (runs,).
+    r"""By layer, and of `all` parameters: the trace of that block of each row's matrix, and its standard error, (runs,)
+    both.
 
     $$\text{tr} H \approx \frac1n \sum_{i=1}^n v_i^\top H v_i$$
 

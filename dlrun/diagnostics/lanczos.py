@@ -9,17 +9,18 @@ from torch import Tensor
 
 from dlrun.diagnostics.products import Product, Told
 
+AGAIN = 0.7  #: of its length that a vector loses no more of where it need not be made orthogonal once again
 CHECKED = 5  #: steps between two looks at whether a row's eigenvalues have converged
 
 
 class Lanczos:
-    r"""An orthonormal basis Q of a Krylov space of each row's matrix H, in which that is the tridiagonal $T = Q^\top H Q$.
+    r"""An orthonormal basis Q of a Krylov space of each row's matrix H, and the tridiagonal $T = Q^\top H Q$.
 
     $$\beta_j q_{j+1} = H q_j - \alpha_j q_j - \beta_{j-1} q_{j-1}$$
 
-    Every new vector is made orthogonal to all before it, twice, in double precision whatever the product's. A row's
-    space is complete where $\beta$ is no more than the product's rounding; its vectors are 0 from there on, as are
-    those of a row whose matrix is not finite, and the others go on.
+    Every new vector is made orthogonal to all before it, again and again until nothing changes, in double precision
+    whatever the product's. A row's space is complete where $\beta$ is no more than the product's rounding; its vectors
+    are 0 from there on, as are those of a row whose matrix is not finite, and the others go on.
 
     Args:
         product: of vectors (runs, params), in the precision of `start`.
@@ -28,7 +29,8 @@ class Lanczos:
         converged: told eigenvalues of T from the smallest, (n,), and the residuals that they have, whether that will
             do; asked now and then for every row.
 
-    Reference: Lanczos 1950, doi:10.6028/jres.045.026; Parlett 1998, doi:10.1137/1.9781611971163 (chapter 13).
+    Reference: Lanczos 1950, doi:10.6028/jres.045.026; Daniel et al. 1976,
+    doi:10.1090/S0025-5718-1976-0431641-8 (again and again); Parlett 1998, doi:10.1137/1.9781611971163.
     """
 
     def __init__(
@@ -41,34 +43,48 @@ class Lanczos:
     ) -> None:
         runs, params = start.shape
         steps = min(steps, params)
-        q = start.double() / torch.linalg.vector_norm(start.double(), dim=1, keepdim=True)
         self.product, self.dtype = product, start.dtype
+        q = torch.stack([row / torch.linalg.vector_norm(row) for row in start.double()])
         self.basis = q.new_zeros(runs, steps, params)
         self.alpha, self.beta = q.new_zeros(runs, steps), q.new_zeros(runs, steps)
         self.length = [0] * runs  #: of each row's basis
-        going = torch.ones(runs, dtype=torch.bool, device=q.device)
-        rounding = 10 * torch.finfo(start.dtype).eps
+        going = list(range(runs))
         for j in range(steps):
-            w = self.times(q)
-            going &= w.isfinite().all(1)
-            self.basis[:, j] = torch.where(going[:, None], q, 0)
-            w = torch.where(going[:, None], w, 0)
-            known = self.basis[:, : j + 1]
-            self.alpha[:, j] = (w * q).sum(1)
-            for _ in range(2):
-                w = w - torch.einsum("rjp,rj->rp", known, torch.einsum("rjp,rp->rj", known, w))
-            beta = self.beta[:, j] = torch.linalg.vector_norm(w, dim=1)
-            for row in going.nonzero()[:, 0].tolist():
-                self.length[row] = j + 1
-            going &= beta > rounding * (self.alpha.abs() + self.beta).amax(1)
-            if converged is not None and (j + 1) % CHECKED == 0:
-                for row in going.nonzero()[:, 0].tolist():
-                    values, _, residuals = self.of_row(row)
-                    going[row] = not converged(values, residuals)
+            w, following = self.times(q), torch.zeros_like(q)
+            for row in list(going):
+                new = self._next(row, j, q[row], w[row])
+                asked = converged is not None and (j + 1) % CHECKED == 0
+                if new is None or (asked and self._has(row, converged)):
+                    going.remove(row)
+                else:
+                    following[row] = new
+            q = following
             told(j + 1, steps)
-            if not going.any():
+            if not going:
                 break
-            q = torch.where(going[:, None], w / beta[:, None], 0)
+
+    def _has(self, row: int, converged: Callable[[Tensor, Tensor], bool] | None) -> bool:
+        values, _, residuals = self.of_row(row)
+        return converged is not None and converged(values, residuals)
+
+    def _next(self, row: int, j: int, q: Tensor, w: Tensor) -> Tensor | None:
+        """Take in a row's vector j and its product w; the vector that comes next, if there is one.
+
+        Row by row, since PyTorch adds up the product of one matrix in another order than those of several.
+        """
+        if not w.isfinite().all():
+            return None
+        self.basis[row, j], self.length[row] = q, j + 1
+        self.alpha[row, j] = w @ q
+        known, size = self.basis[row, : j + 1], torch.linalg.vector_norm(w)
+        floor = 10 * torch.finfo(self.dtype).eps * torch.maximum(size, (self.alpha[row].abs() + self.beta[row]).max())
+        while True:
+            w = w - (known @ w) @ known
+            before, size = size, torch.linalg.vector_norm(w)
+            if size > AGAIN * before or size <= floor:
+                break
+        self.beta[row, j] = size
+        return w / size if size > floor else None
 
     def times(self, vectors: Tensor) -> Tensor:
         """The product in double precision, as near as its own precision comes."""

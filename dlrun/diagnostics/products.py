@@ -44,6 +44,7 @@ class Products:
     def __init__(self, matrix: Matrix, part: Part, samples: int | None, statistics: Statistics) -> None:
         self.matrix, self.part, self.samples, self.statistics = matrix, part, samples, statistics
         self.stack: Stack | None = None  #: that it is recorded for; a narrower one takes its place
+        self.bytes_kept = 0  #: of the linearisations of the last product that was made
 
     @torch.enable_grad()
     def fits(self, stack: Stack, numbers: int) -> None:
@@ -79,6 +80,7 @@ class Products:
             kept = self.programs[x.shape][0](x, y) if sum(storages.values()) < KEPT else None
             storages |= {each.data_ptr(): each.nbytes() for each in (t.untyped_storage() for t in kept or ())}
             linearisations.append(kept)
+        self.bytes_kept = sum(storages.values())
 
         @torch.no_grad()
         def product(vectors: Tensor) -> Tensor:
@@ -103,7 +105,9 @@ class Products:
         v = torch.zeros_like(stack.theta)
 
         def of_losses(x: Tensor, y: Tensor, vectors: Tensor) -> tuple[Tensor]:
-            parameters = {name: view.detach().requires_grad_() for name, view in stack.layout.views(stack.theta).items()}
+            parameters = {
+                name: view.detach().requires_grad_() for name, view in stack.layout.views(stack.theta).items()
+            }
             outputs = outputs_of(stack, parameters, stack.buffers, x, probe.shared)
             targets = Probe(x, y, probe.shared).targets(runs)
 
@@ -129,7 +133,7 @@ class Products:
 
 
 def few(stack: Stack, numbers: int) -> Iterator[tuple[slice, Stack]]:
-    """The stack's runs, as many together as there is memory for with as many numbers for each: their places, and them."""
+    """The stack's runs, as many together as memory allows with so many numbers for each: their places, and they."""
     count = max(1, MEMORY // (8 * numbers))
     if count >= stack.runs:
         yield slice(None), stack

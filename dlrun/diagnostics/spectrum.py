@@ -144,9 +144,10 @@ def _told(curvature: Curvature, run: int, rows: list[Row]) -> dict[str, float | 
             value, error = extremes.values[run, place].item(), extremes.residuals[run, place].item()
             rows.append(_row(layer, quantity, value, error=error))
             summary |= {quantity: value, f"{quantity}_error": error} if layer == ALL else {}
-    for layer, (trace, error) in curvature.traces.items():
-        rows.append(_row(layer, "trace", trace[run].item(), error=error[run].item()))
-        summary |= {"trace": trace[run].item(), "trace_error": error[run].item()} if layer == ALL else {}
+    for layer, (traces, errors) in curvature.traces.items():
+        trace, error = traces[run].item(), errors[run].item()
+        rows.append(_row(layer, "trace", trace, error=error))
+        summary |= {"trace": trace, "trace_error": error} if layer == ALL else {}
     return summary
 
 

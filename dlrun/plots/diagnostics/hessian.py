@@ -14,7 +14,7 @@ from dlrun.folder.reading import read_table, summary_of
 from dlrun.plots.diagnostics.layers import LAST, MAP, finish, lines, of_quantity, page, unit_of
 from dlrun.plots.page import FEW, LARGE, LR, SMALL, TRAIN, gaps, log_if_wide, title
 
-FAR = 30  #: times the largest eigenvalue from which 2/lr is told and not drawn
+FAR = 5  #: times the largest eigenvalue from which 2/lr is told and not drawn
 
 
 def figure(folder: str | Path) -> Figure:
@@ -44,7 +44,9 @@ def _largest(axes: Axes, found: pd.DataFrame) -> None:
         if near:
             shown = np.column_stack([shown, limit])
         text = "2/lr" if near or not np.isfinite(limit).any() else f"2/lr: {np.nanmin(limit):.3g}\nand above"
-        axes.plot(found.index, limit if near else np.full(len(limit), np.nan), "--", color=LR, linewidth=2.5, label=text)
+        axes.plot(
+            found.index, limit if near else np.full(len(limit), np.nan), "--", color=LR, linewidth=2.5, label=text
+        )
     log_if_wide(axes, shown)
     axes.set_ylabel("largest", fontsize=LARGE)
     axes.legend(fontsize=SMALL, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1)

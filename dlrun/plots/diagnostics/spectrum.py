@@ -15,28 +15,29 @@ from dlrun.folder.names import table_of
 from dlrun.folder.reading import read_table, summary_of
 from dlrun.plots.page import GREY, LARGE, SMALL, TRAIN, VAL, gaps, title
 
-DECADES = 6  #: below the density's peak that are shown
+DECADES = 7  #: below the density's peak that are shown
 LETTERS = 70  #: that stand side by side below a panel
+FEWEST = 6  #: layers that there is room for, so that few have no broad bars
 
 
 def figure(folder: str | Path) -> Figure:
     """The density on a logarithmic axis, with a tick for each eigenvalue or node; the layers' largest and smallest."""
     frame = read_table(folder, table_of("spectrum"))
-    of_all, of_layers = frame[frame["layer"] == "all"], frame[frame["layer"] != "all"]
-    of_layers = of_layers[of_layers["quantity"].isin(["largest", "smallest"])]
+    of_layers = frame[(frame["layer"] != "all") & frame["quantity"].isin(["largest", "smallest"])]
     sheet = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(sheet)
-    panels = list(sheet.subplots(2 if len(of_layers) else 1, squeeze=False, height_ratios=[3, 2][: 1 + (len(of_layers) > 0)])[:, 0])
-    _density(panels[0], of_all)
+    heights = [3, 2] if len(of_layers) else [1]
+    panels = list(sheet.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0])
+    _density(panels[0], frame[frame["layer"] == "all"])
     if len(of_layers):
         _by_layer(panels[1], of_layers)
     for axes in panels:
         axes.tick_params(labelsize=SMALL)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    sheet.suptitle(
-        f"spectrum: {title(folder, summary_of(Path(folder)))}", fontsize=LARGE, fontweight="bold", parse_math=False
-    )
+    heading = f"spectrum: {title(folder, summary_of(Path(folder)))}"
+    sheet.suptitle(heading, fontsize=LARGE, fontweight="bold", parse_math=False)
+    sheet.align_ylabels(panels)
     return sheet
 
 
@@ -47,30 +48,35 @@ def _density(axes: Axes, frame: pd.DataFrame) -> None:
     if "density" not in rows:
         axes.text(0.5, 0.5, "the matrix is not finite", ha="center", fontsize=LARGE, transform=axes.transAxes)
         return
-    peak = rows["density"]["weight"].max()
-    axes.fill_between(rows["density"]["value"], rows["density"]["weight"], peak * 10.0**-DECADES, color=TRAIN, alpha=0.3)
-    axes.plot(rows["density"]["value"], rows["density"]["weight"], color=TRAIN, linewidth=2)
+    at, height = rows["density"]["value"], rows["density"]["weight"]
+    floor = height.max() * 10.0**-DECADES
+    axes.fill_between(at, height, floor, color=TRAIN, alpha=0.3, linewidth=0)
+    axes.plot(at, height, color=TRAIN, linewidth=2)
     axes.set_yscale("log")
-    axes.set_ylim(peak * 10.0**-DECADES, peak * 3)
+    axes.set_ylim(floor, height.max() * 3)
     axes.yaxis.set_major_locator(LogLocator(numticks=DECADES))
     axes.yaxis.set_minor_locator(NullLocator())
-    known = rows.get("eigenvalue")
-    ticks = known if known is not None else rows["node"]
+    ticks, text = rows.get("eigenvalue"), "each eigenvalue, of {:,}"
+    if ticks is None:
+        ticks, text = rows["node"], "nodes of the quadrature, {:,}"
     axes.plot(
-        ticks["value"], np.full(len(ticks), 0.02), "|", color=GREY, markersize=14, transform=axes.get_xaxis_transform(),
-        alpha=0.6, label=f"{len(ticks):,} eigenvalues, each" if known is not None else f"{len(ticks):,} nodes of the quadrature",
+        ticks["value"], np.full(len(ticks), 0.02), "|", color=GREY, markersize=14, alpha=0.6,
+        transform=axes.get_xaxis_transform(), label=text.format(len(ticks)),
     )  # fmt: skip
-    axes.legend(fontsize=SMALL, frameon=False, loc="upper right")
+    axes.legend(fontsize=SMALL, frameon=False, loc="upper right", handlelength=1)
 
 
 def _by_layer(axes: Axes, frame: pd.DataFrame) -> None:
     layers = list(dict.fromkeys(frame["layer"]))
     for quantity, colour in (("largest", TRAIN), ("smallest", VAL)):
         values = frame[frame["quantity"] == quantity].set_index("layer")["value"][layers]
-        axes.bar(range(len(layers)), gaps(values), color=colour, label=quantity, width=0.8)
+        axes.bar(range(len(layers)), gaps(values), color=colour, label=quantity)
     axes.axhline(0, color=GREY, linewidth=1)
-    axes.set_ylabel("by layer", fontsize=LARGE)
-    axes.legend(fontsize=SMALL, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1)
+    axes.set_axisbelow(True)
+    axes.set_ylabel("eigenvalues\nby layer", fontsize=LARGE)
     axes.set_xlabel("layer", fontsize=LARGE)
-    apart = max(1, -(-len(layers) * max(map(len, layers)) // LETTERS))
-    axes.set_xticks(range(0, len(layers), apart), [layers[i] for i in range(0, len(layers), apart)], parse_math=False)
+    axes.legend(fontsize=SMALL, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1)
+    slots = max(FEWEST, len(layers))
+    axes.set_xlim(-0.6, slots - 0.4)
+    apart = max(1, -(-slots * (max(map(len, layers)) + 1) // LETTERS))
+    axes.set_xticks(range(0, len(layers), apart), layers[::apart], parse_math=False)
