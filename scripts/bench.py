@@ -5,6 +5,7 @@ sweep   wall time of a sweep, folders and tables included, beside a plain Hydra 
 runs    what a sweep costs beside its training: time of one more run and of the tables, peak memory of a worker
 start   wall time of `dlrun --cfg job`, and from the command to the first training step
 memory  peak resident memory of `dlrun dataset=mnist epochs=1` (set DLRUN_DATA to where MNIST lies or may be put)
+diagnostics  products of second derivatives with vectors, over a gradient (scripts/bench_diagnostics.py); wants MNIST
 checkpoint  seconds that one takes, and its share of the training at the default interval
 
 Every contestant runs in a process of its own, and the contestants take turns within a round, so that a machine which
@@ -29,6 +30,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import bench_diagnostics
 
 LOOPS = Path(__file__).with_name("bench_loops.py")
 DLRUN = str(Path(sys.executable).with_name("dlrun"))
@@ -236,7 +239,19 @@ def checkpoint(rounds: int, folder: Path) -> str:
     return "\n\n".join([table("seconds", times, ".3f"), table("% of 5 min", shares, ".2f")])
 
 
-MEASUREMENTS = {each.__name__: each for each in (speed, sweep, runs, start, memory, checkpoint)}
+def diagnostics(rounds: int, folder: Path) -> str:
+    """A table for recorded products and one for compiled ones: each case's gradient, and ratios to it."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
+    tables = []
+    for compiled in (False, True):
+        results = bench_diagnostics.products(rounds, compiled)
+        for case in results[0]:
+            heading = f"{case}, {'compiled' if compiled else 'recorded'}"
+            tables.append(table(f"{heading}: gradient in ms, others over it", [turn[case] for turn in results], ".2f"))
+    return "\n\n".join(tables)
+
+
+MEASUREMENTS = {each.__name__: each for each in (speed, sweep, runs, start, memory, checkpoint, diagnostics)}
 
 
 def loop(name: str, *arguments: int) -> dict[str, Any]:

@@ -35,6 +35,8 @@ EXTRA = {  #: what a diagnostic is given to be quick
     "gradient_noise": {"samples": 16, "groups": 4, "statistics": "batch"},
     "interpolation": {"points": 3, "samples": 16},
     "landscape": {"points": 3, "samples": 16},
+    "hessian": {"samples": 16, "every": "2steps", "iterations": 12, "vectors": 3},
+    "spectrum": {"samples": 16, "full": 40, "iterations": 12, "vectors": 2},
 }
 STEPS = 4
 SEEDS = (0, 1, 2)

@@ -132,3 +132,46 @@ def test_a_product_with_one_is_left_out_unless_something_changes() -> None:
     for _ in range(2):
         returned, expected = program(x), function(twin)(x)
         torch.testing.assert_close(returned, expected)
+
+
+@pytest.mark.parametrize("compiling", [False, True])
+def test_halves_do_once_what_does_not_move_and_give_the_same(compiling: bool) -> None:
+    if compiling and not (shutil.which("g++") or shutil.which("clang++")):
+        pytest.skip("no C++ compiler on this machine")
+    memory = torch.randn(4, 3, dtype=torch.float64)
+
+    def fn(x: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+        leaf = memory.detach().requires_grad_()
+        (g,) = torch.autograd.grad(torch.tanh(x @ leaf).square().sum(), leaf, create_graph=True)
+        (product,) = torch.autograd.grad((g * v).sum(), leaf)
+        still = torch.exp(x)
+        mixed = still.new_zeros(3, 4)  # made without v, and written to with it
+        mixed.add_(still[:, :4]).mul_(v.sum())
+        changed = torch.cos(x)
+        seen = changed * v.sum()
+        changed.add_(1)  # without v, after it was read with it
+        return product, still.sum(), mixed, seen, changed, memory, v
+
+    x, v = torch.randn(3, 4, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
+    first, second = Recording(fn, [x, v]).halves(1, compiling)
+    for _ in range(2):
+        x, kept = torch.randn_like(x), None
+        with torch.no_grad():
+            kept = first(x)
+        for _ in range(3):
+            v = torch.randn_like(v)
+            with torch.no_grad():
+                found = second(x, *kept, v)
+            for got, wanted in zip(found, fn(x, v), strict=True):
+                torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-14)
+        memory.mul_(1.5)
+
+
+def test_the_second_half_does_only_what_moves() -> None:
+    memory = torch.randn(50, 50)
+
+    def fn(x: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+        return (torch.exp(x + memory) @ v,)
+
+    first, second = Recording(fn, [torch.eye(50), torch.zeros(50)]).halves(1)
+    assert ["torch.exp(" in half.func.__self__.code for half in (first, second)] == [True, False]  # type: ignore[attr-defined]

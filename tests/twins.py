@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from dlrun.training.stack import Stack
 
@@ -87,3 +88,49 @@ def filter_normalised(model: nn.Module, random: torch.Generator, biases: bool) -
             scale = (own**2).sum().sqrt() / (direction**2).sum().sqrt() if biases else 0.0
             parts.append((direction * scale).flatten())
     return torch.cat(parts)
+
+
+def objective_of_run(
+    stack: Stack, run: int, part: str, count: int, statistics: str = "batch"
+) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """A run's mean loss plus penalties as a function of its parameters (params,), and the parameters."""
+    model, alone = module_of(stack, run, statistics), stack.select([run])
+    x, y = samples_of(stack, run, part, count)
+
+    def objective(theta: Tensor) -> Tensor:
+        penalty = alone.penalty(theta[None])
+        loss = stack.measures.loss(called_with(model, stack, theta, x), y).mean()
+        return loss if penalty is None else loss + penalty[0]
+
+    return objective, stack.theta[run].clone()
+
+
+def called_with(model: nn.Module, stack: Stack, theta: Tensor, x: Tensor) -> Tensor:
+    """What a module gives with parameters (params,) in the place of its own; its buffers stay as they are."""
+    parameters = {name: view[0] for name, view in stack.layout.views(theta[None]).items()}
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    outputs: Tensor = functional_call(model, {**parameters, **buffers}, (x,))
+    return outputs
+
+
+def hessian_times(objective: Callable[[Tensor], Tensor], theta: Tensor, v: Tensor) -> Tensor:
+    """The Hessian times v, differentiated twice by backward passes."""
+    leaf = theta.clone().requires_grad_()
+    (g,) = torch.autograd.grad(objective(leaf), leaf, create_graph=True)
+    return torch.autograd.grad(g @ v, leaf)[0]
+
+
+def gauss_newton_of_run(stack: Stack, run: int, part: str, count: int, statistics: str = "batch") -> Tensor:
+    """The sum of J^T H J with the Jacobian of all outputs and the Hessian of the mean loss in them, and penalties'."""
+    model, alone = module_of(stack, run, statistics), stack.select([run])
+    x, y = samples_of(stack, run, part, count)
+    theta = stack.theta[run].clone()
+    outputs = called_with(model, stack, theta, x).detach()
+    jacobian = torch.autograd.functional.jacobian(lambda t: called_with(model, stack, t, x), theta).flatten(0, -2)
+    curvature = torch.autograd.functional.hessian(
+        lambda z: stack.measures.loss(z.view_as(outputs), y).mean(), outputs.flatten()
+    )
+    matrix = jacobian.T @ curvature @ jacobian
+    if alone.penalty(theta[None]) is not None:
+        matrix = matrix + torch.autograd.functional.hessian(lambda t: alone.penalty(t[None])[0], theta)
+    return matrix

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dlrun.errors import ConfigError
+from dlrun.training.batches import learning_rates
 from dlrun.training.stack import Stack
 
 Part = Literal["train", "val", "test"]
@@ -40,6 +41,7 @@ class View:
     step: steps done. before: theta before the last of them, (runs, params), where the diagnostic asked for it.
     norms: (steps, runs), those of the gradients since the last evaluation.
     progress: told what is done, and how much of how much, where it may take long.
+    schedule: the memory of the learning rate's schedule; None of a finished network.
     """
 
     stack: Stack
@@ -47,6 +49,14 @@ class View:
     before: Tensor | None = None
     norms: Tensor | None = None
     progress: Callable[[str, int, int], None] = lambda text, done, total: None
+    schedule: Mapping[str, Tensor] | None = None
+
+    @property
+    def lr(self) -> Tensor | None:
+        """The learning rate of the step that comes next, or of the last one where none comes; (runs,)."""
+        if self.schedule is None:
+            return None
+        return learning_rates(self.stack, dict(self.schedule), min(self.step, self.stack.steps - 1), 1)[0]
 
     @property
     def epoch(self) -> float:

@@ -37,7 +37,7 @@ class During:
         if not due:
             return
         norms = torch.stack([norms for _, norms, *_ in state.taken]) if state.taken else None
-        view = View(stack, state.step, self.before, norms)
+        view = View(stack, state.step, self.before, norms, schedule=state.schedule)
         for name in due:
             for place, found in enumerate(self.looking[name].look(view)):
                 if state.status[place] == "running":

@@ -75,7 +75,7 @@ class Places:
         self.nodes = list(graph.nodes)
         self.users: dict[int, list[int]] = {}  #: by storage, the nodes that make, read or write it, in order
         for i, node in enumerate(self.nodes):
-            for storage in {s for each in (node, *node.all_input_nodes) for s in _storages(each)}:
+            for storage in {s for each in (node, *node.all_input_nodes) for s in storages(each)}:
                 self.users.setdefault(storage, []).append(i)
         buffers = [buffer for buffer in (each() for each in _made) if buffer is not None]
         self.free = sorted(buffers, key=_bytes)
@@ -195,7 +195,8 @@ def _geometry(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype
 
 
-def _storages(node: fx.Node) -> Iterator[int]:
+def storages(node: fx.Node) -> Iterator[int]:
+    """The memories of what a node made when it was recorded."""
     recorded = node.meta.get(RECORDED)
     for tensor in recorded if isinstance(recorded, tuple | list) else [recorded]:
         if isinstance(tensor, Tensor):

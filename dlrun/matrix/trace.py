@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dlrun.matrix.buffers import LARGE, RECORDED, Places
+from dlrun.matrix.buffers import LARGE, RECORDED, Places, storages
 from dlrun.matrix.noise import Noise
 
 Program = Callable[..., tuple[Tensor, ...]]
@@ -78,34 +78,46 @@ class Recording(TorchDispatchMode):
         What it returns is new memory at every call; what it computes on the way is not.
         """
         graph, memory = self._graph(hoist=True)
-        moving = next((node for node in graph.nodes if node.name == "moving_0"), None)
-
-        def input_of(tensor: Tensor) -> fx.Node:
-            memory.append(tensor)
-            with graph.inserting_before(moving):
-                node = graph.placeholder(f"place_{len(memory)}")
-            node.meta[RECORDED] = tensor
-            return node
-
-        buffers = Places(graph, input_of, self.scratch).assign()
-        for node in graph.nodes:
-            name = _binding(node.target)
-            if name is not None:
-                method = not hasattr(torch, name)
-                node.op, node.target = ("call_method", name) if method else ("call_function", getattr(torch, name))
-        module = fx.GraphModule(torch.nn.Module(), graph)
-        module.__dict__["buffers"] = buffers  # live as long as the program
-        return partial(module.forward, *memory)
+        return _replay(graph, memory, self.scratch)
 
     def compiled(self) -> Program:
         """The same, fused by TorchInductor; takes seconds, and needs a C++ compiler on a CPU."""
-        from torch._inductor import compile as inductor
-
-        keep_to_the_cache()
         graph, memory = self._graph(hoist=False)
-        module = fx.GraphModule(torch.nn.Module(), graph)
-        # Without its own checks of sizes and strides, a tenth of a small step: replays get what was recorded.
-        return partial(inductor(module, [*memory, *self.moving], options={"size_asserts": False}), *memory)
+        return _compiled(graph, memory, self.moving)
+
+    def halves(self, still: int, compiling: bool = False) -> tuple[Program, Program]:
+        """The program in two: what the last moving tensors have no part in, and the rest.
+
+        `second(*some, *first(*some), *others)` gives what the whole program would of (*some, *others). Of a derivative
+        in a direction, which is among the others, the first half is the linearisation, the same for every direction.
+
+        still: how many moving tensors, the first ones, both halves take. compiling: both as `compiled` makes them.
+        """
+        graph, memory = self._graph(hoist=not compiling)
+        *body, output = graph.nodes
+        begin, end = len(memory) + still, len(memory) + len(self.moving)
+        late, both = _late(body, body[begin:end]), body[:begin]
+        asked = {each for node in (*late, output) for each in node.all_input_nodes}
+        kept = [node for node in body[begin:] if node in asked and node not in late]
+        first, second = fx.Graph(), fx.Graph()
+        early: dict[fx.Node, fx.Node] = {}
+        later: dict[fx.Node, fx.Node] = {}
+        for node in both:
+            early[node], later[node] = first.node_copy(node), second.node_copy(node)
+        for node in kept:
+            later[node] = second.placeholder(f"kept_{node.name}")
+            later[node].meta[RECORDED] = node.meta[RECORDED]
+        for node in body[begin:]:
+            half, placed = (second, later) if node in late else (first, early)
+            placed[node] = half.node_copy(node, placed.__getitem__)
+        first.output(tuple(early[node] for node in kept))
+        second.output(tuple(later[node] for node in output.args[0]))
+        first.eliminate_dead_code()
+        if compiling:
+            of_first, others = self.moving[:still], self.moving[still:]
+            given = [*of_first, *(node.meta[RECORDED] for node in kept), *others]
+            return _compiled(first, memory, of_first), _compiled(second, memory, given)
+        return _replay(first, [*memory], ()), _replay(second, [*memory], ())
 
     def _graph(self, hoist: bool) -> tuple[fx.Graph, list[Tensor]]:
         """The operations as a graph whose inputs are the outliving memory, then the moving tensors.
@@ -192,6 +204,57 @@ class Recording(TorchDispatchMode):
                 seen = ends.get(id(out), i) if func.is_view else i
                 ends[id(tensor)] = max(ends.get(id(tensor), i), seen)
         return ends
+
+
+def _replay(graph: fx.Graph, memory: list[Tensor], scratch: Sequence[Tensor]) -> Program:
+    """A graph whose first inputs are this memory as a Python function of its other inputs."""
+    begin = next(iter(graph.nodes))
+    last = list(graph.nodes)[len(memory) - 1] if memory else None
+
+    def input_of(tensor: Tensor) -> fx.Node:
+        nonlocal last
+        memory.append(tensor)
+        with graph.inserting_before(begin) if last is None else graph.inserting_after(last):
+            last = graph.placeholder(f"place_{len(memory)}")
+        last.meta[RECORDED] = tensor
+        return last
+
+    buffers = Places(graph, input_of, scratch).assign()
+    for node in graph.nodes:
+        name = _binding(node.target)
+        if name is not None:
+            method = not hasattr(torch, name)
+            node.op, node.target = ("call_method", name) if method else ("call_function", getattr(torch, name))
+    module = fx.GraphModule(torch.nn.Module(), graph)
+    module.__dict__["buffers"] = buffers  # live as long as the program
+    return partial(module.forward, *memory)
+
+
+def _compiled(graph: fx.Graph, memory: Sequence[Tensor], moving: Sequence[Tensor]) -> Program:
+    """The same, fused."""
+    from torch._inductor import compile as inductor
+
+    keep_to_the_cache()
+    module = fx.GraphModule(torch.nn.Module(), graph)
+    # Without its own checks of sizes and strides, a tenth of a small step: replays get what was recorded.
+    return partial(inductor(module, [*memory, *moving], options={"size_asserts": False}), *memory)
+
+
+def _late(nodes: Sequence[fx.Node], moving: Collection[fx.Node]) -> set[fx.Node]:
+    """The nodes that need the moving ones, and those that would find memory changed by them, or too early."""
+    touched = {node: {s for each in (node, *node.all_input_nodes) for s in storages(each)} for node in nodes}
+    written: set[int] = set()
+    for node in nodes:
+        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
+            written |= touched[node]
+    late, count = set(moving), -1
+    while count < len(late):
+        count = len(late)
+        theirs = {s for node in late for s in touched[node]} & written
+        for node in nodes:
+            if node.op != "placeholder" and (touched[node] & theirs or late.intersection(node.all_input_nodes)):
+                late.add(node)
+    return late
 
 
 def keep_to_the_cache() -> None:

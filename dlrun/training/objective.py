@@ -50,17 +50,24 @@ def refuse_once_differentiable(stack: Stack) -> None:
     stack.model.train()
     x, y, _ = stack.minibatch(samples)
     leaf = stack.theta.detach().requires_grad_()
-    objective = objective_of(stack, leaf, x, y)
+    problem = once_differentiable(objective_of(stack, leaf, x, y), leaf)
+    if problem is not None:
+        raise ConfigError(
+            f"the optimizer {type(stack.rule).__name__} takes second derivatives, and {problem}: choose another "
+            "architecture, or optimizer=gauss_newton or lbfgs, which take first derivatives only"
+        )
+
+
+@torch.enable_grad()
+def once_differentiable(objective: Tensor, leaf: Tensor) -> str | None:
+    """Why the gradient in a leaf of values that were made of it cannot be differentiated; None: it can."""
     (g,) = torch.autograd.grad(objective.sum(), leaf, create_graph=True)
     try:
         if g.requires_grad:
             torch.autograd.grad(g.sum(), leaf, allow_unused=True)
     except RuntimeError as problem:
-        raise ConfigError(
-            f"the optimizer {type(stack.rule).__name__} takes second derivatives, and PyTorch {torch.__version__} has "
-            f"none of this network ({' '.join(str(problem).split())}): choose another architecture, or "
-            "optimizer=gauss_newton or lbfgs, which take first derivatives only"
-        ) from problem
+        return f"PyTorch {torch.__version__} has none of this network ({' '.join(str(problem).split())})"
+    return None
 
 
 @torch.enable_grad()
