@@ -72,7 +72,7 @@ class Jacobian(OfFinished):
                 arrays["jacobian"] = reverse(f, x, size["reverse"])
             elif "forward_seconds" in summary:
                 arrays["jacobian"] = forward(f, x, size["forward"])
-            found.append(Found(rows, arrays, summary))
+            found.append(Found(rows, arrays=arrays, summary=summary))
         return found
 
     def _function(self, stack: Stack, run: int) -> tuple[Callable[[Tensor], Tensor], Tensor]:
