@@ -40,9 +40,9 @@ def layers(model: nn.Module, x: Tensor) -> list[Layer]:
     activations, pooling and sums are not counted. A layer that goes through time is called at every step, and each
     call counts.
 
-    The convention of He et al. 2016, arXiv:1512.03385, but for the numbers rounded there.
+    Reference: He et al. 2016, arXiv:1512.03385 (table 1, which counts multiply-adds too).
     """
-    found = {name: Layer(name or "all", type(module).__name__) for name, module in model.named_modules()}
+    found = {name: Layer(name or "network", type(module).__name__) for name, module in model.named_modules()}
     order: list[str] = []
     seen: set[int] = set()
     for name, module in model.named_modules():

@@ -13,6 +13,7 @@ from dlrun.config.check import resolved
 from dlrun.plots.page import save
 from dlrun.plots.schedule import figure
 from dlrun.schedules.schedule import Schedule
+from dlrun.terminal.console import counted
 from dlrun.training.batches import moving_numbers
 from dlrun.training.build import build
 from dlrun.training.stack import Stack
@@ -32,7 +33,7 @@ def draw_schedule(config: DictConfig, folder: Path) -> tuple[Path, str]:
     note = ""
     if type(stack.schedule).observe is not Schedule.observe:
         note = f"schedule={name} lowers the rate by the losses of a training; here it is drawn as it is without them"
-    page = figure(rates(stack), f"{name}: {stack.steps:,} steps, {stack.steps_per_epoch:,} an epoch", note)
+    page = figure(rates(stack), f"{name}: {counted(stack.steps, 'step')}, {stack.steps_per_epoch:,} an epoch", note)
     form = str(config.plot.format)
     names = chain(["schedule"], (f"schedule_{i}" for i in count(2)))
     folder.mkdir(parents=True, exist_ok=True)

@@ -42,9 +42,11 @@ def figure(frame: pd.DataFrame, heading: str, note: str = "") -> Figure:
     above = panels[0].secondary_xaxis("top", functions=(lambda t: t / per_epoch, lambda epoch: epoch * per_epoch))
     above.set_xlabel("epoch", fontsize=LARGE)
     above.tick_params(labelsize=SMALL)
+    if len(frame) == 1:
+        panels[-1].set_xlim(-1, 1)
     panels[-1].set_xlabel("step", fontsize=LARGE)
     whole(panels[-1])
     page.align_ylabels()
-    told = "\n".join([heading, *textwrap.wrap(note, 80)])
+    told = "\n".join([heading, *textwrap.wrap(note, 60)])
     page.suptitle(told, fontsize=LARGE, fontweight="bold", parse_math=False)
     return page
