@@ -29,7 +29,7 @@ TOKEN = re.compile(
 def pages() -> dict[str, str]:
     """The text of every page, by its file's name."""
     main = options(conf_dir() / "dlrun.yaml")
-    run = table({key: told for key, told in main.items() if "." not in key})
+    run = table({key: told for key, told in main.items() if key.partition(".")[0] not in groups()})
     found = {"run.md": f"{NOTE}\n# run\nKeys of every run, such as `dlrun lr=3e-4 epochs=10`:\n\n{run}\n"}
     index = [f"{NOTE}\n# What can be chosen\n[run](run.md) has the keys of every run."]
     for group in groups():

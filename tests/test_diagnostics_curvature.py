@@ -128,9 +128,9 @@ def test_eigenvalues_and_traces_are_those_of_the_dense_matrix(
     if architecture == "point":
         stack = stack_for("point", files, "dataset=quadratic", "dataset.dimensions=40", "dataset.condition=50")
     count, params = min(SAMPLES, stack.train_size), stack.layout.params
-    few = {"iterations": params - 1, "tolerance": 1e-9, "samples": count, "matrix": matrix, "vectors": 200}
+    few = {"lanczos": params - 1, "tolerance": 1e-9, "samples": count, "matrix": matrix, "vectors": 200}
     by_lanczos = looked(stack, "hessian", **few, by_layer=True)
-    by_columns = looked(stack, "hessian", **{**few, "iterations": params}, by_layer=True)
+    by_columns = looked(stack, "hessian", **{**few, "lanczos": params}, by_layer=True)
     for run in range(stack.runs):
         dense = dense_of_run(stack, run, count, matrix)
         exact = np.linalg.eigvalsh(dense)
@@ -208,7 +208,7 @@ def test_standard_errors_of_traces_are_those_that_repetition_shows(files: Path) 
     stack = stack_for("mlp", files, runs=1)
     stack = stack.select([0] * 300)
     stack.seeds = list(range(300))
-    found = looked(stack, "hessian", iterations=2, vectors=12)
+    found = looked(stack, "hessian", lanczos=2, vectors=12)
     numbers = [told(each) for each in found]
     estimates = np.array([each["all", "trace"] for each in numbers])
     errors = np.array([each["all", "trace_error"] for each in numbers])
@@ -228,7 +228,7 @@ def test_standard_errors_of_traces_are_those_that_repetition_shows(files: Path) 
 def test_the_density_is_near_the_full_spectrum(architecture: str, files: Path) -> None:  # noqa: F811
     stack = stack_for(architecture, files)
     few = min(60, stack.layout.params - 1)
-    found = looked(stack, "spectrum", full=0, iterations=few, vectors=6000 // stack.layout.params)
+    found = looked(stack, "spectrum", full=0, lanczos=few, vectors=12_000 // stack.layout.params)
     for run, each in enumerate(found):
         exact = np.linalg.eigvalsh(dense_of_run(stack, run))
         nodes = np.array([[row["value"], row["weight"]] for row in each.rows if row["quantity"] == "node"])
@@ -268,7 +268,7 @@ def test_functions_whose_curvature_is_known(files: Path) -> None:  # noqa: F811
     values = [row["value"] for row in found.rows if row["quantity"] == "eigenvalue"]
     np.testing.assert_allclose(values, np.geomspace(1, 1000, 300), rtol=1e-12)
     assert found.summary["condition"] == pytest.approx(1000) and found.summary["negative"] == found.summary["flat"] == 0
-    [found, _] = looked(bowl, "hessian", samples=None, iterations=200, tolerance=1e-8)
+    [found, _] = looked(bowl, "hessian", samples=None, lanczos=200, tolerance=1e-8)
     top = told(found)
     for i, value in enumerate(np.geomspace(1, 1000, 300)[:-4:-1]):
         assert top["all", f"eigenvalue_{i + 1}"] == pytest.approx(value, rel=1e-9)
@@ -311,7 +311,7 @@ def test_an_optimizer_that_finds_its_steps_has_no_rate_to_compare(files: Path) -
 
 def test_runs_taken_a_few_at_a_time_and_rows_that_are_not_finite(files: Path, monkeypatch) -> None:  # noqa: F811
     stack = stack_for("mlp", files, runs=3)
-    for name, keys in (("hessian", {"iterations": 20}), ("spectrum", {}), ("spectrum", {"full": 0, "iterations": 20})):
+    for name, keys in (("hessian", {"lanczos": 20}), ("spectrum", {}), ("spectrum", {"full": 0, "lanczos": 20})):
         together = looked(stack, name, **keys)
         with monkeypatch.context() as patch:
             patch.setattr(products, "MEMORY", 1)
@@ -335,7 +335,7 @@ def test_what_has_no_second_derivatives_or_no_room_is_refused(files: Path, monke
     looked(stack, "hessian", samples=1, statistics="running")
     with monkeypatch.context() as patch:
         patch.setattr(products, "LARGEST", 2**15)
-        with pytest.raises(ConfigError, match=r"for 63 parameters, and its limit is .*: give fewer iterations"):
+        with pytest.raises(ConfigError, match=r"for 63 parameters, and its limit is .*: give a smaller lanczos"):
             looked(stack, "hessian")
 
     def distance(stack: Stack, theta: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ def read(name: str, file: Path) -> Any:
         "pkz": california.california_housing,
         "png": lambda: image_files.decode_all([file], None),
         "jpeg": lambda: image_files.decode_all([file], 5),
-        "safetensors": lambda: checkpoint._load(str(file)),
+        "safetensors": lambda: checkpoint.load(str(file), "initializer.path"),
     }
     return readers[name]()
 

@@ -584,7 +584,7 @@ def test_a_setting_that_diverged_as_a_whole_is_told_everywhere(tmp_path: Path) -
             pictures.comparison, "figure", lambda *arguments: seen.setdefault("fates", arguments[-1]) and Figure()
         )
         patch.setattr(pictures, "png", lambda page: b"")
-        pictures.draw(found, collect.curves(tmp_path), "")
+        pictures.draw(found, collect.curves(tmp_path), "", collect.find([tmp_path]))
     assert seen["fates"] == {"lr=9": "3 of 3 diverged"}
 
 

@@ -71,8 +71,8 @@ def _plot(arguments: list[str]) -> int:
     """dlrun plot FOLDER...
     dlrun plot schedule=NAME [KEY=VALUE...] [FOLDER]
 
-    Draw the pictures of runs or sweeps again, from the CSV files in their folders; or
-    the rates of a schedule, without a training, as schedule.png in FOLDER or here.
+    Draw the pictures of runs or sweeps again, from the CSV files in their folders;
+    or the rates of a schedule, without training, as schedule.png in FOLDER or here.
     """
     if not arguments:
         raise ConfigError("plot: name the folders of one or more runs or sweeps, or schedule=NAME")

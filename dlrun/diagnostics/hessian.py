@@ -19,7 +19,7 @@ class Hessian(DuringTraining):
     r"""The k largest eigenvalues of the objective's second derivatives (`eigenvalue_1`, the sharpness, and further)
     and the smallest (`smallest`), each with its residual $\|Hv - \lambda v\|$ for a vector v of length 1
     (`residual_1`, ..., `smallest_residual`): within it of $\lambda$ there is an eigenvalue for certain. By Lanczos'
-    method, which tells an eigenvalue that occurs several times once; of no more parameters than `iterations` they are
+    method, which tells an eigenvalue that occurs several times once; of no more parameters than `lanczos` they are
     those of the whole matrix.
 
     The trace (`trace`) by Hutchinson's method, with its standard error (`trace_error`), of all parameters (the layer
@@ -36,7 +36,7 @@ class Hessian(DuringTraining):
         statistics: batch normalization by these samples' own statistics, or by its running averages.
         matrix: "hessian" or "gauss_newton".
         k: how many of the largest eigenvalues.
-        iterations: of Lanczos' method, at most; each takes a product with the matrix, of about two gradients.
+        lanczos: steps of that method, at most; each takes a product with the matrix, of about two gradients.
         tolerance: it ends where all residuals are within this share of the largest magnitude.
         vectors: random ones for the trace.
         by_layer: also the largest eigenvalue of each layer's block, at the same price for each again.
@@ -52,13 +52,13 @@ class Hessian(DuringTraining):
         statistics: Statistics,
         matrix: Matrix,
         k: int,
-        iterations: int,
+        lanczos: int,
         tolerance: float,
         vectors: int,
         by_layer: bool,
     ) -> None:
         super().__init__(every)
-        self.k, self.iterations, self.tolerance, self.vectors = k, iterations, tolerance, vectors
+        self.k, self.iterations, self.tolerance, self.vectors = k, lanczos, tolerance, vectors
         self.by_layer = by_layer
         self.products = Products(matrix, part, samples, statistics)
 

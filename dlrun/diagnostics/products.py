@@ -53,7 +53,7 @@ class Products:
         if size > LARGEST:
             raise ConfigError(
                 f"it keeps {size / 2**30:,.0f} GiB for {stack.layout.params:,} parameters, and its limit is "
-                f"{LARGEST / 2**30:.0f} GiB: give fewer iterations, or choose a smaller network"
+                f"{LARGEST / 2**30:.0f} GiB: give a smaller lanczos, or choose a smaller network"
             )
         probe = Probe.of(stack, self.part, 2 if self.samples is None else min(self.samples, 2))
         if self.together(stack) and probe.samples < 2:

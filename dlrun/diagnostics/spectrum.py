@@ -42,7 +42,7 @@ class Spectrum(OfFinished):
         matrix: "hessian" or "gauss_newton".
         full: parameters up to which there are all eigenvalues; the matrix and what is made of it take 32 bytes times
             the square of their number.
-        iterations: of Lanczos' method, at most; each takes a product with the matrix, of about two gradients.
+        lanczos: steps of that method, at most; each takes a product with the matrix, of about two gradients.
         tolerance: the largest and the smallest eigenvalue end with residuals within this share of the magnitude.
         vectors: random ones for the density and the trace.
         by_layer: also the largest and the smallest eigenvalue of each layer's block.
@@ -58,12 +58,12 @@ class Spectrum(OfFinished):
         statistics: Statistics,
         matrix: Matrix,
         full: int,
-        iterations: int,
+        lanczos: int,
         tolerance: float,
         vectors: int,
         by_layer: bool,
     ) -> None:
-        self.full, self.iterations, self.tolerance, self.vectors = full, iterations, tolerance, vectors
+        self.full, self.iterations, self.tolerance, self.vectors = full, lanczos, tolerance, vectors
         self.by_layer = by_layer
         self.products = Products(matrix, part, samples, statistics)
 
