@@ -68,20 +68,25 @@ def trained(stack: Stack, keeps: Trajectory | None = None) -> tuple[list[dict[st
 
 @pytest.mark.parametrize("words", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("mode", ["batch", "running"])
-def test_points_are_networks_of_their_own(words: list[str], mode: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In passes of a few, the last of them shorter, and in batches."""
-    monkeypatch.setattr(points_module, "BATCH", 8)
+@pytest.mark.parametrize("parts", [1, 3])
+def test_points_are_networks_of_their_own(
+    words: list[str], mode: Any, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few at a time, the last of them fewer, with all samples; or one at a time, with some of the samples."""
+    if parts == 3:
+        for name, limit in (("BATCH", 8), ("NUMBERS", 0), ("LANES", 8)):
+            monkeypatch.setattr(points_module, name, limit)
     monkeypatch.setattr(points_module, "PARAMETERS", 3 * stack_of(*words, runs=1).layout.params)
     stack, samples = stack_of(*words), 21
     before = stack.theta.clone()
     places = before[RUN] + torch.randn(7, stack.layout.params, generator=generator(0)).double() / 10
     done: list[int] = []
     found = Points(stack, RUN, "val", samples, mode)(lambda i: {"theta": places[i]}, len(places), done.append)
-    assert done == [3, 6, 7]
+    assert done == ([3, 6, 7] if parts == 1 else [1, 2, 3, 4, 5, 6, 7])
     assert torch.equal(stack.theta, before)
 
     x, y = samples_of(stack, RUN, "val", samples)
-    batches = list(zip(x.chunk(3), y.chunk(3), strict=True))
+    batches = list(zip(x.chunk(parts), y.chunk(parts), strict=True))
     losses = torch.stack([measured_at(stack, RUN, place, batches, mode) for place in places])
     torch.testing.assert_close(found["loss"], losses, rtol=1e-10, atol=1e-12)
     penalty = torch.zeros(len(places))

@@ -135,9 +135,32 @@ def test_a_run_goes_on_from_where_its_tables_were(run):
     assert sorted(os.listdir(run.folder)) == ["config.yaml", "metrics.csv", "pretraining.csv"]
 
 
+def test_what_is_kept_grows_and_is_cut_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "PENDING", 8)
+    kept = {"kept": ["path.kept", "other.kept"]}
+    with Run.create(tmp_path / "run", columns([]), "", **kept) as run:
+        run.keep("path.kept", b"1234")
+        assert not (run.folder / "path.kept").exists()
+        run.keep("path.kept", b"5678")
+        assert (run.folder / "path.kept").read_bytes() == b"12345678"
+        run.keep("path.kept", b"9")
+        lengths = run.lengths()
+        assert lengths["path.kept"] == 9 and "other.kept" not in lengths
+        run.keep("path.kept", b"lost lost")
+        run.keep("other.kept", b"lost lost")
+    with Run.reopen(run.folder, columns([]), lengths, **kept) as again:
+        assert not (run.folder / "other.kept").exists()
+        again.keep("path.kept", b"0")
+        again.lengths()
+        assert (run.folder / "path.kept").read_bytes() == b"1234567890"
+        again.drop_kept()
+    assert sorted(os.listdir(run.folder)) == ["config.yaml", "metrics.csv"]
+
+
 def test_clearing_deletes_a_runs_own_files_alone(run):
     own = ["lr_range.csv", "summary.json", "dlrun.log", "model.safetensors", ".metrics.csv.part", "checkpoint/3-ab.x"]
-    others = ["notes.csv", "mine.safetensors", "picture.png", ".hydra/config.yaml"]
+    own += ["landscape.csv", "trajectory_surface.csv", "trajectory.kept", "trajectory.png", "trajectory.safetensors"]
+    others = ["notes.csv", "mine.safetensors", "picture.png", ".hydra/config.yaml", "mine.kept", "my_surface.csv"]
     for name in [*own, *others]:
         (run.folder / name).parent.mkdir(exist_ok=True)
         (run.folder / name).write_text("")

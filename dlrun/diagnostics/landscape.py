@@ -38,7 +38,7 @@ class Landscape(OfFinished):
         points: along each axis, an odd number, of which the middle one is the network itself.
         range: the axes go from -range to range.
         biases: whether biases and the parameters of normalizations move too, each tensor as one filter.
-        part, samples, statistics: see `Activations`; batches are of 1,024 samples at most.
+        part, samples, statistics: see `Activations`; batch normalization takes 1,024 samples at a time, at most.
 
     Reference: Li et al. 2018, arXiv:1712.09913; lecture 004.
     """

@@ -11,11 +11,14 @@ from torch import Tensor
 from dlrun.diagnostics.diagnostic import Part, Statistics
 from dlrun.diagnostics.probe import Probe, set_mode
 from dlrun.matrix.trace import Program, Recording
-from dlrun.training.evaluation import CHUNK
+from dlrun.training.evaluation import CHUNK, LANES
 from dlrun.training.objective import outputs_of
 from dlrun.training.stack import Stack
 
-BATCH = 1024  #: samples that a network takes at a time, at most: what batch normalization of theirs is by
+BATCH = 1024  #: samples at a time, at most, by whose own statistics batch normalization is
+NUMBERS = (
+    2**17
+)  #: of the inputs that a network takes at a time else: deep ones on images are twice as fast as with 2**20
 PARAMETERS = 2**24  #: numbers of theta that the points of a pass may have, for all of them together
 
 #: told how many points are measured
@@ -30,23 +33,26 @@ class Points:
     The run of a stack is measured as it would be alone, to the bit.
 
     Args:
-        part, samples: see `Probe.of`. They are taken in batches of one size, of 1,024 samples at most.
-        statistics: batch normalization by each batch's own statistics, or by running averages.
+        part, samples: see `Probe.of`.
+        statistics: batch normalization by the statistics of batches of one size, 1,024 samples at most, or by running
+            averages.
     """
 
     def __init__(self, stack: Stack, run: int, part: Part, samples: int | None, statistics: Statistics) -> None:
         self.stack, self.run, self.statistics = stack, run, statistics
         probe = Probe.of(stack.select([run]), part, samples)
         x, y = (probe.x, probe.y) if probe.shared else (probe.x[0], probe.y[0])
-        batches = -(-probe.samples // BATCH)
+        own = statistics == "batch" and stack.averages
+        batches = -(-probe.samples // (BATCH if own else max(LANES, NUMBERS // x[0].numel())))
         self.samples, self.batches = probe.samples, list(zip(x.chunk(batches), y.chunk(batches), strict=True))
 
     @torch.no_grad()
     def __call__(self, at: Networks, count: int, measured: Measuring = lambda done: None) -> dict[str, Tensor]:
         """At each of `count` points: `objective`, what training minimises, the mean loss plus penalties; `loss` and the
         main metric, if there is one, as they are reported; (count,) doubles on the CPU."""
-        numbers = self.batches[0][0].numel()
-        most = max(1, min(count, CHUNK // max(1, numbers), PARAMETERS // self.stack.layout.params))
+        # beside so many samples that they are taken in parts, one network at a time keeps a core busy
+        together = CHUNK // self.batches[0][0].numel() if len(self.batches) == 1 else 1
+        most = max(1, min(count, together, PARAMETERS // self.stack.layout.params))
         rows = -(-count // -(-count // most))  # as many points in each pass, but for the last one
         points, programs = self.stack.select([self.run] * rows), dict[torch.Size, Program]()
         views = points.layout.views(points.theta)
