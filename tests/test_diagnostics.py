@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -79,7 +80,8 @@ class Kept:
         return step == self.step
 
     def keep(self, tensors: Tensors, record: Record) -> None:
-        self.begun = Checkpoint({name: tensor.clone() for name, tensor in tensors.items()}, record)
+        own = json.loads(json.dumps(record))  # as in a file: what is told later does not reach it
+        self.begun = Checkpoint({name: tensor.clone() for name, tensor in tensors.items()}, own)
 
 
 @cache
