@@ -168,7 +168,7 @@ def breakpoints(model: nn.Sequential, start: Tensor, end: Tensor) -> list[float]
                 zeros = [-z0 / z1 for z0, z1 in zip(a.tolist(), b.tolist(), strict=True) if z1]
                 places = [t0, *sorted(t for t in zeros if t0 < t < t1), t1]
                 for left, right in pairwise(places):
-                    factor = torch.where(a + b * (left + right) / 2 > 0, 1.0, slope)
+                    factor = torch.where(a + b * (left + right) / 2 > 0, torch.ones_like(a), slope)
                     cut.append((left, right, a * factor, b * factor))
             pieces = cut
         else:
