@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -134,3 +136,61 @@ def gauss_newton_of_run(stack: Stack, run: int, part: str, count: int, statistic
     if alone.penalty(theta[None]) is not None:
         matrix = matrix + torch.autograd.functional.hessian(lambda t: alone.penalty(t[None])[0], theta)
     return matrix
+
+
+def reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int) -> list[tuple[int, float, float]]:
+    """Samples, mean confidence and accuracy of each bin (b/bins, (b+1)/bins], of (samples, classes), one by one."""
+    members: list[list[tuple[float, bool]]] = [[] for _ in range(bins)]
+    for row, target in zip(probabilities.tolist(), targets.tolist(), strict=True):
+        confidence = max(row)
+        place = next(b for b in range(bins) if b / bins < confidence <= (b + 1) / bins)
+        members[place].append((confidence, row.index(confidence) == target))
+    nothing = float("nan")
+    return [
+        (len(some), sum(c for c, _ in some) / len(some), sum(right for _, right in some) / len(some))
+        if some
+        else (0, nothing, nothing)
+        for some in members
+    ]
+
+
+def breakpoints(model: nn.Sequential, start: Tensor, end: Tensor) -> list[float]:
+    """Where a multilayer perceptron of ReLUs, or leaky ones, bends between two inputs: by the straight line a + b t
+    that each layer's outputs are on each piece of (0, 1), the pieces one after the other."""
+    pieces = [(0.0, 1.0, start.flatten(), (end - start).flatten())]
+    for module in model:
+        if isinstance(module, nn.Linear):
+            pieces = [(t0, t1, module(a), b @ module.weight.T) for t0, t1, a, b in pieces]
+        elif isinstance(module, nn.ReLU | nn.LeakyReLU):
+            slope = getattr(module, "negative_slope", 0.0)
+            cut = []
+            for t0, t1, a, b in pieces:
+                zeros = [-z0 / z1 for z0, z1 in zip(a.tolist(), b.tolist(), strict=True) if z1]
+                places = [t0, *sorted(t for t in zeros if t0 < t < t1), t1]
+                for left, right in pairwise(places):
+                    factor = torch.where(a + b * (left + right) / 2 > 0, torch.ones_like(a), slope)
+                    cut.append((left, right, a * factor, b * factor))
+            pieces = cut
+        else:
+            assert isinstance(module, nn.Flatten | nn.Identity)
+    return [right for _, right, *_ in pieces[:-1]]
+
+
+def patterns(model: nn.Module, x: Tensor) -> list[bytes]:
+    """What every ReLU and every pooling window of a network chooses, for each input (points, ...)."""
+    chosen: list[Tensor] = []
+
+    def look(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.MaxPool2d):
+            choice = nn.functional.max_pool2d(given[0], 2, return_indices=True)[1]
+        else:
+            choice = (given[0] > 0).long()
+        chosen.append(choice.flatten(1))
+
+    kinds = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.MaxPool2d)
+    hooks = [module.register_forward_hook(look) for module in model.modules() if isinstance(module, kinds)]
+    with torch.no_grad():
+        model(x)
+    for hook in hooks:
+        hook.remove()
+    return [row.numpy().tobytes() for row in torch.cat(chosen, 1)]

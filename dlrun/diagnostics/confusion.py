@@ -44,7 +44,7 @@ class Confusion(OfFinished):
         found = []
         for of_run in pairs:
             counts = torch.bincount(of_run, minlength=len(names) ** 2).view(len(names), -1)
-            rates = counts / counts.sum(1, keepdim=True)
+            rates = counts.double() / counts.sum(1, keepdim=True)
             found.append(Found([
                 {"true": true, "predicted": predicted, "count": count, "rate": rate}
                 for true, of_true, shares in zip(names, counts.tolist(), rates.tolist(), strict=True)

@@ -30,8 +30,9 @@ def refuse_curved(model: nn.Module) -> None:
     others = [each for each in model.modules() if not list(each.children()) and not is_transfer(each)]
     curved += [each for each in others if type(each) not in AFFINE and not _is_pooling(each)]
     if curved:
+        what = "this normalization" if isinstance(curved[0], nn.GroupNorm) else type(curved[0]).__name__
         raise ConfigError(
-            f"it is for networks of linear pieces, and {type(curved[0]).__name__} is curved: choose "
+            f"it is for networks of linear pieces, and {what} is curved: choose "
             "architecture.activation=relu, leaky_relu or prelu with architecture=mlp, cnn, resnet, densenet, "
             "autoencoder or rnn, and normalization=none or batch"
         )
