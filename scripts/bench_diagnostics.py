@@ -1,4 +1,4 @@
-"""What diagnostics cost: functions for `python scripts/bench.py diagnostics`, and what it runs, WHAT CASE COMPILED.
+"""What diagnostics cost: functions for `python scripts/bench.py diagnostics`, and what it runs, WHAT CASE.
 
 Each case is measured in a process of its own, on one thread.
 """
@@ -26,9 +26,9 @@ CASES = {
 }
 
 
-def products(rounds: int, compiled: bool) -> list[dict[str, dict[str, float]]]:
+def products(rounds: int) -> list[dict[str, dict[str, float]]]:
     """Per round and case, what `measure_products` prints."""
-    return [{case: _alone("products", case, str(compiled)) for case in CASES} for _ in range(rounds)]
+    return [{case: _alone("products", case) for case in CASES} for _ in range(rounds)]
 
 
 def _alone(*words: str) -> dict[str, float]:
@@ -38,7 +38,7 @@ def _alone(*words: str) -> dict[str, float]:
     return found
 
 
-def measure_products(case: str, compiled: bool) -> dict[str, float]:
+def measure_products(case: str) -> dict[str, float]:
     """Milliseconds of a recorded gradient of 128 samples; over it, of a product, of the linearisation, and of the same
     by autograd's own hand; MiB of the linearisation, and the process' peak."""
     import torch
@@ -50,18 +50,17 @@ def measure_products(case: str, compiled: bool) -> dict[str, float]:
     torch.set_num_threads(1)
     stack = _stack(case)
     batch, v = torch.arange(BATCH)[None], torch.randn_like(stack.theta)
-    stack.compile = compiled
     with torch.no_grad():
         recording = Recording(lambda batch: stack.gradient(stack.theta, batch)[:2], [batch], scratch=[stack.g])
-        gradient = recording.compiled() if compiled else recording.program()
+        gradient = recording.program()
     contestants: dict[str, Callable[[], Any]] = {"gradient": lambda: gradient(batch)}
     mebibytes = {}
     for matrix in ("hessian", "gauss_newton"):
         made = Products(matrix, "train", BATCH, "batch")
-        product = made.at_theta(stack, compiled)
+        product = made.at_theta(stack)
         mebibytes[f"{matrix}, MiB kept"] = made.bytes_kept / 2**20
         contestants[matrix] = lambda product=product: product(v)
-        contestants[f"{matrix}, linearisation"] = lambda made=made: made.at_theta(stack, compiled)
+        contestants[f"{matrix}, linearisation"] = lambda made=made: made.at_theta(stack)
     x, y, _ = stack.minibatch(batch)
 
     def by_hand() -> None:
@@ -97,5 +96,5 @@ def _stack(case: str) -> Any:
 
 
 if __name__ == "__main__":
-    _, what, case, compiled = sys.argv
-    print(json.dumps({"products": measure_products}[what](case, compiled == "True")))
+    _, what, case = sys.argv
+    print(json.dumps({"products": measure_products}[what](case)))

@@ -21,6 +21,9 @@ from dlrun.diagnostics.lanczos import Lanczos
 from dlrun.diagnostics.products import Products
 from dlrun.diagnostics.spectrum import Spectrum
 from dlrun.errors import ConfigError
+from dlrun.folder.names import table_of
+from dlrun.folder.records import write_rows
+from dlrun.plots.diagnostics import hessian, spectrum
 from dlrun.training.build import build
 from dlrun.training.stack import Stack
 
@@ -102,12 +105,13 @@ def test_samples_in_parts_give_the_same_as_together_and_theta_may_move(
     monkeypatch.setattr(products, "KEPT", kept)
     stack = stack_for("mlp", files)
     together = Products(matrix, "train", 21, "running")
+    together.at_theta(stack)  # recorded before the parts get small
     monkeypatch.setattr(products, "CHUNK", 4 * 5)  # numbers of 5 flowers
     parts = Products(matrix, "train", 21, "running")
     v, results = directions(stack), []
     for _ in range(2):
         expected, got = together.at_theta(stack)(v), parts.at_theta(stack)(v)
-        assert len(parts.chunks) == 5 and len(parts.programs) == 2
+        assert [len(each.chunks) for each in (together, parts)] == [1, 5] and len(parts.programs) == 2
         torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-13)
         stack.theta += 0.2
         results.append(expected)
@@ -296,8 +300,8 @@ def test_the_rate_beside_the_sharpness_is_that_of_the_next_step(files: Path) -> 
     words = ["schedule=linear", "schedule.final_factor=0", "steps=4", "optimizer=sgd"]
     configs = [composed([*typed("architecture=linear"), *words, f"optimizer.lr={lr}"], files) for lr in (0.1, 0.4)]
     stack = build(configs)
-    [hessian] = [composed(["diagnostics=hessian", *typed()[:2]], files).diagnostics.hessian]
-    diagnostic = Hessian(**{**{str(key): hessian[key] for key in hessian if key != "_target_"}, "k": 1})
+    node = composed(["diagnostics=hessian", *typed()[:2]], files).diagnostics.hessian
+    diagnostic = Hessian(**{**{str(key): node[key] for key in node if key != "_target_"}, "k": 1})
     for step, factor in ((0, 1), (1, 0.75), (3, 0.25), (4, 0.25)):
         found = diagnostic.look(View(stack, step, schedule=stack.schedule.init(2)))
         assert [told(each)["all", "2/lr"] for each in found] == pytest.approx([2 / 0.1 / factor, 2 / 0.4 / factor])
@@ -326,6 +330,51 @@ def test_runs_taken_a_few_at_a_time_and_rows_that_are_not_finite(files: Path, mo
         assert repr(found[0]) == repr(together[0]) and repr(found[2]) == repr(together[2])
         assert np.isnan([value for key, value in told(found[1]).items() if key[1] != "2/lr"]).all()
         assert not any(row["quantity"] == "density" for row in found[1].rows)
+
+
+def written(folder: Path, name: str, founds: list[Found]) -> Path:
+    """A run's folder with a diagnostic's table, and no summary."""
+    write_rows(folder / table_of(name), [row for found in founds for row in found.rows])
+    return folder
+
+
+def test_pictures_show_what_the_tables_say(files: Path, tmp_path: Path) -> None:  # noqa: F811
+    stack = stack_for("mlp", files, runs=1)
+    keys = {
+        str(k): v for k, v in composed(["diagnostics=hessian"], files).diagnostics.hessian.items() if k != "_target_"
+    }
+    diagnostic, views = Hessian(**{**keys, "samples": 8, "k": 9, "by_layer": True}), []
+    for step, lr in ((0, 1.0), (1, 1.0), (2, 0.5)):
+        stack.rates["lr"][:] = lr
+        views.append(diagnostic.look(View(stack, step, schedule=stack.schedule.init(1)))[0])
+        stack.theta.mul_(2 if step < 1 else torch.nan)
+    largest, smallest, trace, layers = hessian.figure(written(tmp_path, "hessian", views)).axes[:4]
+    numbers = [told(view) for view in views]
+    lines = {line.get_label(): line for line in largest.get_lines()}
+    assert [text.get_text() for text in largest.get_legend().get_texts()] == ["1", "9", "2/lr"]
+    np.testing.assert_array_equal(lines["2/lr"].get_ydata(), [2, 2, 4])
+    for axes, line, name in [
+        (largest, lines["1"], "eigenvalue_1"),
+        (smallest, None, "smallest"),
+        (trace, None, "trace"),
+    ]:
+        shown = (line or axes.get_lines()[0]).get_ydata()
+        np.testing.assert_array_equal(shown, [each["all", name] for each in numbers])
+        assert np.isfinite(shown[:2]).all() and np.isnan(shown[2])
+    assert [line.get_label() for line in layers.get_lines()] == ["1", "2", "4"]
+
+    [found] = looked(stack_for("mlp", files, runs=1), "spectrum")
+    density, layers = spectrum.figure(written(tmp_path, "spectrum", [found])).axes
+    curve, ticks = density.get_lines()
+    rows = [row for row in found.rows if row["quantity"] == "density"]
+    np.testing.assert_array_equal(curve.get_ydata(), [row["weight"] for row in rows])
+    values = [row["value"] for row in found.rows if row["quantity"] == "eigenvalue"]
+    np.testing.assert_array_equal(ticks.get_xdata(), values)
+    bars = [bar.get_height() for bar in layers.patches]
+    assert bars == [told(found)[layer, name] for name in ("largest", "smallest") for layer in ("1", "2", "4")]
+    [broken] = looked(stack, "spectrum")
+    density, _ = spectrum.figure(written(tmp_path, "spectrum", [broken])).axes
+    assert [text.get_text() for text in density.texts] == ["the matrix is not finite"]
 
 
 def test_what_has_no_second_derivatives_or_no_room_is_refused(files: Path, monkeypatch) -> None:  # noqa: F811

@@ -35,6 +35,9 @@ class Products:
     the loss in the outputs, plus the penalties' Hessian times v. What does not depend on v is computed once for a
     theta, and kept.
 
+    Recorded and never compiled: that takes half a minute for a small network and more than five for a recurrent one,
+    which thousands of products do not win back.
+
     Args:
         statistics: batch normalization by these samples' own statistics, or by its running averages.
 
@@ -70,10 +73,10 @@ class Products:
         return bool(stack.averages) and self.statistics == "batch"
 
     @torch.no_grad()
-    def at_theta(self, stack: Stack, compiling: bool = False) -> Product:
+    def at_theta(self, stack: Stack) -> Product:
         """The product at the stack's present theta, which must stay as it is while the product is used."""
         if stack is not self.stack:
-            self._record(stack, compiling)
+            self._record(stack)
         linearisations: list[tuple[Tensor, ...] | None] = []
         storages: dict[int, int] = {}
         for x, y in self.chunks:
@@ -92,7 +95,7 @@ class Products:
 
         return product
 
-    def _record(self, stack: Stack, compiling: bool) -> None:
+    def _record(self, stack: Stack) -> None:
         self.stack, probe = stack, Probe.of(stack, self.part, self.samples)
         set_mode(stack.model, self.statistics)
         runs, count = stack.runs, probe.samples
@@ -127,7 +130,7 @@ class Products:
         with torch.enable_grad():
             for x, y in self.chunks:
                 if x.shape not in self.programs:
-                    self.programs[x.shape] = Recording(of_losses, [x, y, v]).halves(2, compiling)
+                    self.programs[x.shape] = Recording(of_losses, [x, y, v]).halves(2)
             penalised = stack.penalty(stack.theta) is not None
             self.penalty = Recording(of_penalty, [v]).program() if penalised else None
 

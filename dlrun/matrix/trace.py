@@ -82,18 +82,23 @@ class Recording(TorchDispatchMode):
 
     def compiled(self) -> Program:
         """The same, fused by TorchInductor; takes seconds, and needs a C++ compiler on a CPU."""
-        graph, memory = self._graph(hoist=False)
-        return _compiled(graph, memory, self.moving)
+        from torch._inductor import compile as inductor
 
-    def halves(self, still: int, compiling: bool = False) -> tuple[Program, Program]:
+        keep_to_the_cache()
+        graph, memory = self._graph(hoist=False)
+        module = fx.GraphModule(torch.nn.Module(), graph)
+        # Without its own checks of sizes and strides, a tenth of a small step: replays get what was recorded.
+        return partial(inductor(module, [*memory, *self.moving], options={"size_asserts": False}), *memory)
+
+    def halves(self, still: int) -> tuple[Program, Program]:
         """The program in two: what the last moving tensors have no part in, and the rest.
 
         `second(*some, *first(*some), *others)` gives what the whole program would of (*some, *others). Of a derivative
         in a direction, which is among the others, the first half is the linearisation, the same for every direction.
 
-        still: how many moving tensors, the first ones, both halves take. compiling: both as `compiled` makes them.
+        still: how many moving tensors, the first ones, both halves take.
         """
-        graph, memory = self._graph(hoist=not compiling)
+        graph, memory = self._graph(hoist=True)
         *body, output = graph.nodes
         begin, end = len(memory) + still, len(memory) + len(self.moving)
         late, both = _late(body, body[begin:end]), body[:begin]
@@ -113,10 +118,6 @@ class Recording(TorchDispatchMode):
         first.output(tuple(early[node] for node in kept))
         second.output(tuple(later[node] for node in output.args[0]))
         first.eliminate_dead_code()
-        if compiling:
-            of_first, others = self.moving[:still], self.moving[still:]
-            given = [*of_first, *(node.meta[RECORDED] for node in kept), *others]
-            return _compiled(first, memory, of_first), _compiled(second, memory, given)
         return _replay(first, [*memory], ()), _replay(second, [*memory], ())
 
     def _graph(self, hoist: bool) -> tuple[fx.Graph, list[Tensor]]:
@@ -228,16 +229,6 @@ def _replay(graph: fx.Graph, memory: list[Tensor], scratch: Sequence[Tensor]) ->
     module = fx.GraphModule(torch.nn.Module(), graph)
     module.__dict__["buffers"] = buffers  # live as long as the program
     return partial(module.forward, *memory)
-
-
-def _compiled(graph: fx.Graph, memory: Sequence[Tensor], moving: Sequence[Tensor]) -> Program:
-    """The same, fused."""
-    from torch._inductor import compile as inductor
-
-    keep_to_the_cache()
-    module = fx.GraphModule(torch.nn.Module(), graph)
-    # Without its own checks of sizes and strides, a tenth of a small step: replays get what was recorded.
-    return partial(inductor(module, [*memory, *moving], options={"size_asserts": False}), *memory)
 
 
 def _late(nodes: Sequence[fx.Node], moving: Collection[fx.Node]) -> set[fx.Node]:

@@ -82,7 +82,7 @@ def is_wide(values: np.ndarray) -> bool:
 
 def whole(axes: Axes) -> None:
     """Ticks of the horizontal axis at whole epochs or steps alone."""
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 

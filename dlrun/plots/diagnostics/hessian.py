@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dlrun.folder.names import table_of
 from dlrun.folder.reading import read_table, summary_of
-from dlrun.plots.diagnostics.layers import LAST, MAP, finish, lines, of_quantity, page, unit_of
+from dlrun.plots.diagnostics.layers import LAST, MAP, NAMED, finish, lines, of_quantity, page, unit_of
 from dlrun.plots.page import FEW, LARGE, LR, SMALL, TRAIN, gaps, log_if_wide, title
 
 FAR = 5  #: times the largest eigenvalue from which 2/lr is told and not drawn
@@ -37,13 +37,14 @@ def _largest(axes: Axes, found: pd.DataFrame) -> None:
     names = [name for name in (f"eigenvalue_{i}" for i in range(1, len(found.columns))) if name in found]
     shown = found[names].to_numpy()
     for name, place in zip(names, np.linspace(0, LAST, len(names)), strict=True):
-        _line(axes, found[name], MAP(place), name.removeprefix("eigenvalue_") if len(names) <= 5 else "")
+        named = len(names) <= NAMED or name in (names[0], names[-1])
+        _line(axes, found[name], MAP(place), name.removeprefix("eigenvalue_") if named else "")
     if "2/lr" in found:
         limit, highest = gaps(found["2/lr"]), np.nanmax(np.where(np.isfinite(shown), shown, -np.inf), initial=-np.inf)
         near = np.isfinite(limit).any() and np.nanmin(limit) <= FAR * highest
         if near:
             shown = np.column_stack([shown, limit])
-        text = "2/lr" if near or not np.isfinite(limit).any() else f"2/lr: {np.nanmin(limit):.3g}\nand above"
+        text = "2/lr" if near or not np.isfinite(limit).any() else f"2/lr is\n{np.nanmin(limit):,.3g} or more"
         axes.plot(
             found.index, limit if near else np.full(len(limit), np.nan), "--", color=LR, linewidth=2.5, label=text
         )
@@ -55,7 +56,10 @@ def _largest(axes: Axes, found: pd.DataFrame) -> None:
 def _with_error(axes: Axes, found: pd.DataFrame, name: str, error: str) -> None:
     """A line, and a band of its error on either side."""
     values, errors = gaps(found[name]), gaps(found[error])
-    axes.fill_between(found.index, values - errors, values + errors, color=TRAIN, alpha=0.25, linewidth=0)
+    if len(found) > 1:
+        axes.fill_between(found.index, values - errors, values + errors, color=TRAIN, alpha=0.25, linewidth=0)
+    else:
+        axes.errorbar(found.index, values, errors, color=TRAIN, capsize=8)
     _line(axes, found[name], TRAIN, "")
     axes.set_ylabel(name, fontsize=LARGE)
 

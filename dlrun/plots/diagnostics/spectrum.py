@@ -46,6 +46,8 @@ def _density(axes: Axes, frame: pd.DataFrame) -> None:
     axes.set_xlabel("eigenvalue", fontsize=LARGE)
     axes.set_ylabel("density", fontsize=LARGE)
     if "density" not in rows:
+        axes.set_xticks([])
+        axes.set_yticks([])
         axes.text(0.5, 0.5, "the matrix is not finite", ha="center", fontsize=LARGE, transform=axes.transAxes)
         return
     at, height = rows["density"]["value"], rows["density"]["weight"]
@@ -53,7 +55,7 @@ def _density(axes: Axes, frame: pd.DataFrame) -> None:
     axes.fill_between(at, height, floor, color=TRAIN, alpha=0.3, linewidth=0)
     axes.plot(at, height, color=TRAIN, linewidth=2)
     axes.set_yscale("log")
-    axes.set_ylim(floor, height.max() * 3)
+    axes.set_ylim(floor, height.max() * 10)  # with room for the legend
     axes.yaxis.set_major_locator(LogLocator(numticks=DECADES))
     axes.yaxis.set_minor_locator(NullLocator())
     ticks, text = rows.get("eigenvalue"), "each eigenvalue, of {:,}"
