@@ -21,7 +21,7 @@ from dlrun.diagnostics import points as points_module
 from dlrun.diagnostics.diagnostic import Found, View
 from dlrun.diagnostics.directions import filter_normalised, principal_axes
 from dlrun.diagnostics.during import During
-from dlrun.diagnostics.interpolation import Interpolation
+from dlrun.diagnostics.interpolation import Interpolation, _shape
 from dlrun.diagnostics.keeping import LARGEST, packed, unpacked
 from dlrun.diagnostics.landscape import Landscape, negative_curvature, total_variation
 from dlrun.diagnostics.points import Points
@@ -77,7 +77,7 @@ def test_points_are_networks_of_their_own(
         for name, limit in (("BATCH", 8), ("NUMBERS", 0), ("LANES", 8)):
             monkeypatch.setattr(points_module, name, limit)
     monkeypatch.setattr(points_module, "PARAMETERS", 3 * stack_of(*words, runs=1).layout.params)
-    stack, samples = stack_of(*words), 21
+    stack, samples = stack_of(*words), 20  # in batches of 7, 7 and 6
     before = stack.theta.clone()
     places = before[RUN] + torch.randn(7, stack.layout.params, generator=generator(0)).double() / 10
     done: list[int] = []
@@ -270,6 +270,23 @@ def test_the_ends_of_the_line_are_the_runs_own_metrics(words: list[str], mode: A
     straight = loss[0] + np.arange(5) / 4 * (loss[-1] - loss[0])
     assert found.summary["barrier_train"] == pytest.approx((loss - straight).max())
     assert found.summary["rise_train"] == max(loss[j] - loss[i] for i in range(5) for j in range(i, 5))
+
+
+def test_running_averages_stay_beyond_the_ends_what_they_are_there() -> None:
+    stack = stack_of("architecture.hidden=[6]", "normalization=batch", "epochs=2", "lr=0.02")
+    trained(stack)
+    rows = Interpolation(None, 5, None, "running").look(View(stack, 0))[RUN].rows
+    begin = stack.starts[RUN]()["theta"]
+    x, y = stack.variants[stack.variant[RUN]].part("val")
+    beyond = measured_at(stack, RUN, begin + 1.25 * (stack.theta[RUN] - begin), [(x, y)], "running")
+    assert rows[-1]["alpha"] == 1.25 and rows[-1]["val_loss"] == pytest.approx(beyond.item(), rel=1e-9)
+
+
+def test_barriers_and_rises_by_hand() -> None:
+    alpha = torch.linspace(0, 1, 5, dtype=torch.float64)
+    assert _shape(alpha, torch.tensor([4.0, 1, 2.5, 0, 0.5])) == {"barrier": 0.25, "rise": 1.5}
+    assert _shape(alpha, torch.tensor([4.0, 3, 2, 1, 0])) == {"barrier": 0, "rise": 0}
+    assert _shape(alpha, torch.tensor([0.0, 3, 8, 1, 4])) == {"barrier": 6, "rise": 8}
 
 
 @pytest.mark.parametrize("name", choices("initializer"))
