@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -11,6 +11,16 @@ from torch import Tensor
 
 from dlrun.matrix.buffers import LARGE, _made
 from dlrun.matrix.trace import Recording
+
+
+@pytest.fixture(autouse=True)
+def by_itself() -> Iterator[None]:
+    """Programs that other tests left share no buffers here."""
+    kept = _made[:]
+    _made.clear()
+    yield
+    _made[:] = [*kept, *_made]
+
 
 SIDE = 128  # a square of it holds LARGE bytes in single precision
 assert SIDE**2 * 4 == LARGE
