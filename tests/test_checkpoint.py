@@ -17,6 +17,7 @@ from conftest import Rows, config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dlrun.diagnostics.confusion import Confusion
 from dlrun.errors import ConfigError
 from dlrun.folder import checkpoint, clearing, names, reading, records
 from dlrun.folder.checkpoint import Checkpoint, Interval
@@ -175,6 +176,25 @@ def test_a_run_that_crashes_anywhere_ends_as_if_it_had_not(
     one, other = (reading.read_summary(each) for each in (whole, folder))
     timed = {"started", "seconds", "steps_per_second"}
     assert {key for key in one if one[key] != other[key]} <= timed
+
+
+def test_a_run_that_is_ended_while_it_is_looked_at_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is trained again: there is a checkpoint of the last step."""
+    node = config(*SMALL, "epochs=3", "checkpoint_every=null", "diagnostics=[calibration,confusion,trajectory]")
+    assert run.run(node, tmp_path / "whole") == "finished"
+    look = Confusion.look
+    monkeypatch.setattr(Confusion, "look", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run.run(node, tmp_path / "run")
+    assert not (tmp_path / "run" / "summary.json").exists()
+    monkeypatch.setattr(Confusion, "look", look)
+    assert run.run(node, tmp_path / "run") == "finished"
+    assert results(tmp_path / "run") == results(tmp_path / "whole")
+    one, other = (reading.read_summary(tmp_path / each)["diagnostics"] for each in ("run", "whole"))
+    assert one == other
+    assert not {"checkpoint", "trajectory.kept"} & set(os.listdir(tmp_path / "run"))
 
 
 def test_seconds_go_on_from_the_checkpoint(tmp_path: Path, crashing: Callable[[int | None], None]) -> None:

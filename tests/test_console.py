@@ -16,7 +16,7 @@ from rich.console import Console
 
 from dlrun.terminal import console as module
 from dlrun.terminal.console import broken, closing_table, error, number
-from dlrun.terminal.progress import Progress, SweepProgress
+from dlrun.terminal.progress import Progress, SweepProgress, Working
 
 SUMMARY = {
     "status": "finished", "name": "digits-mlp", "epochs": 30, "steps": 3000, "parameters": 26122, "seconds": 1.234,
@@ -134,6 +134,17 @@ def test_the_bar_looks_at_the_loss_ten_times_a_second(monkeypatch):
             if step % 20 == 0:  # evaluations that are more frequent than looks do not displace them
                 progress.row(row(step))
     assert 97 <= looks <= 100
+
+
+def test_each_work_after_a_training_tells_its_tenths():
+    console = screen(terminal=False)
+    with Progress(10, 10, "loss", console) as progress, Working(console) as working:
+        for tell in (progress.working, working):
+            for text in ("first", "second"):
+                for done in range(1, 41):
+                    tell(text, done, 40)
+    lines = console.file.getvalue().splitlines()
+    assert lines == 2 * [f"{text}  {done}/40" for text in ("first", "second") for done in (1, *range(4, 41, 4))]
 
 
 def test_the_terminal_is_given_back_when_training_fails():

@@ -21,10 +21,11 @@ from test_cli import Ended
 from twins import module_of
 
 from dlrun.command.cli import main
+from dlrun.diagnostics.confusion import Confusion
 from dlrun.errors import ConfigError
 from dlrun.folder.reading import read_table
 from dlrun.plots.diagnostics import activations, gradient_noise, gradient_norm, gradients, layers, updates, weights
-from dlrun.training.build import build
+from dlrun.training.build import build, plain
 
 SMALL = ["dataset=iris", "architecture.hidden=[4]", "epochs=3", "compile=false"]
 ALL = "diagnostics=[activations,gradients,weights,updates,gradient_norm,gradient_noise]"
@@ -136,6 +137,81 @@ def test_an_earlier_look_is_replaced_and_said_so(
     ended = command(capfd, "diagnose", str(run), "diagnostics=[weights]", "which=last")
     assert ended.code == 0 and "weights.csv (in place of an earlier one)" in ended.out
     assert json.loads((run / "summary.json").read_text())["diagnostics"]["weights"]["which"] == "last"
+
+
+def test_a_folder_may_have_an_equals_sign_in_its_name(
+    folders: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(folders / "plain", tmp_path / "seed=0")
+    ended = command(capfd, "diagnose", str(run), "diagnostics=[weights]")
+    assert ended.code == 0 and (run / "weights.csv").exists()
+
+
+def test_nothing_is_written_where_one_run_is_refused(
+    folders: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The runs are of two structures, and are looked at one after the other."""
+    sweep = shutil.copytree(folders / "sweep", tmp_path / "sweep")
+    changed(sweep / "3")
+    ended = command(capfd, "diagnose", str(sweep), "diagnostics=[weights]")
+    assert ended.code == 2 and f"{sweep / '3'}/model.safetensors is not of this run's network" in ended.err
+    assert not list(sweep.rglob("weights.csv"))
+
+
+def test_a_diagnostic_that_fails_is_told_and_ends_no_other(
+    folders: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: object, view: object) -> None:
+        raise RuntimeError("no luck")
+
+    run = shutil.copytree(folders / "plain", tmp_path / "run")
+    monkeypatch.setattr(Confusion, "look", fails)
+    ended = command(capfd, "diagnose", str(run), "diagnostics=[confusion,calibration]")
+    assert ended.code == 1 and "diagnostics=confusion failed: RuntimeError('no luck')" in ended.out
+    words = ["diagnostics=[confusion,calibration]", f"hydra.run.dir={tmp_path / 'new'}"]
+    trained = command(capfd, *SMALL, *words)
+    assert trained.code == 0 and "diagnostics=confusion failed: RuntimeError('no luck')" in trained.out
+    for folder in (run, tmp_path / "new"):
+        told = json.loads((folder / "summary.json").read_text())["diagnostics"]
+        assert told["confusion"] == {"failed": "RuntimeError('no luck')"} and told["calibration"]["ece"] > 0
+        assert (folder / "calibration.png").exists() and not (folder / "confusion.csv").exists()
+    assert "diagnostics=confusion failed" in (tmp_path / "new" / "dlrun.log").read_text()
+
+
+def test_a_report_tells_what_failed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["-m", "seed=range(2)", "diagnostics=[confusion]", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    assert command(capfd, *SMALL, *words).code == 0
+    for run in "01":
+        file = tmp_path / "sweep" / run / "summary.json"
+        failed = {"diagnostics": {"confusion": {"failed": "no luck"}}}
+        file.write_text(json.dumps(json.loads(file.read_text()) | failed))
+    ended = command(capfd, "report", str(tmp_path / "sweep"))
+    assert "diagnostics=confusion failed in 2 runs (run 0: no luck)" in ended.out
+
+
+def test_a_diagnostic_of_a_runs_own_name_is_refused() -> None:
+    node = {"metrics": {"_target_": "dlrun.diagnostics.weights.Weights", "every": None}}
+    with pytest.raises(ConfigError, match="diagnostics=metrics: a run has files of this name already"):
+        build([{**plain(config(*SMALL)), "diagnostics": node}])
+
+
+@pytest.mark.parametrize("name", ["weights", "gradient_norm"])
+@pytest.mark.parametrize("damage", ["a column", "all rows", "twice"])
+def test_a_damaged_table_ends_a_picture_in_a_message(
+    name: str, damage: str, folders: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(folders / "looking", tmp_path / "run")
+    header, *rows = (run / f"{name}.csv").read_text().splitlines()
+    lines = {
+        "a column": [line.partition(",")[0] for line in (header, *rows)],
+        "all rows": [header],
+        "twice": [header, *rows, *rows],
+    }[damage]
+    (run / f"{name}.csv").write_text("\n".join([*lines, ""]))
+    ended = command(capfd, "plot", str(run))
+    assert "Traceback" not in ended.err
+    drawn_anyway = (name, damage) in (("gradient_norm", "twice"), ("gradient_norm", "all rows"))
+    assert drawn_anyway or (ended.code == 2 and f"{name}.csv cannot be drawn" in ended.err)
 
 
 def changed(folder: Path) -> None:

@@ -227,6 +227,7 @@ def test_the_processes_agree_when_to_keep_a_checkpoint(monkeypatch: pytest.Monke
         (["regularizer=[gradient_noise]"], "the regularizer GradientNoise draws noise for the gradient"),
         (["dataset.train_size=65"], "65 training samples in batches of 64 leave a batch of 1, which 2 processes"),
         (["optimizer=lbfgs", "batch_size=full"], None),
+        (["diagnostics=[weights]"], r"diagnostics=\[weights\] look at networks in one process"),
     ],
 )
 def test_what_needs_whole_minibatches_is_refused(

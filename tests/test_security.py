@@ -85,6 +85,10 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
     "the environment, copied": ({"hydra": {"job": {"env_copy": ["SECRET"]}}}, "hydra.job"),
     "a folder elsewhere": ({"hydra": {"run": {"dir": "MARKER"}}}, "hydra.run"),
     "a subfolder elsewhere": ({"hydra": {"output_subdir": "MARKER"}}, "hydra.output_subdir"),
+    "a diagnostic's name that climbs": (
+        {"diagnostics": {"../../../../..MARKER": {"_target_": "dlrun.diagnostics.gradient_norm.GradientNorm"}}},
+        "is no name of a choice",
+    ),
     "a name that climbs": ({"name": "../../../../../../../../..MARKER"}, "may not lead out of it"),
 }
 

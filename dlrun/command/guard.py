@@ -17,7 +17,7 @@ from dlrun.config.options import OWN, check_single, check_sweep
 from dlrun.errors import ConfigError
 from dlrun.files.opening import refuse_any_link, refuse_links
 from dlrun.folder.clearing import refuse_foreign_files
-from dlrun.folder.names import CURVES, LOCK
+from dlrun.folder.names import LOCK, curves_of
 from dlrun.folder.resume import COMPLETE, standing
 from dlrun.terminal.console import say
 from dlrun.terminal.exits import refusing
@@ -55,7 +55,7 @@ class Guard(Callback):
             folder = Path(config.hydra.run.dir)
             refuse_foreign_files(folder)
             status = standing(folder, resolved(config))
-        if status in COMPLETE and (config.plots == "none" or any(folder.glob(f"{Path(CURVES).stem}.*"))):
+        if status in COMPLETE and (config.plots == "none" or (folder / curves_of(resolved(config))).exists()):
             say(f"{folder} holds this run already: {status.replace('_', ' ')}")
             sys.exit(1 if status == "diverged" else 0)
         if status != "new" and (folder / ".hydra").is_dir():

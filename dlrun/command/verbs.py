@@ -76,12 +76,12 @@ def _plot(arguments: list[str]) -> int:
     """
     if not arguments:
         raise ConfigError("plot: name the folders of one or more runs or sweeps, or schedule=NAME")
-    words = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
+    words, folders = _told_apart(arguments)
     if words:
-        return _plot_schedule(words, [argument for argument in arguments if argument not in words])
+        return _plot_schedule(words, folders)
     from dlrun.plots.pictures import draw
 
-    for folder in map(Path, arguments):
+    for folder in map(Path, folders):
         if holds_run(folder):
             pictures = draw(folder)
         else:
@@ -91,6 +91,12 @@ def _plot(arguments: list[str]) -> int:
         for picture in pictures:
             say(str(picture))
     return 0
+
+
+def _told_apart(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Overrides, and folders, whose names may hold = too."""
+    words = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
+    return words, [argument for argument in arguments if argument not in words]
 
 
 def _plot_schedule(words: list[str], folders: list[str]) -> int:
@@ -126,8 +132,7 @@ def _diagnose(arguments: list[str]) -> int:
     which=last            at the last parameters in place of the best
     device=, threads=     as in a training; diagnostics.NAME.KEY= sets a key
     """
-    words = [argument for argument in arguments if "=" in argument]
-    folders = [argument for argument in arguments if argument not in words]
+    words, folders = _told_apart(arguments)
     which = [word.partition("=")[2] for word in words if word.startswith("which=")] or ["best"]
     if not folders or not any(word.startswith("diagnostics=") for word in words):
         raise ConfigError("diagnose: name the folders of runs or sweeps, and 'diagnostics=[NAME,...]'")
@@ -144,13 +149,13 @@ def _diagnose(arguments: list[str]) -> int:
 
     config = _composed(asked)
     runs = list(find(folders).values())
-    diagnose(runs, config, which[-1])
+    whole = diagnose(runs, config, which[-1])
     from dlrun.plots.pictures import draw_diagnostics
 
     for run in runs:
         for picture in draw_diagnostics(run, list(config.diagnostics)):
             say(str(picture))
-    return 0
+    return 0 if whole else 1
 
 
 def _report(arguments: list[str]) -> int:

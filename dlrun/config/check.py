@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 from pathlib import Path
@@ -11,7 +12,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.config import typed
-from dlrun.config.catalogue import Constraint, KeyPath, conf_dir, constraints, groups, registered, targets
+from dlrun.config.catalogue import (
+    Constraint,
+    KeyPath,
+    conf_dir,
+    constraints,
+    groups,
+    registered,
+    takes_several,
+    targets,
+)
 from dlrun.config.words import as_read, did_you_mean, lead
 from dlrun.errors import ConfigError
 
@@ -104,8 +114,12 @@ class Rules(Keys):
 def foreign(path: KeyPath, target: Any, packages: Iterable[str]) -> str | None:
     """Why the class or function that a `_target_` names is not run, or None. Decided by its name: an import runs code.
 
+    Of groups whose choices have names of their own in the config, files are named after these: they are plain words.
+
     packages: what the user names in allow_targets, beside the choices that conf/ registers.
     """
+    if len(path) > 2 and takes_several(path[0]) and not re.fullmatch(r"[A-Za-z]\w*", path[1], re.ASCII):
+        return f"{path[0]}: {path[1]!r} is no name of a choice"
     if str(target) in registered(path[0]) or any(str(target).startswith(f"{package}.") for package in packages):
         return None
     name, package = f"{'.'.join(path)}={target}", str(target).partition(".")[0]

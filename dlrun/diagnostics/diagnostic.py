@@ -39,7 +39,7 @@ class View:
     """What there is to be seen of a stack at one moment.
 
     step: steps done. before: theta before the last of them, (runs, params), where the diagnostic asked for it.
-    norms: (steps, runs), those of the gradients since the last evaluation.
+    taken: what the steps since the last evaluation returned, see `State.taken`.
     progress: told what is done, and how much of how much, where it may take long.
     schedule: the memory of the learning rate's schedule; None of a finished network.
     """
@@ -47,9 +47,14 @@ class View:
     stack: Stack
     step: int
     before: Tensor | None = None
-    norms: Tensor | None = None
+    taken: Sequence[tuple[Tensor, ...]] = ()
     progress: Callable[[str, int, int], None] = lambda text, done, total: None
     schedule: Mapping[str, Tensor] | None = None
+
+    @property
+    def norms(self) -> list[Tensor]:
+        """Of the gradients of these steps, (runs,) each."""
+        return [norms for _, norms, *_ in self.taken]
 
     @property
     def lr(self) -> Tensor | None:

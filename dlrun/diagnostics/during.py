@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor
 
 from dlrun.diagnostics.diagnostic import Diagnostic, DuringTraining, Found, View
@@ -36,8 +35,7 @@ class During:
         due = [name for name in self.looking if self._due(name, state.step)]
         if not due:
             return
-        norms = torch.stack([norms for _, norms, *_ in state.taken]) if state.taken else None
-        view = View(stack, state.step, self.before, norms, schedule=state.schedule)
+        view = View(stack, state.step, self.before, state.taken, schedule=state.schedule)
         for name in due:
             for place, found in enumerate(self.looking[name].look(view)):
                 if state.status[place] == "running":

@@ -63,8 +63,10 @@ def why(problem: Exception) -> str:
 
 def write(folder: Path, name: str, found: Found) -> dict[str, Any]:
     """Write what a diagnostic found of a run into its folder; returns what the summary says of it."""
-    write_rows(folder / table_of(name), found.rows)
-    told = {"table": table_of(name), **found.summary}
+    told: dict[str, Any] = {**found.summary}
+    if found.rows:
+        write_rows(folder / table_of(name), found.rows)
+        told["table"] = table_of(name)
     if found.surface:
         write_rows(folder / surface_of(name), found.surface)
         told["surface"] = surface_of(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from dlrun.diagnostics.diagnostic import DuringTraining, Found, View
 
 
@@ -18,13 +20,13 @@ class GradientNorm(DuringTraining):
         super().__init__(every=None)  # what the steps returned is there until the evaluation
 
     def look(self, view: View) -> list[Found]:
-        if view.norms is None:
+        if not view.taken:
             return [Found() for _ in range(view.stack.runs)]
-        first, per_epoch = view.step - len(view.norms) + 1, view.stack.steps_per_epoch
+        first, per_epoch = view.step - len(view.taken) + 1, view.stack.steps_per_epoch
         return [
             Found([
                 {"epoch": step / per_epoch, "step": step, "grad_norm": norm}
                 for step, norm in enumerate(norms, first)
             ])
-            for norms in view.norms.T.tolist()
+            for norms in torch.stack(view.norms, 1).tolist()
         ]  # fmt: skip

@@ -73,13 +73,10 @@ class Interpolation(OfFinished):
     def _other(self, stack: Stack, to: str) -> dict[str, Tensor]:
         """The network in a file: theta, (params,), and running averages. ConfigError where its shapes are others."""
         saved = load(to, "to")
-        own = {**stack.layout.views(stack.theta), **{name: stack.buffers[name] for name in stack.averages}}
-        wrong = [name for name, each in own.items() if name not in saved or saved[name].shape != each.shape[1:]]
-        extra = [name for name in saved if name not in own and name not in stack.buffers]
-        if wrong or extra:
+        if wrong := stack.unlike(saved):
             raise ConfigError(
-                f"to={to} is no network of these shapes, which differ in {', '.join([*wrong, *extra])}: give a run of "
-                "the same architecture and data"
+                f"to={to} is no network of these shapes, which differ in {', '.join(wrong)}: give a run of the same "
+                "architecture and data"
             )
         theta = torch.cat([saved[slot.name].flatten() for slot in stack.layout.slots])
         return {"theta": theta, **{name: saved[name] for name in sorted(stack.averages)}}

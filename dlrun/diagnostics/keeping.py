@@ -51,8 +51,8 @@ def conclude(stack: Stack, folders: Sequence[Path], progress: Progress) -> list[
     told: list[dict[str, Any]] = [{} for _ in folders]
     for name, each in keeping(stack.diagnostics).items():
         for run, folder in enumerate(folders):
-            steps, path = unpacked(read_bytes(folder, kept_of(name), LARGEST), stack.theta[run])
             try:
+                steps, path = unpacked(read_bytes(folder, kept_of(name), LARGEST), stack.theta[run])
                 found = each.conclude(View(stack, stack.steps, progress=progress), run, steps, path)
             except OSError:  # the disk's fault
                 raise

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from dlrun.architectures.units import hidden_units
 from dlrun.diagnostics.probe import Probe
 from dlrun.matrix.rows import over_rows
-from dlrun.matrix.theta import applied
 from dlrun.training.stack import Stack
 
 OUTPUT = "output"  #: what the network itself puts out, as a layer
@@ -35,7 +34,7 @@ def kept_on_the_way(stack: Stack, probe: Probe, keep: Keep) -> dict[str, list[tu
             kept[name].append(keep(name, module, given[0], output))
 
         with hooked(modules, take):
-            outputs = _passed(stack, parameters, buffers, x)
+            outputs = stack.outputs_of_row(parameters, buffers, x)
         return {**kept, OUTPUT: [(outputs,)]}
 
     rows = over_rows(of_row, (0, 0, None if probe.shared else 0))
@@ -53,7 +52,7 @@ def outputs_with(stack: Stack, parameters: dict[str, Tensor], probe: Probe, adde
     def of_row(parameters: Any, buffers: Any, x: Tensor, added: Added) -> Tensor:
         calls = {name: iter(tensors) for name, tensors in added.items()}
         with hooked(modules, lambda name, module, given, output: output + next(calls[name])):
-            return _passed(stack, parameters, buffers, x)
+            return stack.outputs_of_row(parameters, buffers, x)
 
     rows = over_rows(of_row, (0, 0, None if probe.shared else 0, 0))
     outputs: Tensor = rows(parameters, stack.buffers, probe.x, added)
@@ -70,8 +69,3 @@ def hooked(modules: dict[str, nn.Module], hook: Callable[[str, nn.Module, Any, T
             )
             hooks.callback(handle.remove)
         yield
-
-
-def _passed(stack: Stack, parameters: Any, buffers: Any, x: Tensor) -> Tensor:
-    averages = {name: buffers[name].clone() for name in stack.averages}  # layers change theirs in place
-    return applied(stack.model, {**parameters, **buffers, **averages}, x)

@@ -16,9 +16,8 @@ from dlrun.training.objective import outputs_of
 from dlrun.training.stack import Stack
 
 BATCH = 1024  #: samples at a time, at most, by whose own statistics batch normalization is
-NUMBERS = (
-    2**17
-)  #: of the inputs that a network takes at a time else: deep ones on images are twice as fast as with 2**20
+#: numbers of the inputs that a network takes at a time else: deep ones on images are twice as fast as with 2**20
+NUMBERS = 2**17
 PARAMETERS = 2**24  #: numbers of theta that the points of a pass may have, for all of them together
 
 #: told how many points are measured

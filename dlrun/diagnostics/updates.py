@@ -27,14 +27,14 @@ class Updates(DuringTraining):
 
     @torch.no_grad()
     def look(self, view: View) -> list[Found]:
-        if view.before is None or view.norms is None:
+        if view.before is None:
             return [Found() for _ in range(view.stack.runs)]
         layout, values = view.stack.layout, dict[tuple[str, str], Tensor]()
         moved, before = (layout.views(theta) for theta in (view.stack.theta - view.before, view.before))
         for name in moved:
             values |= {(name, quantity): value for quantity, value in _lengths(moved[name], before[name]).items()}
         told = _lengths(view.stack.theta - view.before, view.before)
-        told["effective_lr"] = told["update_norm"] / view.norms[-1]
+        told["effective_lr"] = told["update_norm"] / view.taken[-1][1]
         return long_form(view, values | {("all", quantity): value for quantity, value in told.items()})
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
@@ -39,6 +41,16 @@ def picture_of(diagnostic: str) -> str:
 def surface_of(diagnostic: str) -> str:
     """The file of the surface over which a diagnostic's rows lie."""
     return f"{diagnostic}_surface.csv"
+
+
+def curves_of(config: Mapping[str, Any]) -> str:
+    """The file of a run's curves, by its config, of which one from before pictures had forms says nothing."""
+    return str(Path(CURVES).with_suffix(f".{form_of(config)}"))
+
+
+def form_of(config: Mapping[str, Any]) -> str:
+    """What kind of pictures a run draws: png, svg or pdf."""
+    return str((config.get("plot") or {}).get("format", "png"))
 
 
 def arrays_of(diagnostic: str) -> str:

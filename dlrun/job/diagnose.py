@@ -33,8 +33,10 @@ WEIGHTS = {"best": BEST, "last": LAST}
 WIDTH = 16  #: runs that are looked at together, at most
 
 
-def diagnose(runs: Sequence[Path], config: DictConfig, which: str) -> None:
+def diagnose(runs: Sequence[Path], config: DictConfig, which: str) -> bool:
     """Have the diagnostics of `config` look at the runs in these folders, and add what they find to these.
+
+    Returns whether all of them came to their end.
 
     config: as Hydra composes it, of which `diagnostics`, `device` and `threads` count. which: the parameters looked at,
     best or last.
@@ -52,8 +54,10 @@ def diagnose(runs: Sequence[Path], config: DictConfig, which: str) -> None:
         for folder in runs:
             locks.enter_context(locked(folder))
         parts = [part[i : i + WIDTH] for part in groups.values() for i in range(0, len(part), WIDTH)]
-        for part in parts:
-            _look([runs[i] for i in part], [nodes[i] for i in part], which)
+        given = [([runs[i] for i in part], [nodes[i] for i in part]) for part in parts]
+        for each in given[1:]:  # before anything is written
+            _stack(*each, which)
+        return all([_look(*each, which) for each in given])
 
 
 def _node(folder: Path, asked: Mapping[str, Any], config: DictConfig) -> Node:
@@ -82,15 +86,23 @@ def _told(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: told for name, told in found.items() if isinstance(told, dict)} if isinstance(found, dict) else {}
 
 
-def _look(folders: Sequence[Path], nodes: Sequence[Node], which: str) -> None:
-    stack, summaries = build(nodes, initialize=False), [read_summary(folder) for folder in folders]
+def _stack(folders: Sequence[Path], nodes: Sequence[Node], which: str) -> Stack:
+    """The networks of these runs."""
+    stack = build(nodes, initialize=False)
     for name, each in stack.diagnostics.items():
         if isinstance(each, DuringTraining) and not each.of_a_moment:
-            raise ConfigError(f"diagnostics={name} compares steps of a training, and a finished run has none")
-    for row, (folder, summary) in enumerate(zip(folders, summaries, strict=True)):
-        if summary.get("data") not in (None, stack.dataset.digest):
+            raise ConfigError(
+                f"diagnostics={name} needs the steps of a training, and a finished run has none: leave it out"
+            )
+    for row, folder in enumerate(folders):
+        if read_summary(folder).get("data") not in (None, stack.dataset.digest):
             raise ConfigError(f"the data have changed since {folder} was trained: put them back as they were")
         _load(stack, row, folder, WEIGHTS[which])
+    return stack
+
+
+def _look(folders: Sequence[Path], nodes: Sequence[Node], which: str) -> bool:
+    stack, summaries = _stack(folders, nodes, which), [read_summary(folder) for folder in folders]
     moments = [_moment(summary, which) for summary in summaries]
     torch.set_num_threads(stack.threads)
     with Working() as working:
@@ -99,11 +111,9 @@ def _look(folders: Sequence[Path], nodes: Sequence[Node], which: str) -> None:
         write_summary(folder, {**summary, "diagnostics": {**_told(summary), **found}})
         for name, each in found.items():
             again = " (in place of an earlier one)" if name in _told(summary) else ""
-            say(
-                f"{folder}: {name} failed: {each['failed']}"
-                if "failed" in each
-                else f"{folder / table_of(name)}{again}"
-            )
+            failed = f"{folder}: diagnostics={name} failed: {each.get('failed')}"
+            say(failed if "failed" in each else f"{folder / table_of(name)}{again}")
+    return not any("failed" in each for found in told for each in found.values())
 
 
 def _moment(summary: Mapping[str, Any], which: str) -> tuple[float, int]:
@@ -114,17 +124,14 @@ def _moment(summary: Mapping[str, Any], which: str) -> tuple[float, int]:
     return summary.get("best_epoch") or 0, step
 
 
-def _load(stack: Stack, row: int, folder: Path, name: str) -> None:
+def _load(stack: Stack, row: int, folder: Path, file: str) -> None:
     """Put a run's parameters and running averages into its row. Raises ConfigError where the file has others."""
     try:
-        saved = load(read_bytes(folder, name))
+        saved = load(read_bytes(folder, file))
     except (SafetensorError, OSError) as problem:
-        raise ConfigError(f"{folder / name} cannot be read as safetensors ({problem})") from problem
-    own = {**stack.layout.views(stack.theta), **{key: each for key, each in stack.network.items() if key != "theta"}}
-    there = {key: tensor.shape for key, tensor in saved.items()}
-    here = {key: tensor[row].shape for key, tensor in own.items()}
-    wrong = [key for key in {**here, **there} if here.get(key) != there.get(key)]
+        raise ConfigError(f"{folder / file} cannot be read as safetensors ({problem})") from problem
+    wrong = stack.unlike(saved)
     if wrong:
-        raise ConfigError(f"{folder / name} is not of this run's network: {', '.join(sorted(wrong))}")
-    for key, tensor in own.items():
-        tensor[row].copy_(saved[key])
+        raise ConfigError(f"{folder / file} is not of this run's network: {', '.join(wrong)}")
+    for name, tensor in stack.tensors.items():
+        tensor[row].copy_(saved[name])

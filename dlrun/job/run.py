@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from dlrun.folder import checkpoint
 from dlrun.folder.clearing import clear, refuse_foreign_files
 from dlrun.folder.lock import locked
-from dlrun.folder.names import CHECKPOINT, CURVES, shell_command
+from dlrun.folder.names import CHECKPOINT, curves_of, form_of, shell_command
 from dlrun.folder.resume import COMPLETE, standing
 from dlrun.job.folders import Folders, continuing
 from dlrun.processes.parallel import lead
@@ -43,11 +43,10 @@ def run(config: DictConfig, folder: Path, sweeping: bool = False) -> str:
         else:
             summary = _train(node, folder, status == "begun", sweeping)
             status = str(summary["status"])
-        form = node.get("plot", {}).get("format", "png")
-        if node["plots"] != "none" and (summary or not (folder / CURVES).with_suffix(f".{form}").exists()):
+        if node["plots"] != "none" and (summary or not (folder / curves_of(node)).exists()):
             from dlrun.plots.pictures import draw
 
-            draw(folder, form)
+            draw(folder, form_of(node))
         if summary:
             closing_table(summary, folder)
             for name, told in summary.get("diagnostics", {}).items():

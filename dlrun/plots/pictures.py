@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
 from dlrun.config.catalogue import choices
+from dlrun.errors import ConfigError
 from dlrun.folder.names import CURVES, RANGE, RANGE_PLOT, picture_of, table_of
 from dlrun.plots import curves, lr_range
-from dlrun.plots.page import save
+from dlrun.plots.page import save, shortened
 
 
 def draw(folder: str | Path, form: str = "png") -> list[Path]:
@@ -27,10 +29,26 @@ def draw(folder: str | Path, form: str = "png") -> list[Path]:
 
 
 def draw_diagnostics(folder: Path, names: Collection[str], form: str = "png") -> list[Path]:
-    """Write the pictures of these diagnostics, where the folder has their tables."""
-    pages = {
-        name: import_module(f"dlrun.plots.diagnostics.{name}").figure(folder)
-        for name in choices("diagnostics")
-        if name in names and (folder / table_of(name)).exists()
-    }
-    return [save(page, folder / picture_of(name), form) for name, page in pages.items()]
+    """Write the pictures of these diagnostics, where the folder has their tables.
+
+    Raises ConfigError for a table that is not as the diagnostic leaves it.
+    """
+    written = []
+    for name in choices("diagnostics"):
+        if name in names and (folder / table_of(name)).exists():
+            with drawable(folder / table_of(name)):
+                page = import_module(f"dlrun.plots.diagnostics.{name}").figure(folder)
+                written.append(save(page, folder / picture_of(name), form))
+    return written
+
+
+@contextmanager
+def drawable(table: Path) -> Iterator[None]:
+    """ConfigError, with the table's name, for what goes wrong where a damaged one, or a stranger's, is drawn."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError) as problem:
+        why = " ".join(f"{type(problem).__name__}: {problem}".split())
+        raise ConfigError(f"{table} cannot be drawn, it is not as it was written ({shortened(why, 80)})") from problem

@@ -9,11 +9,28 @@ from pathlib import Path
 from dlrun.errors import ConfigError
 from dlrun.folder.reading import read_summary
 from dlrun.report.findings import Findings
+from dlrun.terminal.console import counted
 from dlrun.terminal.description import told
 
 NAMED = 10  #: datasets that the page names
 LOOKS = 10  #: summaries that are asked for one: those of runs that failed early do not tell
 SAME = ("dataset.split_seed", "dataset.label_noise")  #: in these alone the runs of one dataset may differ
+
+
+def failed_looks(found: Findings, runs: Mapping[str, Path]) -> list[str]:
+    """A line for each diagnostic that failed in some runs, with the first one's reason."""
+    if not any(column.split(".")[0] == "diagnostics" for column in found.table.columns):
+        return []
+    failed: dict[str, list[str]] = {}
+    for run, folder in runs.items():
+        with suppress(ConfigError, OSError, AttributeError):  # a stranger's file
+            for name, told_of in read_summary(folder).get("diagnostics", {}).items():
+                if "failed" in told_of:
+                    failed.setdefault(name, []).append(f"run {run}: {told_of['failed']}")
+    return [
+        f"diagnostics={name} failed in {counted(len(reasons), 'run')} ({reasons[0]})"
+        for name, reasons in failed.items()
+    ]
 
 
 def data_of(found: Findings, runs: Mapping[str, Path]) -> list[str]:

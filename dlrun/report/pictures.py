@@ -9,8 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from dlrun.errors import ConfigError
+from dlrun.folder.names import table_of
 from dlrun.plots import comparison, race, sensitivity
 from dlrun.plots.page import png
+from dlrun.plots.pictures import drawable
 from dlrun.report.findings import Findings
 from dlrun.report.grid import short
 from dlrun.report.race import racers
@@ -59,9 +62,13 @@ def draw(found: Findings, curves: pd.DataFrame, heading: str, folders: Mapping[s
         )
     drawn_pages = {picture: png(page) for picture, page in pages.items()}
     labels = [_label(row, found.axes) or "all runs" for row in rows]
-    running = racers(found, folders, dict(zip(settings["setting"], labels, strict=True)))
-    if running:
-        drawn_pages |= {"race.png": png(race.figure(running, heading)), RACE: race.animation(running, heading)}
+    try:
+        with drawable(Path(table_of("trajectory"))):
+            running = racers(found, folders, dict(zip(settings["setting"], labels, strict=True)))
+            if running:
+                drawn_pages |= {"race.png": png(race.figure(running, heading)), RACE: race.animation(running, heading)}
+    except ConfigError as problem:
+        found.notes.append(f"there is no race: {problem}")
     return drawn_pages
 
 

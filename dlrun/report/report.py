@@ -15,7 +15,7 @@ from dlrun.files.opening import beginning
 from dlrun.files.replacing import replacing
 from dlrun.folder.names import shell_command
 from dlrun.report import collect
-from dlrun.report.data import data_of
+from dlrun.report.data import data_of, failed_looks
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Grid, folded
 from dlrun.report.grids import MOST, grids, runs_grid
@@ -69,7 +69,7 @@ def report(
     header, rows, left_out = collect.write(runs, into)
     curves = collect.curves(into)
     found = find(collect.frame(header, rows), runs, curves, metric, target)
-    found.notes.extend([*notes, *left_out, *collect.linked(folders)])
+    found.notes.extend([*notes, *left_out, *collect.linked(folders), *failed_looks(found, runs)])
 
     pictures = draw(found, curves, title, runs)
     shown = [*grids(found)]

@@ -23,7 +23,7 @@ from dlrun.files.opening import inside
 from dlrun.folder import checkpoint
 from dlrun.folder.clearing import clear
 from dlrun.folder.lock import Busy, locked
-from dlrun.folder.names import CHECKPOINT, SUMMARY
+from dlrun.folder.names import CHECKPOINT, SUMMARY, form_of
 from dlrun.folder.records import write_summary
 from dlrun.sweep.limits import open_files
 from dlrun.terminal.signals import as_in_a_child, obeyed
@@ -228,7 +228,7 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
         from dlrun.plots.pictures import draw
 
         for task in tasks:
-            draw(task.folder, task.node.get("plot", {}).get("format", "png"))
+            draw(task.folder, form_of(task.node))
     return 0
 
 

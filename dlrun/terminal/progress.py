@@ -20,6 +20,18 @@ SETTLED = 3  # seconds of a sweep before they say how long it will take: at firs
 LINES = 48  # for a whole training, where there is no bar; an evaluation before it and one cut short come on top
 
 
+class Tenths:
+    """Whether a further tenth of some work is done, or other work begun; for lines where there is no bar."""
+
+    def __init__(self) -> None:
+        self._last = (-1, 0)
+
+    def passed(self, done: int, total: int) -> bool:
+        """Asked again and again while the work goes on."""
+        before, self._last = self._last, (10 * done // total, total)
+        return self._last != before
+
+
 class Live:
     """A bar on a terminal that can draw one; elsewhere none.
 
@@ -69,7 +81,7 @@ class Progress(Live):
         self._unit, self._size = ("epoch", steps_per_epoch) if total_steps >= 2 * steps_per_epoch else ("step", 1)
         self._next_look = 0.0
         self._lines = -1  # of the LINES, how many the training has passed
-        self._tenths = -1  # of what is done after the training
+        self._tenths = Tenths()  # of what is done after the training
         self._unprinted: Mapping[str, float] | None = None
         count, values, speed = (TextColumn(f"{{task.fields[{name}]}}") for name in ("count", "values", "speed"))
         columns = [count, BarColumn(bar_width=None), values, speed, TimeRemainingColumn(compact=True)]
@@ -109,8 +121,7 @@ class Progress(Live):
     def working(self, text: str, done: int, total: int) -> None:
         """Say what is done after the training, and how much of how much."""
         if self._bar is None:
-            if 10 * done // total > self._tenths:
-                self._tenths = 10 * done // total
+            if self._tenths.passed(done, total):
                 say_on(self.console, f"{text}  {done}/{total}")
         elif time.monotonic() >= self._next_look:
             self._bar.update(
@@ -219,18 +230,16 @@ class Working:
         self.console = console or Console()
         self._status = self.console.status("")
         self._shown = False
-        self._tenths = -1
+        self._tenths = Tenths()
 
     def __call__(self, text: str, done: int, total: int) -> None:
         """Say what is done, and how much of how much."""
-        tenths = 10 * done // total
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             self._status.update(f"{text}  {done}/{total}")
             if not self._shown:
                 self._status.start()
             self._shown = True
-        elif tenths > self._tenths:
-            self._tenths = tenths
+        elif self._tenths.passed(done, total):
             say_on(self.console, f"{text}  {done}/{total}")
 
     def __enter__(self) -> Working:

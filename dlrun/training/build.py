@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from operator import getitem
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from dlrun.architectures.blocks import Blocks
 from dlrun.config.check import refuse_foreign
 from dlrun.datasets.dataset import Dataset
 from dlrun.errors import ConfigError
+from dlrun.folder.names import BEST, CURVES, LAST, RANGE_PLOT, SUMMARY, TABLES
 from dlrun.initializers.initializer import Initializer
 from dlrun.matrix.rows import call
 from dlrun.matrix.seeds import STRUCTURE, WEIGHTS, generator
@@ -36,6 +38,7 @@ from dlrun.training.measures import Measures
 from dlrun.training.sources import datasets_of
 from dlrun.training.stack import Rows, Stack
 
+TAKEN = {Path(file).stem for file in (*TABLES, CURVES, RANGE_PLOT, BEST, LAST, SUMMARY)}  #: names of a run's own files
 MEASURED = 20_000  #: training samples up to which `train_metrics: auto` measures them at every evaluation
 
 
@@ -168,6 +171,8 @@ def build(
     stack.moments = moments(stack)
     refuse(node, stack)
     for key, part in node.get("diagnostics", {}).items():
+        if key in TAKEN:
+            raise ConfigError(f"diagnostics={key}: a run has files of this name already: give it another")
         try:
             stack.diagnostics[key] = component(part)[0]
             stack.diagnostics[key].fits(stack)

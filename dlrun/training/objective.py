@@ -85,11 +85,7 @@ def outputs_of(stack: Stack, parameters: Rows, buffers: Rows, x: Tensor, shared:
     parameters, buffers: by name, (rows, ...). x: (rows, samples, ...), or (samples, ...) where all share it.
     """
 
-    def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
-        averages = {name: buffers[name].clone() for name in stack.averages}  # layers change theirs in place
-        return applied(stack.model, {**parameters, **buffers, **averages}, x)
-
-    rows = over_rows(outputs_of_row, (0, 0, None if shared else 0))
+    rows = over_rows(stack.outputs_of_row, (0, 0, None if shared else 0))
     outputs: Tensor = rows(parameters, buffers, x)
     return outputs
 

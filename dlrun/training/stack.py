@@ -139,6 +139,18 @@ class Stack:
         saved = [name for name in self.model.state_dict() if name in self.buffers]
         return {"theta": self.theta, **{name: self.buffers[name] for name in saved}}
 
+    @property
+    def tensors(self) -> State:
+        """`network` by the names in a model file: each parameter and those buffers, (runs, ...), as views."""
+        buffers = {name: tensor for name, tensor in self.network.items() if name != "theta"}
+        return {**self.layout.views(self.theta), **buffers}
+
+    def unlike(self, saved: Rows) -> list[str]:
+        """The names that a run's network or a saved one has alone, or in another shape."""
+        here = {name: tensor.shape[1:] for name, tensor in self.tensors.items()}
+        there = {name: tensor.shape for name, tensor in saved.items()}
+        return sorted(name for name in {**here, **there} if here.get(name) != there.get(name))
+
     def minibatch(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs and targets to train on, and the data's own targets, (runs, batch, ...).
 
@@ -161,6 +173,11 @@ class Stack:
         ]
         values = [part for part in parts if part is not None]
         return reduce(add, values) if values else None
+
+    def outputs_of_row(self, parameters: Rows, buffers: Rows, x: Tensor) -> Tensor:
+        """One run's network at these of its tensors, by name, in the mode in which the model is; they do not change."""
+        averages = {name: buffers[name].clone() for name in self.averages}  # layers change theirs in place
+        return applied(self.model, {**parameters, **buffers, **averages}, x)
 
     @torch.enable_grad()
     def penalty_and_gradient(self, theta: Tensor) -> tuple[Tensor, Tensor] | None:
