@@ -24,6 +24,7 @@ from dlrun.command.cli import main
 from dlrun.diagnostics.confusion import Confusion
 from dlrun.errors import ConfigError
 from dlrun.folder.reading import read_table
+from dlrun.folder.records import write_rows
 from dlrun.plots.diagnostics import activations, gradient_noise, gradient_norm, gradients, layers, updates, weights
 from dlrun.training.build import build, plain
 
@@ -297,12 +298,19 @@ def test_a_damaged_table_is_told(text: str, message: str, tmp_path: Path) -> Non
 
 
 def test_words_with_commas_and_quotes_come_back(tmp_path: Path) -> None:
-    from dlrun.folder.records import write_rows
-
     rows = [{"step": 1, "layer": 'a,"b"', "value": 0.1}, {"step": 2, "layer": "ü", "value": float("nan")}]
     write_rows(tmp_path / "it.csv", rows)
     frame = read_table(tmp_path, "it.csv")
     assert frame["layer"].tolist() == ['a,"b"', "ü"] and frame["value"].iloc[0] == 0.1
+
+
+def test_names_that_a_spreadsheet_would_compute_are_guarded_and_come_back(tmp_path: Path) -> None:
+    """Names of classes are those of a stranger's data."""
+    names = ["=HYPERLINK(1)", "+a", "-1", "@x", "'=b", "plain"]
+    write_rows(tmp_path / "it.csv", [{"true": name, "count": 1} for name in names])
+    cells = [line.split(",")[0] for line in (tmp_path / "it.csv").read_text().splitlines()[1:]]
+    assert cells == ["'=HYPERLINK(1)", "'+a", "-1", "'@x", "''=b", "plain"]
+    assert read_table(tmp_path, "it.csv")["true"].tolist() == names
 
 
 # Pictures

@@ -28,7 +28,8 @@ from rich.console import Console
 
 from dlrun.command.cli import main
 from dlrun.errors import ConfigError
-from dlrun.report import cells, collect, pictures
+from dlrun.folder import formulas
+from dlrun.report import collect, pictures
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Cell, Grid
 from dlrun.report.grids import MOST, _time, grids, runs_grid
@@ -123,8 +124,8 @@ def test_plot_draws_a_sweeps_pictures_again(
 
 @given(st.text("'=+-@\t\r 1a", max_size=5) | st.text())
 def test_no_cell_is_a_formula_and_all_are_read_back(text: str) -> None:
-    cell = cells.guarded(text)
-    assert cells.unguarded(cell) == text
+    cell = formulas.guarded(text)
+    assert formulas.unguarded(cell) == text
     if cell[:1] in ("=", "+", "-", "@", "\t", "\r"):
         float(cell)
 

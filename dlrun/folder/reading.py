@@ -9,6 +9,7 @@ from dlrun.errors import ConfigError
 from dlrun.files.opening import read
 from dlrun.folder import wellformed
 from dlrun.folder.columns import NEEDED
+from dlrun.folder.formulas import unguarded
 from dlrun.folder.names import METRICS, SUMMARY
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def read_table(folder: str | Path, name: str) -> pd.DataFrame:
     header, rows = wellformed.table(_read(Path(folder), name), Path(folder) / name)
     columns = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else {column: () for column in header}
     return pd.DataFrame({
-        column: list(cells) if column in wellformed.WORDS else [float(cell) for cell in cells]
+        column: list(map(unguarded, cells)) if column in wellformed.WORDS else [float(cell) for cell in cells]
         for column, cells in columns.items()
     })  # fmt: skip
 

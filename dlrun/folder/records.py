@@ -16,6 +16,7 @@ from dlrun.errors import Unwritable
 from dlrun.files.opening import append_bytes, appending, truncate
 from dlrun.files.replacing import naming, replacing
 from dlrun.folder.clearing import clear_parts, refuse_old_run
+from dlrun.folder.formulas import guarded
 from dlrun.folder.names import CONFIG, LOG, METRICS, SUMMARY, TABLES
 
 if TYPE_CHECKING:
@@ -226,6 +227,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any], durable: bool = Fals
 def _cell(name: str, value: float | str) -> str:
     """The shortest text that reads back as the same number; whole epochs look whole."""
     if isinstance(value, str):
+        value = guarded(value)
         return '"' + value.replace('"', '""') + '"' if re.search('[",\r\n]', value) else value
     if isinstance(value, Integral) or (name == "epoch" and float(value).is_integer()):
         return repr(int(value))

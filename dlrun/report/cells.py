@@ -10,10 +10,10 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlrun.config.words import is_number
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read
 from dlrun.files.replacing import replacing
+from dlrun.folder.formulas import guarded, unguarded
 from dlrun.folder.names import shell_command
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 BETWEEN = "status"  #: the column that parts a run's overrides from its results
 TEXT = {"run", "status", "error"}  #: columns that are never numbers, whatever stands in them
-FORMULA = re.compile("'*[=+@\t\r-]")  #: how a text begins that a spreadsheet would compute
 Row = dict[str, str]
 
 
@@ -56,16 +55,6 @@ def csv_lines(header: Sequence[str], rows: Iterable[Row]) -> str:
     writer = csv.DictWriter(text, header, lineterminator="\n")
     writer.writerows({key: guarded(cell) for key, cell in row.items()} for row in rows)
     return text.getvalue()
-
-
-def guarded(cell: str) -> str:
-    """A cell that spreadsheets show and do not run: an apostrophe goes before a text that looks like a formula."""
-    return f"'{cell}" if FORMULA.match(cell) and not is_number(cell) else cell
-
-
-def unguarded(cell: str) -> str:
-    """The cell that `guarded` was given."""
-    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def write_csv(path: Path, header: list[str], rows: list[Row]) -> None:

@@ -15,8 +15,9 @@ from dlrun.files.opening import appending, beginning, read
 from dlrun.files.replacing import replacing
 from dlrun.folder import wellformed
 from dlrun.folder.columns import NEEDED
+from dlrun.folder.formulas import unguarded
 from dlrun.folder.names import CONFIG, KNOWN_BY, METRICS, OVERRIDES, SUMMARY, shell_command
-from dlrun.report.cells import BETWEEN, TEXT, Row, as_typed, cell_of, csv_lines, frame, read_csv, unguarded, write_csv
+from dlrun.report.cells import BETWEEN, TEXT, Row, as_typed, cell_of, csv_lines, frame, read_csv, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
