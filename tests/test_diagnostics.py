@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fakes import composed, files, typed  # noqa: F401
 from omegaconf import DictConfig
 
 from dlrun.config.catalogue import choices
-from dlrun.diagnostics.diagnostic import Found, View
+from dlrun.diagnostics.diagnostic import Found, Keeping, View
 from dlrun.diagnostics.diagnostic import Row as TableRow
 from dlrun.diagnostics.during import During
 from dlrun.diagnostics.finished import of_finished
@@ -25,6 +26,7 @@ from dlrun.training.evaluation import Row
 from dlrun.training.state import Tensors
 from dlrun.training.train import fit
 
+COSTLY = ("hessian", "spectrum", "jacobian", "linear_regions")  #: on large networks, which their own tests have, too
 LARGE = ("densenet", "resnet", "resnet18", "stn")
 ARCHITECTURES = [
     pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in choices("architecture")
@@ -100,6 +102,12 @@ def config_of(architecture: str, names: Sequence[str], seed: int, files: Path) -
     config = composed([*words_of(architecture), f"seed={seed}"], files)
     for name in ("l2", "dropout") if architecture != "point" else ():
         config.regularizer.update(composed([f"regularizer={name}"], files).regularizer)
+    return looked_at(config, names, files)
+
+
+def looked_at(config: DictConfig, names: Sequence[str], files: Path) -> DictConfig:  # noqa: F811
+    """The config with these diagnostics."""
+    config = deepcopy(config)
     for name in names:
         own = composed([f"diagnostics={name}", "dataset=iris", "architecture=mlp"], files).diagnostics
         config.diagnostics.update(own)
@@ -107,12 +115,12 @@ def config_of(architecture: str, names: Sequence[str], seed: int, files: Path) -
     return config
 
 
-def fitting(architecture: str, files: Path) -> list[str]:  # noqa: F811
+def fitting(config: DictConfig, files: Path) -> list[str]:  # noqa: F811
     """The diagnostics that there is something to be seen for; the others say why not."""
     found = []
     for name in DIAGNOSTICS:
         try:
-            build([config_of(architecture, [name], 0, files)], initialize=False)
+            build([looked_at(config, [name], files)], initialize=False)
             found.append(name)
         except ConfigError as problem:
             assert str(problem).startswith(f"diagnostics={name}: ")
@@ -153,8 +161,10 @@ def test_diagnostics_change_nothing_and_see_the_same_alone_in_stacks_and_resumed
     architecture: str,
     files: Path,  # noqa: F811
 ) -> None:
-    costly = ("hessian", "spectrum", "jacobian") if architecture in LARGE else ()  # which have tests of their own
-    names = [name for name in fitting(architecture, files) if name not in costly]
+    costly = (
+        ("hessian", "spectrum", "jacobian", "linear_regions") if architecture in LARGE else ()
+    )  # which have tests of their own
+    names = [name for name in fitting(config_of(architecture, [], 0, files), files) if name not in costly]
     assert {"weights", "updates", "gradient_norm", "gradients"} <= set(names)
     plain = [config_of(architecture, [], seed, files) for seed in SEEDS]
     looking = [config_of(architecture, names, seed, files) for seed in SEEDS]
@@ -192,3 +202,29 @@ def test_diagnostics_change_nothing_and_see_the_same_alone_in_stacks_and_resumed
         assert_same(together.tables[2][name], rows, False)
     for in_stack, by_itself in zip(all_finished, finished_last, strict=True):
         assert_same(in_stack[2].rows, by_itself[0].rows, False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", choices("dataset"))
+def test_on_every_dataset_diagnostics_see_something_or_say_why_not(dataset: str, files: Path) -> None:  # noqa: F811
+    config = composed([*typed(f"dataset={dataset}"), "lr=0.001", "batch_size=8"], files)
+    names = fitting(config, files)
+    assert {"weights", "updates", "gradient_norm", "gradients", "trajectory", "interpolation"} <= set(names)
+    _, watch, finished = trained([looked_at(config, names, files)])
+    during = set(names) - set(of_finished(build([looked_at(config, names, files)], initialize=False).diagnostics))
+    assert set(watch.tables[0]) == during and all(watch.tables[0].values())
+    assert all(each[0].rows for each in finished)
+
+
+def test_a_network_that_is_lost_is_looked_at_to_the_end(files: Path) -> None:  # noqa: F811
+    """Of numbers that are none, tables say so, or a diagnostic says that there is nothing to be seen."""
+    config = config_of("mlp", [], 0, files)
+    stack = build([looked_at(config, fitting(config, files), files)])
+    stack.theta.fill_(torch.nan)
+    for name, each in stack.diagnostics.items():
+        if name == "updates" or isinstance(each, Keeping):  # of steps that there are not
+            continue
+        try:
+            assert each.look(View(stack, 1))[0].rows or name == "gradient_norm"
+        except ConfigError as problem:
+            assert str(problem)
