@@ -27,9 +27,10 @@ from dlrun.training.state import Tensors
 from dlrun.training.train import fit
 
 COSTLY = ("hessian", "spectrum", "jacobian", "linear_regions")  #: on large networks, which their own tests have, too
+QUICK = ("linear", "mlp", "point", "rbf")
 LARGE = ("densenet", "resnet", "resnet18", "stn")
 ARCHITECTURES = [
-    pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in choices("architecture")
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in choices("architecture")
 ]
 DIAGNOSTICS = [name for name in choices("diagnostics") if name != "none"]
 EXTRA = {  #: what a diagnostic is given to be quick

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +30,16 @@ from dlrun.training.stack import Stack
 
 LARGE = ("densenet", "resnet", "resnet18")
 NORMALIZED = ("autoencoder", "cnn", "densenet", "mlp", "resnet", "resnet18", "stn")
+QUICK = ("linear", "mlp", "point")
 SMALL = [name for name in choices("architecture") if name not in (*LARGE, "stn")]
-ARCHITECTURES = [*SMALL, "stn", *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
+
+
+def slow_but(quick: Sequence[str], names: Sequence[str]) -> list[Any]:
+    """The names as parameters of a test, of which it is slow but for these."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+ARCHITECTURES = slow_but((*QUICK, "cnn", "rnn"), [*SMALL, "stn", *LARGE])
 SAMPLES = 8
 
 
@@ -122,7 +131,7 @@ def test_samples_in_parts_give_the_same_as_together_and_theta_may_move(
 
 
 @pytest.mark.parametrize("matrix", ["hessian", "gauss_newton"])
-@pytest.mark.parametrize("architecture", SMALL)
+@pytest.mark.parametrize("architecture", slow_but((*QUICK, "rnn"), SMALL))
 def test_eigenvalues_and_traces_are_those_of_the_dense_matrix(
     architecture: str,
     matrix: str,
@@ -223,11 +232,7 @@ def test_standard_errors_of_traces_are_those_that_repetition_shows(files: Path) 
 
 @pytest.mark.parametrize(
     "architecture",
-    [
-        name if name in ("linear", "mlp") else pytest.param(name, marks=pytest.mark.slow)
-        for name in SMALL
-        if name != "point"
-    ],
+    slow_but(("linear",), [name for name in SMALL if name != "point"]),
 )
 def test_the_density_is_near_the_full_spectrum(architecture: str, files: Path) -> None:  # noqa: F811
     stack = stack_for(architecture, files)

@@ -192,6 +192,7 @@ def test_who_is_lost_or_far_away_does_not_hide_the_race() -> None:
     assert len(png(page)) > 5000 and words(page)[3] == "lost: nan at step 2"
 
 
+@pytest.mark.slow
 def test_every_step_of_an_animation_takes_as_long_and_heads_lie_on_their_paths() -> None:
     found = {"a": racer(LEFT, every=10), "b": racer(RIGHT, every=5)}
     content = race.animation(found, "sweep")

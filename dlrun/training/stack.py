@@ -149,7 +149,7 @@ class Stack:
         """The names that a run's network or a saved one has alone, or in another shape."""
         here = {name: tensor.shape[1:] for name, tensor in self.tensors.items()}
         there = {name: tensor.shape for name, tensor in saved.items()}
-        return sorted(name for name in {**here, **there} if here.get(name) != there.get(name))
+        return [name for name in {**here, **there} if here.get(name) != there.get(name)]
 
     def minibatch(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs and targets to train on, and the data's own targets, (runs, batch, ...).
