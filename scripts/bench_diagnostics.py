@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -59,8 +60,8 @@ def measure_products(case: str) -> dict[str, float]:
         made = Products(matrix, "train", BATCH, "batch")
         product = made.at_theta(stack)
         mebibytes[f"{matrix}, MiB kept"] = made.bytes_kept / 2**20
-        contestants[matrix] = lambda product=product: product(v)
-        contestants[f"{matrix}, linearisation"] = lambda made=made: made.at_theta(stack)
+        contestants[matrix] = partial(product, v)
+        contestants[f"{matrix}, linearisation"] = partial(made.at_theta, stack)
     x, y, _ = stack.minibatch(batch)
 
     def by_hand() -> None:
