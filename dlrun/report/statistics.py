@@ -10,7 +10,7 @@ from math import inf, isfinite, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, ndtri, stdtrit  # scipy.stats takes a second to import
+from scipy.special import betaincinv, expit, ndtri, stdtrit  # scipy.stats takes a second to import
 
 Interval = tuple[float, float]
 
@@ -128,6 +128,20 @@ def wilson_interval(successes: float, n: float, level: float = 0.95) -> Interval
     z = ndtri(0.5 + level / 2)
     middle, half = successes + z**2 / 2, z * sqrt(successes * (n - successes) / n + z**2 / 4)
     return max(0.0, float((middle - half) / (n + z**2))), min(1.0, float((middle + half) / (n + z**2)))
+
+
+def exact_interval(successes: int, n: int, level: float = 0.95) -> Interval:
+    r"""Clopper and Pearson's interval of a share, which holds it at least as often as its level says, however few are
+    tried; (0, 1) where nothing was.
+
+    $$B^{-1}\left(\tfrac{1 - \text{level}}2;\, k,\, n-k+1\right) \quad\text{to}\quad
+    B^{-1}\left(\tfrac{1 + \text{level}}2;\, k+1,\, n-k\right)$$ with quantiles of the beta distribution.
+
+    Reference: Clopper & Pearson 1934, doi:10.1093/biomet/26.4.404.
+    """
+    tail = (1 - level) / 2
+    low = float(betaincinv(successes, n - successes + 1, tail)) if successes else 0.0
+    return low, float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
 
 
 @dataclass(frozen=True)
