@@ -1,4 +1,4 @@
-"""What bare words ask for: diagnose, list, plot, report, resume and status."""
+"""What bare words ask for: claims, diagnose, list, plot, report, resume and status."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,6 +66,41 @@ def _list(arguments: list[str]) -> int:
         say(f"{group}=")
         listing({name: description(conf_dir() / group / f"{name}.yaml") for name in choices(group)})
     return 0
+
+
+def _claims(arguments: list[str]) -> int:
+    """dlrun claims [NAME...] [--list] [--large] [--again] [KEY=VALUE...]
+
+    Train what shows whether the lectures' claims hold, all or these, and judge them, in
+    outputs/claims/<date>; what is there already is not trained again.
+
+    --list     all claims, a line on each, without training
+    --large    by the lectures' own sizes, where a claim is tried with smaller ones otherwise
+    --again    on other seeds than the verdicts before, in outputs/claims/<date>-again
+    """
+    from dlrun.claims.claim import load, names
+
+    options = {word for word in arguments if word.startswith("--")}
+    words = [word for word in arguments if "=" in word]
+    chosen = names([word for word in arguments if word not in options and word not in words])
+    for word in words:
+        if not re.match(r"hydra[./]launcher|hydra\.sweep\.dir=|device=|threads=", word):
+            raise ConfigError(f"claims {word}: a claim has its runs; what counts is device, threads, hydra/launcher")
+    if "--list" in options:
+        listing({name: load(name).sentence for name in chosen})
+        return 0
+    large, again = "--large" in options, "--again" in options
+    kind = "-large" * large + "-again" * again
+    asked = [
+        "hydra/sweeper=claims",
+        f"hydra.sweeper.claims=[{','.join(chosen)}]",
+        *(f"hydra.sweeper.{key}=true" for key, wanted in (("large", large), ("again", again)) if wanted),
+        f"hydra.sweep.dir=outputs/claims/{datetime.now():%Y-%m-%d}{kind}",
+        "hydra.sweep.subdir=${name}",
+    ]
+    typed.add(*asked)
+    sys.argv = [sys.argv[0], "-m", *asked, *words]
+    return train(VERBS)
 
 
 def _plot(arguments: list[str]) -> int:
@@ -249,6 +285,7 @@ def _resume(arguments: list[str]) -> int:
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
+    "claims": _claims,
     "diagnose": _diagnose,
     "list": _list,
     "plot": _plot,

@@ -21,7 +21,7 @@ from dlrun.errors import ConfigError
 from dlrun.files.opening import read_named
 from dlrun.files.parsing import bounded, yaml_told
 
-OTHER = ("hydra", "experiment")  #: folders of conf/ that hold no techniques
+OTHER = ("hydra", "experiment", "claims")  #: folders of conf/ that hold no techniques
 KeyPath = tuple[str, ...]
 
 

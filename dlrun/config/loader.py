@@ -43,6 +43,7 @@ PRIMARY = "dlrun"  #: the name of dlrun's own main file
 HARMLESS = (
     "hydra_plugins.dlrun_stack.launcher.StackLauncher",
     "hydra_plugins.dlrun_stack.sweeper.Sweeper",
+    "hydra_plugins.dlrun_stack.claims.Claims",
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
 )
@@ -53,6 +54,7 @@ FREE = re.compile(
     r"|gpus_per_node|mem_gb|array_parallelism|signal_delay_s|max_num_timeout|n_jobs)=[\w.,:+-]*"
     r"|hydra\.sweeper\.(trials|decades|trial_seeds|retry_failed|max_batch_size|n_trials|n_jobs|direction|study_name"
     r"|sampler\.seed)=[\w.,:+-]*"
+    r"|hydra\.sweeper\.(claims|large|again)=[\w\[\],]*"
     r"|hydra\.mode=\w*"
     r"|hydra\.sweeper\.params(\.[\w./@]+)?=.*"  # overrides of jobs, each of which is judged by itself
     r"|hydra\.(sweep\.subdir|job\.config\.override_dirname\.\w+)=.*"  # that a run lies in the sweep's folder is seen to

@@ -1,0 +1,1 @@
+"""What only some claims measure: functions of a run's folder, by theme, that a claim's YAML names."""
