@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from dlrun.claims.claim import Claim
 from dlrun.claims.criteria import Answer, Criterion
@@ -20,6 +21,7 @@ from dlrun.terminal.console import number
 RUNS = "runs.csv"  #: in a claim's folder
 Folders = Mapping[str, Mapping[int, Path]]  #: of a claim's runs, by setting and seed
 Measured = dict[str, dict[str, dict[int, float]]]  #: by measure, setting and seed
+HOLDS = {True: "holds", False: "does not hold", None: "open"}  #: what is said of a criterion
 REPRODUCED, NOT, INCONCLUSIVE, NONE = "reproduced", "not reproduced", "inconclusive", "no verdict"
 
 
@@ -132,9 +134,12 @@ def found(answer: Answer) -> str:
     return "; ".join(word for word in (told, answer.problem, still) if word)
 
 
-def seconds_of(folder: Path, verdict: Verdict) -> float:
+def seconds_of(folder: Path, claim: Claim) -> float:
     """What the claim's runs took, each its share of its stack."""
-    if verdict.word == NONE:
-        return 0.0
-    summaries = [summary_of(run) for runs in kept(folder, verdict.claim).values() for run in runs.values()]
-    return sum(each.get("seconds", 0) / each.get("width", 1) for each in summaries)
+    summaries = [summary_of(run) for runs in kept(folder, claim).values() for run in runs.values()]
+    return float(sum(each.get("seconds", 0) / each.get("width", 1) for each in summaries))
+
+
+def first_of(folder: Path, claim: Claim) -> dict[str, Any]:
+    """The summary of its first run."""
+    return summary_of(next(run for runs in kept(folder, claim).values() for run in runs.values()))

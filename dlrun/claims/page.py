@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import dlrun
-from dlrun.claims.outcome import NONE, Verdict, asked, found, kept, seconds_of
+from dlrun.claims.outcome import HOLDS, NONE, Verdict, asked, found, kept, seconds_of
 from dlrun.claims.picture import figure
 from dlrun.errors import ConfigError
 from dlrun.files.replacing import replacing
@@ -18,7 +18,6 @@ from dlrun.plots.page import save
 from dlrun.plots.pictures import draw, draw_diagnostics
 
 PAGE, PICTURE = "index.html", "claim.png"
-HOLDS = {True: "holds", False: "does not hold", None: "open"}
 OF_SWEEPS = ("comparison", "sensitivity", "heatmap", "race")
 
 
@@ -55,7 +54,7 @@ def _shown(folder: Path, verdict: Verdict) -> dict[str, Any]:
         "seeds": verdict.seeds,
         "level": f"{100 * verdict.level:.3g} %",
         "looks": ", ".join(map(str, claim.looks)),
-        "seconds": f"{seconds_of(folder, verdict):.1f}",
+        "seconds": f"{seconds_of(folder, claim):.1f}" if verdict.word != NONE else "",
         "settings": {name: shlex.join(words) for name, words in claim.settings.items()},
         "tried": claim.tried,
         "why": claim.why,

@@ -84,5 +84,8 @@ def _launch(
         for claim in able:
             _launch([claim], asked, found, launch, refused)
         return
+    if len(folders) < len(jobs):
+        refused |= {claim.name: "its runs have not ended yet: give the command again once they have" for claim in able}
+        return
     for (claim, setting, seed), run in zip(runs, folders, strict=True):
         found[claim.name][setting][seed] = run

@@ -73,12 +73,13 @@ class Plan:
         """The job in its folder, and whether that holds its complete run; `save` clears an incomplete one away.
 
         The folder is that of a run with the same config, whatever hydra.sweep.subdir says now, or the job's own, or one
-        with a number that is free.
+        with a number that is free. Where folders are named by `name`, that is a part of the config, too.
         renumbered: the job with another number.
 
         Raises ConfigError where the folder is another run's, or does not lie in the sweep's.
         """
-        config = fingerprint(job.config, NAMES)
+        named = self._name(job) == job.config["name"]  # a folder that is the name's own is no other name's
+        config = fingerprint(job.config, NAMES[1:] if named else NAMES)
         if self.free.get(config):
             name = self.free[config].pop(0)
             if name != self._name(job):
@@ -86,7 +87,7 @@ class Plan:
                 job.folder = self.folder / name
             if self._is_complete(name):
                 return job, True
-        elif self._name(job) in self.runs:
+        elif self._name(job) in self.runs and not named:
             job = renumbered(job, 1 + max(each["number"] for each in self.runs.values()))
             if self._name(job) in self.runs:
                 raise ConfigError(

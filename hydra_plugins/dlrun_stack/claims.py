@@ -49,6 +49,6 @@ class Claims(Sweeper):
 
         refused = rounds(self.chosen, AGAIN if self.again else 0, folder, launch)
         ended.clear()  # whose report compares all runs with each other, and these are of many kinds
-        if not conclude(folder, self.chosen, refused):
+        if not conclude(folder, self.chosen, refused, self.large):
             statuses.append("failed")
         return None
