@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache, reduce
@@ -26,7 +27,8 @@ GROUPS = groups()
 EVERY = [f"{group}={name}" for group in GROUPS for name in choices(group)]
 
 BASE = ["dataset=iris", "architecture=mlp", "optimizer=sgd"]  #: in place of the registry's own defaults
-KEYS = ["name=test", "precision=float64", "compile=false", "batch_size=16", "steps=2", "eval_every=0.01"]
+DEVICE = os.environ.get("DLRUN_TEST_DEVICE", "cpu")  #: where the registry is tried: scripts/gpu.py asks for another
+KEYS = [f"device={DEVICE}", *"name=test precision=float64 compile=false batch_size=16 steps=2 eval_every=0.01".split()]
 CONVOLUTION = ["architecture.channels=[2]", "architecture.kernel=3", "architecture.hidden=[4]"]
 PRETRAINING = ["initializer.epochs=1", "initializer.batch_size=32"]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -138,3 +140,14 @@ def test_prose():
 )
 def test_values_of_a_sweep(default, text, expected):
     assert " ".join(map(typed, values(default, Constraint.parse(f"{text}; meaning")))) == expected
+
+
+@pytest.mark.slow
+def test_the_script_for_a_gpu_runs_to_its_end_and_tells_what_it_found(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "gpu.py"), "--device", "cpu", "--only", "same,resume"]
+    done = subprocess.run([*command, "--output", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "gpu.json").read_text())["results"]
+    assert found["resume"]["rows are the same bytes"] and found["resume"]["exit code"] == 0
+    assert all(each["weights are the same bytes"] for each in found["same"].values() if isinstance(each, dict))
+    assert "| resume |" in (tmp_path / "gpu.md").read_text()
