@@ -22,6 +22,7 @@ from dlrun.plots import race
 from dlrun.plots.comparison import COLOURS
 from dlrun.plots.diagnostics import interpolation, landscape, trajectory
 from dlrun.plots.diagnostics.contours import LEVELS, label_of, levels_of
+from dlrun.plots.film import gif
 from dlrun.plots.page import png
 from dlrun.plots.race import Racer
 from dlrun.report import collect
@@ -195,7 +196,7 @@ def test_who_is_lost_or_far_away_does_not_hide_the_race() -> None:
 @pytest.mark.slow
 def test_every_step_of_an_animation_takes_as_long_and_heads_lie_on_their_paths() -> None:
     found = {"a": racer(LEFT, every=10), "b": racer(RIGHT, every=5)}
-    content = race.animation(found, "sweep")
+    content = gif(race.pictures(found, "sweep"), COLOURS)
     with Image.open(BytesIO(content)) as film:
         assert film.n_frames == 21 and film.size == (900, 675) and film.info["loop"] == 0
         durations = []

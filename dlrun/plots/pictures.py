@@ -9,9 +9,10 @@ from pathlib import Path
 
 from dlrun.config.catalogue import choices
 from dlrun.errors import ConfigError
-from dlrun.folder.names import CURVES, RANGE, RANGE_PLOT, picture_of, table_of
+from dlrun.folder.names import CURVES, METRICS, RANGE, RANGE_PLOT, picture_of, shell_command, table_of
 from dlrun.plots import curves, lr_range
 from dlrun.plots.page import save, shortened
+from dlrun.terminal.console import error
 
 
 def draw(folder: str | Path, form: str = "png") -> list[Path]:
@@ -19,12 +20,14 @@ def draw(folder: str | Path, form: str = "png") -> list[Path]:
 
     form: see `page.save`.
 
-    Raises ConfigError if the folder holds no run, or a run without an evaluation.
+    Raises ConfigError if the folder holds no run, a run without an evaluation, or a table that cannot be drawn.
     """
     folder = Path(folder)
-    written = [save(curves.figure(folder), folder / CURVES, form)]
+    with drawable(folder / METRICS):
+        written = [save(curves.figure(folder), folder / CURVES, form)]
     if (folder / RANGE).exists():
-        written.append(save(lr_range.figure(folder), folder / RANGE_PLOT, form))
+        with drawable(folder / RANGE):
+            written.append(save(lr_range.figure(folder), folder / RANGE_PLOT, form))
     return [*written, *draw_diagnostics(folder, choices("diagnostics"), form)]
 
 
@@ -40,6 +43,19 @@ def draw_diagnostics(folder: Path, names: Collection[str], form: str = "png") ->
                 page = import_module(f"dlrun.plots.diagnostics.{name}").figure(folder)
                 written.append(save(page, folder / picture_of(name), form))
     return written
+
+
+def drawn(folder: Path, form: str) -> bool:
+    """Draw what a run that has ended gets; where that cannot be done, say so in a line: its results are none the worse.
+
+    Returns whether it was done.
+    """
+    try:
+        draw(folder, form)
+    except ConfigError as problem:
+        error(f"{problem}; the run is complete, and `{shell_command('plot', folder)}` draws it again")
+        return False
+    return True
 
 
 @contextmanager

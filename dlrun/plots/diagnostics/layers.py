@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from dlrun.plots.page import FEW, LARGE, SMALL, gaps, log_if_wide, whole
@@ -44,11 +44,19 @@ def weights(frame: pd.DataFrame) -> pd.DataFrame:
     return found if len(found) else frame
 
 
-def of_quantity(frame: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    """A quantity over the training: a row per moment, a column per layer in the network's order."""
+def of_quantity(frame: pd.DataFrame, quantity: str, unit: str | None = None) -> pd.DataFrame:
+    """A quantity over the training: a row per moment, a column per layer in the network's order.
+
+    unit: what moments are counted in, epoch or step; None: as the training lets it, see `unit_of`.
+    """
     rows = frame[frame["quantity"] == quantity]
     layers = list(dict.fromkeys(rows["layer"]))
-    return rows.pivot(index=unit_of(frame), columns="layer", values="value")[layers]
+    return rows.pivot(index=unit or unit_of(frame), columns="layer", values="value")[layers]
+
+
+def depths() -> Colormap:
+    """The colours of the first layer to the last."""
+    return LinearSegmentedColormap.from_list("depth", MAP(np.linspace(0, LAST, 64)))
 
 
 def lines(
@@ -74,9 +82,7 @@ def lines(
         for text in legend.get_texts():
             text.set_parse_math(False)
     elif named:
-        shades = ScalarMappable(
-            Normalize(1, len(layers)), LinearSegmentedColormap.from_list("depth", MAP(np.linspace(0, LAST, 64)))
-        )
+        shades = ScalarMappable(Normalize(1, len(layers)), depths())
         bar = axes.figure.colorbar(shades, ax=axes, pad=0.01, aspect=12)
         bar.set_label(f"layer of {len(layers)}", fontsize=SMALL)
         bar.ax.tick_params(labelsize=SMALL - 2)
