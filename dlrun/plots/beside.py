@@ -85,33 +85,39 @@ def figure(
     columns = 1 if len(found) == 1 else 2 if len(found) in (2, 4) else 3 if len(found) <= 6 else 4
     panels = page.subplots(-(-len(found) // columns), columns, sharex=True, sharey=True, squeeze=False)
     size = SMALL - 2 * max(0, columns - 2)
+    letters = int((1250 if look.layers else 1400) / columns / size)  # in a line above a panel
     for axes, (name, values) in zip(panels.flat, found.items(), strict=False):
         _lines(axes, values) if look.layers else _band(axes, values, look.colour)
-        folded = textwrap.wrap(name, int(1500 / columns / size))
+        if nothing := _nothing(values, look.layers):
+            axes.text(0.5, 0.5, nothing, transform=axes.transAxes, ha="center", va="center", fontsize=size)
+        folded = textwrap.wrap(name, letters)
         if len(folded) > LINES:
-            folded = [*folded[: LINES - 1], shortened(" ".join(folded[LINES - 1 :]), int(1500 / columns / size))]
+            folded = [*folded[: LINES - 1], shortened(" ".join(folded[LINES - 1 :]), letters)]
         axes.set_title("\n".join(folded), fontsize=size, parse_math=False)
         axes.tick_params(labelsize=size)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    for axes in panels.flat[len(found) :]:
-        axes.set_visible(False)
-        above = panels[0, list(panels[-1]).index(axes)]
-        above.tick_params(labelbottom=True)  # nothing is below it
+    lowest = [*panels[-1]]
+    for place in range(len(found) - panels.size, 0):  # nothing is below what is above these
+        lowest[place].set_visible(False)
+        lowest[place] = panels[-2, place]
+        lowest[place].tick_params(labelbottom=True)
+    for axes in lowest:
+        axes.set_xlabel(unit, fontsize=LARGE - 2 * max(0, columns - 2))
     told = _scale(panels[0, 0], list(found.values()), look.layers)
     whole(panels[0, 0])
     if all(len(values) == 1 for values in found.values()):
         at = max(values.index[0] for values in found.values())
         panels[0, 0].set_xlim(at - 0.7, at + 0.7)
-    page.supxlabel(unit, fontsize=LARGE)
     page.supylabel(look.label, fontsize=LARGE)
     if look.layers:
         bar = page.colorbar(ScalarMappable(Normalize(0, 1), depths()), ax=panels, pad=0.01, aspect=40, ticks=[0, 1])
         bar.ax.set_yticklabels(["first\nlayer", "last\nlayer"], fontsize=size)
     what = "mean over seeds" if look.layers else "15th, 50th and 85th percentile, mean over seeds"
     sentence = textwrap.fill("; ".join(filter(None, [left_out, what, told])), 88)
-    page.suptitle(f"{diagnostic}: {textwrap.fill(heading, 50)}\n", fontsize=LARGE, fontweight="bold", parse_math=False)
-    page.text(0.5, 0.955, sentence, ha="center", va="top", fontsize=SMALL - 2)
+    page.legend([], [], loc="outside lower center", frameon=False, title=sentence, title_fontsize=SMALL)
+    heading = textwrap.fill(f"{diagnostic}: {heading}", 60)
+    page.suptitle(heading, fontsize=LARGE, fontweight="bold", parse_math=False)
     return page
 
 
@@ -130,10 +136,18 @@ def _band(axes: Axes, values: pd.DataFrame, colour: str) -> None:
 
 
 def _lines(axes: Axes, values: pd.DataFrame) -> None:
-    few = "o" if len(values) <= FEW and len(values.columns) <= FEW else None
+    few = "o" if len(values) <= FEW else None
     for column, place in zip(values, np.linspace(0, LAST, len(values.columns)), strict=True):
         line = values[column].where(values[column] > 0)
         axes.plot(values.index, gaps(line), color=MAP(place), linewidth=2, marker=few, markersize=4)
+
+
+def _nothing(values: pd.DataFrame, layers: bool) -> str:
+    """Why a panel is empty, where it is."""
+    finite = values.to_numpy(float)[np.isfinite(values.to_numpy(float))]
+    if not len(finite):
+        return "not finite" if len(values) else "no moment in common"
+    return "0 throughout" if layers and not finite.any() else ""
 
 
 def _scale(axes: Axes, found: Sequence[pd.DataFrame], layers: bool) -> str:

@@ -82,7 +82,7 @@ def _page(racers: Mapping[str, Racer], heading: str) -> tuple[Figure, Axes, dict
     for x, y, z in sorted(surfaces, key=lambda grid: -np.ptp(grid[0]) * np.ptp(grid[1])):
         fill(axes, x, y, z, levels, GREYS)
     label = label_of(next(iter(shown.values())).surface)
-    bar(page, axes, levels, label, GREYS)
+    bar(page, axes, levels, label, GREYS, max(np.nanmax(gaps(z), initial=-np.inf) for z in inside))
     frame(axes, *view)
     axes.set_facecolor("white")  # where no run has a surface
     end = _end(shown)

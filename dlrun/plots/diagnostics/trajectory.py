@@ -31,7 +31,7 @@ def figure(folder: str | Path) -> Figure:
     x, y, z = grid_of(surface, *names, "objective")
     levels = levels_of([z])
     fill(axes, x, y, z, levels)
-    bar(page, axes, levels, label_of(surface))
+    bar(page, axes, levels, label_of(surface), highest=np.nanmax(gaps(z), initial=-np.inf))
     at = [gaps(path[name]) for name in names]
     marker = "o" if len(path) <= FEW else None
     axes.plot(*at, color="black", linewidth=5, solid_capstyle="round")  # an edge, against any colour
