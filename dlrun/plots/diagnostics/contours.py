@@ -38,8 +38,8 @@ def label_of(frame: pd.DataFrame) -> str:
 
 def levels_of(values: Sequence[np.ndarray]) -> np.ndarray:
     """Where contours lie: equal ratios of the height above the lowest value where heights span many decades, else
-    equal steps; none where the surfaces are level, or nowhere finite. What is higher than 1000 times all but the highest
-    hundredth lies above the last of them."""
+    equal steps; none where the surfaces are level, or nowhere finite. Of the highest hundredth, what is 1000 times as
+    high as the rest lies above the last of them."""
     finite = np.concatenate([each[np.isfinite(each)] for each in values])
     if not len(finite) or finite.min() == finite.max():
         return np.empty(0)

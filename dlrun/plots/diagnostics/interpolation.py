@@ -53,7 +53,7 @@ def figure(folder: str | Path) -> Figure:
 
 
 def _network(told: dict[str, Any], alpha: float) -> str:
-    """Which network is at this place of the line, by the summary; nothing where it is none, or the summary is silent."""
+    """Which network is at this place of the line, by the summary; nothing where it does not say."""
     network = told.get({0: "begin", 1: "end"}.get(alpha, ""), "")
     if not isinstance(network, str):
         return ""
