@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dlrun.folder.names import table_of
-from dlrun.folder.reading import read_table, summary_of
+from dlrun.folder.reading import read_table, summary_of, told_of
 from dlrun.plots.page import GREY, LARGE, SMALL, TRAIN, VAL, gaps, log_if_wide, title
 from dlrun.terminal.printable import printable
 
@@ -21,7 +21,7 @@ def figure(folder: str | Path) -> Figure:
     """A panel for the loss and one for the metric, of train and val over alpha, with both ends of the line."""
     frame = read_table(folder, table_of("interpolation"))
     summary = summary_of(Path(folder))
-    told = summary.get("diagnostics", {}).get("interpolation", {})
+    told = told_of(summary, "interpolation")
     measures = [name.removeprefix("train_") for name in frame.columns if name.startswith("train_")]
     page = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(page)
@@ -40,9 +40,8 @@ def figure(folder: str | Path) -> Figure:
         axes.tick_params(labelsize=SMALL)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[-1].set_xticks(
-        TICKS, [f"{tick:g}\n{_network(told, tick)}".replace("-", "−", tick < 0) for tick in TICKS], parse_math=False
-    )
+    names = [f"{tick:g}".replace("-", "−") + "\n" + _network(told, tick) for tick in TICKS]
+    panels[-1].set_xticks(TICKS, names, parse_math=False)
     panels[-1].set_xlim(frame["alpha"].min() - 0.02, frame["alpha"].max() + 0.02)
     panels[-1].set_xlabel("α", fontsize=LARGE)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -59,4 +58,5 @@ def _network(told: dict[str, Any], alpha: float) -> str:
         return ""
     if network == "this run" and told.get("which") in ("best", "last"):
         return f"this run, {told['which']}"
-    return printable(network if len(network) <= LONGEST else f"…{network[1 - LONGEST :]}")
+    network = " ".join(printable(network).split())
+    return network if len(network) <= LONGEST else f"…{network[1 - LONGEST :]}"
