@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+
+import numpy as np
 
 from dlrun.config.catalogue import choices
 from dlrun.errors import ConfigError
@@ -62,7 +65,9 @@ def drawn(folder: Path, form: str) -> bool:
 def drawable(table: Path) -> Iterator[None]:
     """ConfigError, with the table's name, for what goes wrong where a damaged one, or a stranger's, is drawn."""
     try:
-        yield
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numbers that no training leaves
+            yield
     except ConfigError:
         raise
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError) as problem:

@@ -53,7 +53,7 @@ def figure(folder: str | Path) -> Figure:
 
 def _network(told: dict[str, Any], alpha: float) -> str:
     """Which network is at this place of the line, by the summary; nothing where it does not say."""
-    network = told.get({0: "begin", 1: "end"}.get(alpha, ""), "")
+    network = told.get("begin" if alpha == 0 else "end") if alpha in (0, 1) else None
     if not isinstance(network, str):
         return ""
     if network == "this run" and told.get("which") in ("best", "last"):
