@@ -11,9 +11,14 @@ import pytest
 from matplotlib.figure import Figure
 from test_report import write_run
 
+from dlrun.errors import ConfigError
 from dlrun.folder.names import table_of
+from dlrun.folder.reading import read_table
+from dlrun.folder.wellformed import COLUMNS
 from dlrun.plots import beside
 from dlrun.plots.comparison import DRAWN, SEEDS
+from dlrun.plots.diagnostics import calibration
+from dlrun.plots.diagnostics.activations import figure as figure_of_activations
 from dlrun.plots.page import png
 from dlrun.report import beside as chosen
 from dlrun.report import collect, pictures
@@ -126,6 +131,31 @@ def test_every_panel_has_its_axes_and_the_name_above_it_room(settings: int) -> N
     lowest = {round(axes.get_position().x0, 3): axes for axes in sorted(shown, key=lambda a: -a.get_position().y0)}
     for axes in lowest.values():
         assert axes.get_xlabel() == "epoch" and any(t.get_text() and t.get_visible() for t in axes.get_xticklabels())
+
+
+def test_what_a_single_run_has_at_one_moment_alone_is_seen(tmp_path: Path) -> None:
+    quantities = ("std", "saturated", "dead", *(f"{kind}p{p}" for kind in ("", "input_") for p in (15, 50, 85)))
+    values = {("3 ReLU", quantity): [float(i + 1), np.nan] for i, quantity in enumerate(quantities)}
+    long(values, epochs=(0, 2)).to_csv(tmp_path / "activations.csv", index=False, na_rep="nan")
+    *_, percentiles = figure_of_activations(tmp_path).axes
+    drawn = {line.get_ydata()[0] for line in percentiles.get_lines() if line.get_marker() in ("o", "_")}
+    assert drawn == {4, 5, 6, 7, 8, 9}
+    long({key: [np.nan] * 2 for key in values}, epochs=(0, 2)).to_csv(
+        tmp_path / "activations.csv", index=False, na_rep="nan"
+    )
+    first = figure_of_activations(tmp_path).axes[0]
+    assert [text.get_text() for text in first.texts] == ["not finite"]
+
+
+def test_tables_that_are_too_large_are_refused(tmp_path: Path) -> None:
+    names = ",".join(f"c{i}" for i in range(COLUMNS + 1))
+    (tmp_path / "fit.csv").write_text(f"{names}\n")
+    with pytest.raises(ConfigError, match=r"it has 10,001 columns"):
+        read_table(tmp_path, "fit.csv")
+    row = {"low": 0.0, "high": 1.0, "samples": 1.0, "accuracy": 1.0, "confidence": 1.0, "share": 1.0}
+    pd.DataFrame([row] * 10_001).to_csv(tmp_path / "calibration.csv", index=False)
+    with pytest.raises(ConfigError, match="10,001 bins, too many to be drawn"):
+        calibration.figure(tmp_path)
 
 
 # Which tables these are

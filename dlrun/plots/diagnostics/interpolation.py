@@ -14,6 +14,7 @@ from dlrun.plots.page import GREY, LARGE, SMALL, TRAIN, VAL, gaps, log_if_wide, 
 from dlrun.terminal.printable import printable
 
 TICKS = (-0.25, 0, 0.25, 0.5, 0.75, 1, 1.25)
+DOTS = 400  #: points of the line that are marked, at most
 LONGEST = 28  #: letters of a network's name, of which the last ones tell most
 
 
@@ -26,12 +27,13 @@ def figure(folder: str | Path) -> Figure:
     page = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(page)
     panels = page.subplots(len(measures), 1, sharex=True, squeeze=False)[:, 0]
+    few = "o" if len(frame) <= DOTS else None
     for axes, measure in zip(panels, measures, strict=True):
         for end in (0, 1):
             axes.axvline(end, color=GREY, linewidth=2, linestyle=":", label="ends of the line" if end else None)
         for part, colour, style in (("train", TRAIN, "-"), ("val", VAL, "--")):
             axes.plot(
-                frame["alpha"], gaps(frame[f"{part}_{measure}"]), style, color=colour, linewidth=3, marker="o",
+                frame["alpha"], gaps(frame[f"{part}_{measure}"]), style, color=colour, linewidth=3, marker=few,
                 markersize=6, label=part,
             )  # fmt: skip
         if measure == "loss":

@@ -72,6 +72,8 @@ def lines(
             table.index, gaps(values * 100 if share else values), style, color=MAP(place), label=str(layer),
             linewidth=2.5 if few else 1.5, marker="o" if few else None, markersize=5,
         )  # fmt: skip
+    if not np.isfinite(table.to_numpy(float)).any():
+        axes.text(0.5, 0.6, "not finite", transform=axes.transAxes, ha="center", va="center", fontsize=SMALL)
     if share:
         axes.set_ylim(-3, 103)
     else:
@@ -86,6 +88,13 @@ def lines(
         bar = axes.figure.colorbar(shades, ax=axes, pad=0.01, aspect=12)
         bar.set_label(f"layer of {len(layers)}", fontsize=SMALL)
         bar.ax.tick_params(labelsize=SMALL - 2)
+
+
+def edges(axes: Axes, *bounds: pd.Series, colour: str) -> None:
+    """Marks at the bounds of a band that is finite at one moment alone, of which nothing would be seen."""
+    for bound in bounds:
+        if np.isfinite(bound).sum() == 1:
+            axes.plot(bound.index, gaps(bound), "_", color=colour, markersize=24, markeredgewidth=2)
 
 
 def finish(figure: Figure, panels: Sequence[Axes], unit: str, heading: str) -> None:
