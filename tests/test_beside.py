@@ -152,6 +152,9 @@ def test_tables_that_are_too_large_are_refused(tmp_path: Path) -> None:
     (tmp_path / "fit.csv").write_text(f"{names}\n")
     with pytest.raises(ConfigError, match=r"it has 10,001 columns"):
         read_table(tmp_path, "fit.csv")
+    (tmp_path / "fit.csv").write_text(f"layer\n{'x' * 1001}\n")
+    with pytest.raises(ConfigError, match=r"line 2: layer has 1,001 letters"):
+        read_table(tmp_path, "fit.csv")
     row = {"low": 0.0, "high": 1.0, "samples": 1.0, "accuracy": 1.0, "confidence": 1.0, "share": 1.0}
     pd.DataFrame([row] * 10_001).to_csv(tmp_path / "calibration.csv", index=False)
     with pytest.raises(ConfigError, match="10,001 bins, too many to be drawn"):
