@@ -19,6 +19,7 @@ from test_cli import Ended
 
 from dlrun.command.cli import main
 from dlrun.report.collect import append_run
+from dlrun.report.pictures import Pictures
 from dlrun.sweep import trainers
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.workers import Task
@@ -82,7 +83,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
         return True
 
     monkeypatch.setattr(trainers.Here, "train", train)
-    monkeypatch.setattr("dlrun.report.report.draw", lambda *_: {})
+    monkeypatch.setattr("dlrun.report.report.draw", lambda *_: Pictures({}, {}))
 
 
 def listing(folder: Path) -> dict[str, bytes | str | None]:

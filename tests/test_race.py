@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from io import BytesIO
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d.axes3d import Axes3D
 from PIL import Image
 
 from dlrun.command.cli import main
@@ -21,7 +23,8 @@ from dlrun.folder.reading import read_table
 from dlrun.plots import race
 from dlrun.plots.comparison import COLOURS
 from dlrun.plots.diagnostics import interpolation, landscape, trajectory
-from dlrun.plots.diagnostics.contours import LEVELS, label_of, levels_of
+from dlrun.plots.diagnostics.contours import LEVELS, label_of, levels_of, surface
+from dlrun.plots.film import gif, mp4
 from dlrun.plots.page import png
 from dlrun.plots.race import Racer
 from dlrun.report import collect
@@ -67,6 +70,8 @@ def test_contours_lie_closer_where_it_is_lower() -> None:
     np.testing.assert_allclose(
         levels_of([narrow[:20], 2 + narrow[:20]]), levels_of([np.r_[narrow[:20], 2 + narrow[:20]]])
     )
+    spikes = np.append(wide, [1e12, np.inf])
+    assert 0.8 * wide.max() < levels_of([spikes])[-1] <= wide.max()  # a spike leaves the contours to the rest
     near = np.linspace(5, 6, 3)
     np.testing.assert_allclose(levels_of([near]), np.linspace(5, 6, LEVELS + 1))
     assert not len(levels_of([np.full(4, 2.0)])) and not len(levels_of([np.full(4, np.nan)]))
@@ -100,11 +105,50 @@ def test_a_landscape_and_its_cuts(tmp_path: Path) -> None:
     np.testing.assert_allclose(axes.get_lines()[0].get_xydata(), [(a, 0.5 + (a - 1) ** 2) for a in axis])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 2.0, 1e300])
-def test_a_landscape_without_any_height(value: float, tmp_path: Path) -> None:
+def test_a_landscape_from_the_side_rises_as_its_colours_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axis = np.linspace(-1, 1, 5)
+    frame = plane(axis, axis, ("alpha", "beta"))
+    frame["objective"] = frame["loss"] = np.exp(3 * frame["alpha"]) + np.exp(4 * frame["beta"])
+    frame.loc[3, ["objective", "loss"]] = np.nan
+    surfaces = []
+    plot = Axes3D.plot_surface
+    monkeypatch.setattr(Axes3D, "plot_surface", lambda *given, **how: surfaces.append(given) or plot(*given, **how))
+    page = landscape.figure(table(tmp_path / "run", "landscape", frame))
+    [(side, x, y, height)] = surfaces
+    z = np.exp(3 * x) + np.exp(4 * y)
+    z[3, 0] = np.nan
+    levels = levels_of([z])
+    np.testing.assert_allclose(height, np.interp(z, levels, range(len(levels)), left=np.nan))
+    assert np.isnan(height[3, 0]) and np.isfinite(height).sum() == 24
+    assert side in page.axes and side.get_zlim() == (0, len(levels) - 1)
+    lowest, *_, highest = side.get_zticklabels()
+    assert (lowest.get_text(), highest.get_text()) == (f"{np.nanmin(z):.3g}", f"{np.nanmax(z):.3g}")
+    assert len(png(page)) > 5000
+
+
+def test_of_a_fine_landscape_some_points_are_seen_from_the_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    axis = np.linspace(0, 1, 201)
+    z = np.add.outer(axis, axis)
+    page = Figure()
+    axes = page.add_subplot(projection="3d")
+    monkeypatch.setattr(axes, "plot_surface", lambda x, y, height, **_: np.testing.assert_array_equal(height.shape, 81))
+    surface(axes, axis, axis, z, levels_of([z]))
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (np.nan, "not finite anywhere"),
+        (np.inf, "not finite anywhere"),
+        (2.0, "2 everywhere"),
+        (1e300, "1e+300 everywhere"),
+    ],
+)
+def test_a_landscape_without_any_height(value: float, told: str, tmp_path: Path) -> None:
     axis = [-1.0, 0.0, 1.0]
     frame = plane(axis, axis, ("alpha", "beta")).assign(objective=value, loss=value)
-    assert len(png(landscape.figure(table(tmp_path / "run", "landscape", frame)))) > 5000
+    page = landscape.figure(table(tmp_path / "run", "landscape", frame))
+    assert page.axes[0].get_title() == told and len(png(page)) > 5000
 
 
 def test_the_line_between_two_networks(tmp_path: Path) -> None:
@@ -123,6 +167,32 @@ def test_the_line_between_two_networks(tmp_path: Path) -> None:
         np.testing.assert_array_equal(val.get_ydata(), frame[f"val_{name}"].replace(np.inf, np.nan))
     assert page.axes[0].get_yscale() == "linear"
     assert words(page) == ["ends of the line", "train", "val"]
+    assert named(page) == {"0": "", "1": ""}  # there is no summary to say it
+
+
+LINES = [
+    ({"begin": "initial network", "end": "this run", "which": "best"}, "initial network", "this run, best"),
+    ({"begin": "this run", "end": "outputs/b", "which": "last"}, "this run, last", "outputs/b"),
+    ({"begin": "this run", "end": f"/{'x' * 99}/end$1$", "which": 3}, "this run", f"…{'x' * 20}/end$1$"),
+    ({"begin": ["?"], "end": "a\nb\x1b"}, "", "a b\\x1b"),
+    (["?"], "", ""),
+]
+
+
+@pytest.mark.parametrize(("told", "begin", "end"), LINES)
+def test_the_ends_of_a_line_have_their_networks_names(told: object, begin: str, end: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"alpha": [-0.25, 0.5, 1.25], "train_loss": [1.0, 2, 3], "val_loss": [1.0, 2, 3]})
+    folder = table(tmp_path / "run", "interpolation", frame)
+    (folder / "summary.json").write_text(json.dumps({"status": "finished", "diagnostics": {"interpolation": told}}))
+    page = interpolation.figure(folder)
+    assert named(page) == {"0": begin, "1": end}
+    assert len(png(page)) > 5000
+
+
+def named(page: Figure) -> dict[str, str]:
+    """What stands below the places 0 and 1 of a line."""
+    labels = [text.get_text().split("\n") for text in page.axes[-1].get_xticklabels()]
+    return {place: name for place, name in labels if place in ("0", "1")}
 
 
 @pytest.mark.parametrize("names", [("theta_0", "theta_1"), ("pc_1", "pc_2")])
@@ -195,7 +265,7 @@ def test_who_is_lost_or_far_away_does_not_hide_the_race() -> None:
 @pytest.mark.slow
 def test_every_step_of_an_animation_takes_as_long_and_heads_lie_on_their_paths() -> None:
     found = {"a": racer(LEFT, every=10), "b": racer(RIGHT, every=5)}
-    content = race.animation(found, "sweep")
+    content = gif(race.pictures(found, "sweep"), COLOURS)
     with Image.open(BytesIO(content)) as film:
         assert film.n_frames == 21 and film.size == (900, 675) and film.info["loop"] == 0
         durations = []
@@ -211,6 +281,41 @@ def test_every_step_of_an_animation_takes_as_long_and_heads_lie_on_their_paths()
                 if frame:  # at first both are in one place
                     assert np.abs(seen - 255 * np.array(to_rgb(colour))).max() <= 12, (frame, colour, seen)
     assert set(durations[:-1]) == {50} and durations[-1] == 2000
+
+
+def test_an_mp4_where_ffmpeg_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program in ffmpeg's place gets the pictures, with the last one for two seconds, and what it leaves is taken."""
+    colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
+    pictures = [Image.new("RGB", (5, 3), colour) for colour in colours]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert mp4(pictures) is None
+    fake = tmp_path / "ffmpeg"
+    fake.write_text(
+        f"#!{sys.executable}\nimport sys\nopen(sys.argv[-1], 'wb').write(sys.stdin.buffer.read())\n"
+        "print(sys.argv, file=open(__file__ + '.log', 'w'))\n"
+    )
+    fake.chmod(0o755)
+    content = mp4(pictures)
+    assert content is not None
+    frames = np.frombuffer(content, np.uint8).reshape(-1, 2, 4, 3)  # even sides
+    assert [tuple(frame[1, 3]) for frame in frames] == colours[:2] + colours[2:] * 40
+    assert "'4x2'" in (tmp_path / "ffmpeg.log").read_text() and "'20'" in (tmp_path / "ffmpeg.log").read_text()
+    fake.write_text("#!/bin/sh\nexit 1\n")  # one without x264
+    assert mp4(pictures) is None
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
+def test_a_race_as_mp4() -> None:
+    shown = race.pictures({"a": racer(LEFT), "b": racer(RIGHT)}, "sweep")
+    content = mp4(shown)
+    assert content is not None and content[4:8] == b"ftyp" and 5_000 < len(content) < 5 * 2**20
+    assert mp4(shown) == content
+    decode = [shutil.which("ffmpeg") or "", "-v", "error", "-i", "-", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    frames = subprocess.run(decode, input=content, capture_output=True, check=True).stdout
+    film = np.frombuffer(frames, np.uint8).reshape(-1, 674, 900, 3)
+    assert len(film) == len(shown) - 1 + 40
+    for i in (0, len(shown) - 1):
+        assert np.abs(film[i].astype(float) - np.asarray(shown[i])[:674]).mean() < 3
 
 
 def place(found: dict[str, Racer], at: Sequence[float]) -> tuple[float, float]:

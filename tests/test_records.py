@@ -160,7 +160,9 @@ def test_what_is_kept_grows_and_is_cut_back(tmp_path, monkeypatch):
 def test_clearing_deletes_a_runs_own_files_alone(run):
     own = ["lr_range.csv", "summary.json", "dlrun.log", "model.safetensors", ".metrics.csv.part", "checkpoint/3-ab.x"]
     own += ["landscape.csv", "trajectory_surface.csv", "trajectory.kept", "trajectory.png", "trajectory.safetensors"]
+    own += ["curves.png", "curves.svg", "lr_range.pdf", "landscape.svg", "hessian.pdf"]
     others = ["notes.csv", "mine.safetensors", "picture.png", ".hydra/config.yaml", "mine.kept", "my_surface.csv"]
+    others += ["mine.svg", "race.pdf"]
     for name in [*own, *others]:
         (run.folder / name).parent.mkdir(exist_ok=True)
         (run.folder / name).write_text("")

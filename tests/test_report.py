@@ -568,7 +568,7 @@ def test_the_page_of_very_many_runs_is_small() -> None:
         found = find(table, places, pd.DataFrame())
     shown = [*(grid.ends(MOST) for grid in grids(found)), runs_grid(found, places, Path())]
     assert [len(grid.rows) for grid in shown] == [1000, 1000, 800]
-    assert len(page_of(found, shown, {}, "many", [])) < 1.5e6  # the pictures take less than 1 MB
+    assert len(page_of(found, shown, pictures.Pictures({}, {}), "many", [])) < 1.5e6  # the pictures take less than 1 MB
 
 
 def test_a_setting_that_diverged_as_a_whole_is_told_everywhere(tmp_path: Path) -> None:

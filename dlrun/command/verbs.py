@@ -20,7 +20,7 @@ from dlrun.config import typed
 from dlrun.config.catalogue import choices, conf_dir, description, groups
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
-from dlrun.folder.names import holds_run, shell_command
+from dlrun.folder.names import form_of, holds_run, shell_command
 from dlrun.terminal.console import error, listing, say
 from dlrun.terminal.exits import EXIT_CODES
 from dlrun.terminal.signals import unconverted
@@ -107,7 +107,8 @@ def _plot(arguments: list[str]) -> int:
     """dlrun plot FOLDER...
     dlrun plot schedule=NAME [KEY=VALUE...] [FOLDER]
 
-    Draw the pictures of runs or sweeps again, from the CSV files in their folders;
+    Draw the pictures of runs or sweeps again, from the CSV files in their folders,
+    of the kind that their plot.format says;
     or the rates of a schedule, without training, as schedule.png in FOLDER or here.
     """
     if not arguments:
@@ -116,10 +117,11 @@ def _plot(arguments: list[str]) -> int:
     if words:
         return _plot_schedule(words, folders)
     from dlrun.plots.pictures import draw
+    from dlrun.report.collect import config_of
 
     for folder in map(Path, folders):
         if holds_run(folder):
-            pictures = draw(folder)
+            pictures = draw(folder, form_of(config_of(folder)))
         else:
             from dlrun.report.report import redraw
 
@@ -187,9 +189,10 @@ def _diagnose(arguments: list[str]) -> int:
     runs = list(find(folders).values())
     whole = diagnose(runs, config, which[-1])
     from dlrun.plots.pictures import draw_diagnostics
+    from dlrun.report.collect import config_of
 
     for run in runs:
-        for picture in draw_diagnostics(run, list(config.diagnostics)):
+        for picture in draw_diagnostics(run, list(config.diagnostics), form_of(config_of(run))):
             say(str(picture))
     return 0 if whole else 1
 

@@ -13,6 +13,7 @@ from dlrun.errors import ConfigError
 from dlrun.initializers.checkpoint import load
 from dlrun.training.stack import Stack
 
+INITIAL, THIS = "initial network", "this run"
 BEYOND = 0.25  #: of the line's length, which is looked at beyond both ends
 
 
@@ -28,6 +29,8 @@ class Interpolation(OfFinished):
 
     $$\text{barrier} = \max_{0 \le \alpha \le 1} L(\alpha) - (1 - \alpha) L(0) - \alpha L(1), \quad
     \text{rise} = \max_{0 \le \alpha \le \alpha' \le 1} L(\alpha') - L(\alpha)$$
+
+    `begin` and `end` say which network is at $\alpha = 0$ and which at 1.
 
     Args:
         to: another run's folder, whose best parameters are taken, or a .safetensors file of a network of the same
@@ -54,7 +57,10 @@ class Interpolation(OfFinished):
         begin, end = (stack.starts[run](), own) if self.to is None else (own, self._other(stack, self.to))
         beyond = int(BEYOND * (self.points - 1))
         alpha = torch.arange(-beyond, self.points + beyond, dtype=torch.float64) / (self.points - 1)
-        columns, summary = {"alpha": alpha}, dict[str, float]()
+        columns = {"alpha": alpha}
+        summary: dict[str, float | str] = (
+            {"begin": INITIAL, "end": THIS} if self.to is None else {"begin": THIS, "end": str(self.to)}
+        )
         parts: list[Part] = ["train", "val"]
         for place, part in enumerate(parts):
             done = (2 * run + place) * len(alpha)

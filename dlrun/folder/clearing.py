@@ -25,6 +25,7 @@ from dlrun.folder.names import (
     TABLES,
     arrays_of,
     holds_run,
+    in_all_forms,
     kept_of,
     picture_of,
     surface_of,
@@ -55,10 +56,12 @@ def clear(folder: Path) -> None:
     if (folder / CHECKPOINT).is_symlink():
         (folder / CHECKPOINT).unlink()
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
-    kinds = (table_of, surface_of, picture_of, arrays_of, kept_of)
+    kinds = (table_of, surface_of, arrays_of, kept_of)
     diagnostics = [of(name) for name in choices("diagnostics") for of in kinds]
+    drawn = (CURVES, RANGE_PLOT, *map(picture_of, choices("diagnostics")))
+    pictures = [name for picture in drawn for name in in_all_forms(picture)]  # the form may have been another
     # without CONFIG it is no run's folder
-    for file in (*TABLES, *diagnostics, CURVES, RANGE_PLOT, SUMMARY, BEST, LAST, LOG, ENCODING, CONFIG):
+    for file in (*TABLES, *diagnostics, *pictures, SUMMARY, BEST, LAST, LOG, ENCODING, CONFIG):
         (folder / file).unlink(missing_ok=True)
     clear_parts(folder)
     for path in folder.glob(MATRICES):

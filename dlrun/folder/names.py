@@ -24,6 +24,7 @@ PLAN = "plan.json"  #: in a sweep's folder, see sweep/plan.py
 LOCK = ".lock"  #: held by the process that is at work in the folder, see folder/lock.py
 KNOWN_BY = (METRICS, SUMMARY, CONFIG, BEST)  #: a folder with one of these is a run's
 TABLES = (METRICS, RANGE, PRETRAINING)  #: what grows while a run goes on, beside the tables of diagnostics
+FORMS = ("png", "svg", "pdf")  #: of pictures; a name with the first stands for all
 OVERRIDES = ".hydra/overrides.yaml"  #: what was typed, as Hydra writes it
 HYDRA = (".hydra", *(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")))  #: what Hydra writes
 
@@ -49,8 +50,15 @@ def curves_of(config: Mapping[str, Any]) -> str:
 
 
 def form_of(config: Mapping[str, Any]) -> str:
-    """What kind of pictures a run draws: png, svg or pdf."""
-    return str((config.get("plot") or {}).get("format", "png"))
+    """What kind of pictures a run draws; the first where its config, maybe a stranger's, says none of them."""
+    plot = config.get("plot")
+    form = plot.get("format") if isinstance(plot, dict) else None
+    return form if form in FORMS else FORMS[0]
+
+
+def in_all_forms(picture: str) -> list[str]:
+    """The names that a picture may have, by its kind."""
+    return [str(Path(picture).with_suffix(f".{form}")) for form in FORMS]
 
 
 def arrays_of(diagnostic: str) -> str:

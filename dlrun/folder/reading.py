@@ -56,6 +56,13 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return read_summary(folder) if (folder / SUMMARY).exists() else {"status": "interrupted"}
 
 
+def told_of(summary: dict[str, Any], diagnostic: str) -> dict[str, Any]:
+    """What a summary says of a diagnostic; nothing where it does not."""
+    found = summary.get("diagnostics")
+    told = found.get(diagnostic) if isinstance(found, dict) else None
+    return told if isinstance(told, dict) else {}
+
+
 def status_of(folder: Path) -> str | None:
     """How a run ended, by its summary.json; None where it has none that can be read, or one that a crash cut short."""
     try:

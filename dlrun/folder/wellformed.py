@@ -17,6 +17,7 @@ from dlrun.files.parsing import json_of, yaml_of
 STATUSES = ("finished", "stopped_early", "diverged", "failed", "interrupted")
 COUNT = 2**53  #: whole numbers up to here are exact in every table
 SMALLEST = 5e-324  #: number above 0
+COLUMNS, LETTERS = 10_000, 1000  #: of a diagnostic's table, and of a word in it, at most
 WORDS = ("layer", "quantity", "true", "predicted")  #: columns of a diagnostic's table that hold no numbers
 
 _NUMBERS = re.compile(r"(best|last|test)_.*|epochs|steps|seconds|steps_per_second|parameters|suggested_lr")
@@ -72,12 +73,16 @@ def table(text: str, file: str | Path) -> tuple[list[str], list[list[str]]]:
         or not all(re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) for name in header)
     ):
         raise ConfigError(f"{file} has no header of column names, each once")
+    if len(header) > COLUMNS:
+        raise ConfigError(f"{file} is no table of a diagnostic: it has {len(header):,} columns")
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise ConfigError(f"{file}, line {number} has {len(row)} cells, and the header {len(header)}")
         for name, cell in zip(header, row, strict=True):
             if name not in WORDS:
                 _number(cell, f"{file}, line {number}")
+            elif len(cell) > LETTERS:
+                raise ConfigError(f"{file}, line {number}: {name} has {len(cell):,} letters")
     return header, rows
 
 

@@ -17,6 +17,7 @@ from dlrun.folder.resume import COMPLETE, standing
 from dlrun.job.folders import Folders, continuing
 from dlrun.processes.parallel import lead
 from dlrun.terminal.console import closing_table, say
+from dlrun.terminal.exits import statuses
 from dlrun.terminal.progress import Progress, Working
 from dlrun.training.build import build, plain
 from dlrun.training.components import Node
@@ -44,9 +45,10 @@ def run(config: DictConfig, folder: Path, sweeping: bool = False) -> str:
             summary = _train(node, folder, status == "begun", sweeping)
             status = str(summary["status"])
         if node["plots"] != "none" and (summary or not (folder / curves_of(node)).exists()):
-            from dlrun.plots.pictures import draw
+            from dlrun.plots.pictures import drawn
 
-            draw(folder, form_of(node))
+            if not drawn(folder, form_of(node)):
+                statuses.append("undrawn")
         if summary:
             closing_table(summary, folder)
             for name, told in summary.get("diagnostics", {}).items():

@@ -38,11 +38,14 @@ def save(page: Figure, path: Path, form: str = "png") -> Path:
     """
     path = path.with_suffix(f".{form}")
     with replacing(path) as part:
-        part.write_bytes(png(page) if form == "png" else _of_lines(page, form))
+        part.write_bytes(content(page, form))
     return path
 
 
-def _of_lines(page: Figure, form: str) -> bytes:
+def content(page: Figure, form: str) -> bytes:
+    """A picture as a file of this form, see `save`."""
+    if form == "png":
+        return png(page)
     file = BytesIO()
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[form]
     with rc_context({"svg.hashsalt": "dlrun", "svg.fonttype": "none", "pdf.fonttype": 42}), warnings.catch_warnings():

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
+
 from dlrun.config.catalogue import choices
 from dlrun.errors import ConfigError
-from dlrun.folder.names import CURVES, RANGE, RANGE_PLOT, picture_of, table_of
+from dlrun.folder.names import CURVES, METRICS, RANGE, RANGE_PLOT, picture_of, shell_command, table_of
 from dlrun.plots import curves, lr_range
 from dlrun.plots.page import save, shortened
+from dlrun.terminal.console import error
 
 
 def draw(folder: str | Path, form: str = "png") -> list[Path]:
@@ -19,12 +23,14 @@ def draw(folder: str | Path, form: str = "png") -> list[Path]:
 
     form: see `page.save`.
 
-    Raises ConfigError if the folder holds no run, or a run without an evaluation.
+    Raises ConfigError if the folder holds no run, a run without an evaluation, or a table that cannot be drawn.
     """
     folder = Path(folder)
-    written = [save(curves.figure(folder), folder / CURVES, form)]
+    with drawable(folder / METRICS):
+        written = [save(curves.figure(folder), folder / CURVES, form)]
     if (folder / RANGE).exists():
-        written.append(save(lr_range.figure(folder), folder / RANGE_PLOT, form))
+        with drawable(folder / RANGE):
+            written.append(save(lr_range.figure(folder), folder / RANGE_PLOT, form))
     return [*written, *draw_diagnostics(folder, choices("diagnostics"), form)]
 
 
@@ -42,11 +48,26 @@ def draw_diagnostics(folder: Path, names: Collection[str], form: str = "png") ->
     return written
 
 
+def drawn(folder: Path, form: str) -> bool:
+    """Draw what a run that has ended gets; where that cannot be done, say so in a line: its results are none the worse.
+
+    Returns whether it was done.
+    """
+    try:
+        draw(folder, form)
+    except ConfigError as problem:
+        error(f"{problem}; the run is complete, and `{shell_command('plot', folder)}` draws it again")
+        return False
+    return True
+
+
 @contextmanager
 def drawable(table: Path) -> Iterator[None]:
     """ConfigError, with the table's name, for what goes wrong where a damaged one, or a stranger's, is drawn."""
     try:
-        yield
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numbers that no training leaves
+            yield
     except ConfigError:
         raise
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError) as problem:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -23,9 +22,8 @@ from dlrun.terminal.console import number
 
 COORDINATES = ("theta_0", "theta_1")
 AROUND = 0.2  #: of the range of the paths, what is shown around them
-FRAMES, PAUSE, HOLD = 100, 50, 2000  #: of the animation; milliseconds between them, and after the last one
+FRAMES = 100  #: of the animation, at most
 DOTS = 75  #: per inch: 900 wide
-SHADES = 160  #: colours of the animation; with fewer, paths are hard to tell from contours
 
 
 class Racer(NamedTuple):
@@ -43,8 +41,8 @@ def figure(racers: Mapping[str, Racer], heading: str) -> Figure:
     return page
 
 
-def animation(racers: Mapping[str, Racer], heading: str) -> bytes:
-    """The same as a GIF, in which every step takes as long as any other."""
+def pictures(racers: Mapping[str, Racer], heading: str) -> list[Image.Image]:
+    """The same while they run, picture by picture, in which every step takes as long as any other."""
     page, axes, shown = _page(racers, heading)
     drawn = _drawn(axes, shown)
     end = _end(shown)
@@ -56,7 +54,7 @@ def animation(racers: Mapping[str, Racer], heading: str) -> bytes:
         artist.set_animated(True)
     canvas.draw()
     still = canvas.copy_from_bbox(page.bbox)
-    pictures: list[Image.Image] = []
+    found = []
     for step in np.linspace(0, end, min(FRAMES, end + 1)):
         canvas.restore_region(still)
         for lines, racer in zip(drawn, shown.values(), strict=True):
@@ -64,17 +62,8 @@ def animation(racers: Mapping[str, Racer], heading: str) -> bytes:
         clock.set_text(f"step {step:,.0f}")
         for artist in sorted(moving, key=lambda artist: artist.zorder):
             axes.draw_artist(artist)
-        pictures.append(Image.fromarray(np.array(canvas.buffer_rgba())[..., :3]))
-    patches = Image.new("RGB", (900, 900))  # of the settings' colours, which are few of the picture's points
-    patches.paste(pictures[-1], (0, 0))
-    for place, colour in enumerate(COLOURS):
-        patches.paste(colour, (place * 100, 700, place * 100 + 100, 900))
-    palette = patches.quantize(SHADES, dither=Image.Dither.NONE)
-    first, *others = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
-    file = BytesIO()
-    pauses = [PAUSE] * len(others) + [HOLD]
-    first.save(file, "GIF", save_all=True, append_images=others, duration=pauses, loop=0)
-    return file.getvalue()
+        found.append(Image.fromarray(np.array(canvas.buffer_rgba())[..., :3]))
+    return found
 
 
 def _page(racers: Mapping[str, Racer], heading: str) -> tuple[Figure, Axes, dict[str, Racer]]:
@@ -93,7 +82,7 @@ def _page(racers: Mapping[str, Racer], heading: str) -> tuple[Figure, Axes, dict
     for x, y, z in sorted(surfaces, key=lambda grid: -np.ptp(grid[0]) * np.ptp(grid[1])):
         fill(axes, x, y, z, levels, GREYS)
     label = label_of(next(iter(shown.values())).surface)
-    bar(page, axes, levels, label, GREYS)
+    bar(page, axes, levels, label, GREYS, max(np.nanmax(gaps(z), initial=-np.inf) for z in inside))
     frame(axes, *view)
     axes.set_facecolor("white")  # where no run has a surface
     end = _end(shown)

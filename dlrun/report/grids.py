@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from dlrun.folder.names import CURVES, LOG, METRICS, SUMMARY
+from dlrun.folder.names import CURVES, LOG, METRICS, SUMMARY, in_all_forms
 from dlrun.report.collect import SWEEP
 from dlrun.report.findings import TIMES, Findings
 from dlrun.report.grid import NOTHING, Cell, Grid
@@ -161,7 +161,7 @@ def _of_interest(found: Findings) -> tuple[pd.DataFrame, str]:
 
 def _link(run: Path, status: str, into: Path) -> str:
     """The file of a run that shows most, as the page has to name it; "" where there is none."""
-    files = (CURVES, METRICS, SUMMARY, LOG)
+    files = (*in_all_forms(CURVES), METRICS, SUMMARY, LOG)
     for file in (LOG, *files) if status == "failed" else files:
         if (run / file).exists():
             return quote(os.path.relpath(run / file, into))

@@ -3,42 +3,100 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from dlrun.errors import ConfigError
-from dlrun.folder.names import table_of
-from dlrun.plots import comparison, race, sensitivity
-from dlrun.plots.page import png
+from dlrun.folder.names import METRICS, form_of, in_all_forms, table_of
+from dlrun.plots import beside, comparison, film, race, sensitivity
+from dlrun.plots.page import content, png
 from dlrun.plots.pictures import drawable
+from dlrun.report.beside import seen
+from dlrun.report.collect import config_of
 from dlrun.report.findings import Findings
 from dlrun.report.grid import short
 from dlrun.report.race import racers
 from dlrun.report.statistics import FINISHED
 from dlrun.report.tables import name
 
-RACE = "race.gif"  #: beside the page, which would be too large with it
-NAMES = ("comparison.png", "sensitivity.png", "heatmap.png", "race.png", RACE)
+FILMS = ("race.gif", "race.mp4")  #: beside the page, which would be too large with them
+PICTURES = ("comparison", "sensitivity", "heatmap", "race", *beside.LOOKS)
+NAMES = (*(name for picture in PICTURES for name in in_all_forms(f"{picture}.png")), *FILMS)
 
 
-def draw(found: Findings, curves: pd.DataFrame, heading: str, folders: Mapping[str, Path]) -> dict[str, bytes]:
-    """Each picture that the sweep has, as PNG or GIF, by its name; none where no run has finished.
+class Pictures(NamedTuple):
+    """Those of the page, as PNG, by name; and the files beside it, by theirs."""
 
-    folders: of each run.
+    shown: dict[str, bytes]
+    files: dict[str, bytes]
+
+
+def draw(found: Findings, curves: pd.DataFrame, heading: str, folders: Mapping[str, Path]) -> Pictures:
+    """The pictures that the sweep has; none where no run has finished. The files are of the form that runs draw.
+
+    folders: of each run. What cannot be drawn is told in the notes of `found`.
     """
+    pictures = Pictures({}, {})
     if not found.settings["n"].any():
-        return {}
-    column, pages = f"val_{found.metric}", {}
+        return pictures
+    form = form_of(config_of(folders[found.table["run"].iloc[0]]))
+
+    def add(name: str, page: Figure) -> None:
+        pictures.shown[name] = png(page)
+        pictures.files[f"{name}.{form}"] = pictures.shown[name] if form == "png" else content(page, form)
+
     settings, rows = found.settings, found.settings.to_dict("records")
     labels = [_label(row, found.axes) or "all runs" for row in rows]
+    fates = _fates(found.table)
+    with _told(found, "curves", METRICS):
+        for name, page in _of_results(found, curves, heading, labels, fates):
+            add(name, page)
+    by_setting = dict(zip(settings["setting"], labels, strict=True))
+    for diagnostic in beside.LOOKS:
+        with _told(found, diagnostic, table_of(diagnostic)):
+            told = {key: f"{label} ({fates[key]})" if key in fates else label for key, label in by_setting.items()}
+            tables, left_out, damaged = seen(diagnostic, found, folders, told)
+            found.notes.extend(damaged)
+            if tables:
+                add(diagnostic, beside.figure(diagnostic, tables, heading, left_out=left_out))
+    with _told(found, "race", table_of("trajectory")):
+        if running := racers(found, folders, by_setting):
+            add("race", race.figure(running, heading))
+            moving = race.pictures(running, heading)
+            films = film.gif(moving, comparison.COLOURS), film.mp4(moving)
+            pictures.files.update({name: each for name, each in zip(FILMS, films, strict=True) if each})
+    return pictures
+
+
+@contextmanager
+def _told(found: Findings, name: str, table: str) -> Iterator[None]:
+    """A note in place of what cannot be drawn."""
+    try:
+        with drawable(Path(table)):
+            yield
+    except ConfigError as problem:
+        found.notes.append(f"there is no picture of {name}: {problem}")
+
+
+def _of_results(
+    found: Findings, curves: pd.DataFrame, heading: str, labels: Sequence[str], others: Mapping[str, str]
+) -> Iterator[tuple[str, Figure]]:
+    """The pictures of what settings came to, by name.
+
+    labels: of the settings. others: what became of runs that have not finished, by setting.
+    """
+    settings, rows = found.settings, found.settings.to_dict("records")
+    column = f"val_{found.metric}"
     ended = found.table[found.table["status"].isin(FINISHED)].groupby("setting", sort=False)
-    runs, others = ended["run"].agg(list), _fates(found.table)
+    runs = ended["run"].agg(list)
     drawn = {label: runs[row["setting"]] for label, row in zip(labels, rows, strict=True) if row["n"]}
     fates = {label: others[row["setting"]] for label, row in zip(labels, rows, strict=True) if row["setting"] in others}
-    pages["comparison.png"] = comparison.figure(curves, drawn, column, heading, fates)
+    yield "comparison", comparison.figure(curves, drawn, column, heading, fates)
 
     many = comparison.are_many(drawn)
     finals = ended[f"last_{column}"]
@@ -51,25 +109,14 @@ def draw(found: Findings, curves: pd.DataFrame, heading: str, folders: Mapping[s
         rest = [axis for axis in found.axes if axis != "lr"]
         swept = data.assign(lr=rates, line=[_label(row, rest) for row in rows])[rates > 0]
         if swept["lr"].nunique() > 1:
-            pages["sensitivity.png"] = sensitivity.figure(
-                swept, swept["line"].drop_duplicates().tolist(), f"last {column}", heading, many=many,
-                left_out=f"; without lr={','.join(map(str, words))}" if words else "",
-            )  # fmt: skip
+            lines = swept["line"].drop_duplicates().tolist()
+            without = f"; without lr={','.join(map(str, words))}" if words else ""
+            page = sensitivity.figure(swept, lines, f"last {column}", heading, many=many, left_out=without)
+            yield "sensitivity", page
     if len(found.axes) == 2:
         x, y = found.axes
-        pages["heatmap.png"] = sensitivity.heatmap(
-            data, (x, y), f"last {column}", heading, larger_is_better=found.larger_is_better
-        )
-    drawn_pages = {picture: png(page) for picture, page in pages.items()}
-    labels = [_label(row, found.axes) or "all runs" for row in rows]
-    try:
-        with drawable(Path(table_of("trajectory"))):
-            running = racers(found, folders, dict(zip(settings["setting"], labels, strict=True)))
-            if running:
-                drawn_pages |= {"race.png": png(race.figure(running, heading)), RACE: race.animation(running, heading)}
-    except ConfigError as problem:
-        found.notes.append(f"there is no race: {problem}")
-    return drawn_pages
+        page = sensitivity.heatmap(data, (x, y), f"last {column}", heading, larger_is_better=found.larger_is_better)
+        yield "heatmap", page
 
 
 def _label(row: dict[Any, Any], axes: Sequence[str]) -> str:

@@ -19,8 +19,8 @@ from dlrun.report.data import data_of, failed_looks
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Grid, folded
 from dlrun.report.grids import MOST, grids, runs_grid
+from dlrun.report.pictures import FILMS, Pictures, draw
 from dlrun.report.pictures import NAMES as PICTURES
-from dlrun.report.pictures import RACE, draw
 from dlrun.report.study import study
 from dlrun.report.tables import name
 from dlrun.terminal.console import counted, error
@@ -79,7 +79,7 @@ def report(
         found.notes.append(str(problem))
     tables = [*(grid.ends(MOST) for grid in shown), runs_grid(found, runs, into)]
     _write(into / PAGE, _html(found, tables, pictures, title, data_of(found, runs)).encode())
-    for picture, content in pictures.items():
+    for picture, content in pictures.files.items():
         _write(into / picture, content)
     _print(found, shown, title, console)
     _say(console, str(into / PAGE), whole=True)
@@ -102,7 +102,11 @@ def redraw(folder: Path) -> list[Path]:
     for line in left_out:
         error(line)
     curves = collect.curves(into)
-    pictures = draw(find(collect.frame(header, rows), runs, curves, None, None), curves, into.name, runs)
+    found = find(collect.frame(header, rows), runs, curves, None, None)
+    before = len(found.notes)
+    pictures = draw(found, curves, into.name, runs).files
+    for line in found.notes[before:]:
+        error(line)
     for picture, content in pictures.items():
         _write(into / picture, content)
     return [into / picture for picture in pictures]
@@ -120,7 +124,7 @@ def _refuse_others_files(folder: Path) -> None:
             raise ConfigError(f"{file} is no table of a sweep, and is not overwritten; move it away first")
 
 
-def _html(found: Findings, shown: list[Grid], pictures: dict[str, bytes], title: str, data: list[str]) -> str:
+def _html(found: Findings, shown: list[Grid], pictures: Pictures, title: str, data: list[str]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=lambda value: printable(value) if type(value) is str else value,
@@ -132,12 +136,8 @@ def _html(found: Findings, shown: list[Grid], pictures: dict[str, bytes], title:
         data=data,
         notes=found.notes,
         grids=shown,
-        pictures={
-            picture.removesuffix(".png"): base64.b64encode(content).decode()
-            for picture, content in pictures.items()
-            if picture != RACE
-        },
-        animation=RACE if RACE in pictures else "",
+        pictures={picture: base64.b64encode(content).decode() for picture, content in pictures.shown.items()},
+        films=[name for name in FILMS if name in pictures.files],
     )
 
 

@@ -225,10 +225,10 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
         _fail(tasks, reason(problem))
         return 1
     if any(task.node["plots"] == "all" for task in tasks):
-        from dlrun.plots.pictures import draw
+        from dlrun.plots.pictures import drawn
 
-        for task in tasks:
-            draw(task.folder, form_of(task.node))
+        for task in tasks:  # one that cannot be drawn is told, and the runs are not trained again for it
+            drawn(task.folder, form_of(task.node))
     return 0
 
 

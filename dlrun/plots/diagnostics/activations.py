@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from dlrun.folder.names import table_of
 from dlrun.folder.reading import read_table, summary_of
-from dlrun.plots.diagnostics.layers import finish, lines, of_quantity, page, unit_of
-from dlrun.plots.page import LARGE, SMALL, TRAIN, VAL, gaps, title
+from dlrun.plots.diagnostics.layers import edges, finish, lines, of_quantity, page, unit_of
+from dlrun.plots.page import FEW, LARGE, SMALL, TRAIN, VAL, gaps, title
 
 
 def figure(folder: str | Path) -> Figure:
@@ -28,7 +28,9 @@ def figure(folder: str | Path) -> Figure:
         low, middle, high = (of_quantity(rows, f"{prefix}p{p}") for p in (15, 50, 85))
         if len(middle.columns):
             axes.fill_between(low.index, gaps(low[last]), gaps(high[last]), color=colour, alpha=0.2, linewidth=0)
-            axes.plot(low.index, gaps(middle[last]), style, color=colour, linewidth=2.5, label=name)
+            few = "o" if len(low) <= FEW else None
+            axes.plot(low.index, gaps(middle[last]), style, color=colour, linewidth=2.5, marker=few, label=name)
+            edges(axes, low[last], high[last], colour=colour)
     legend = axes.legend(
         title=f"{last}\n15th, 50th, 85th", fontsize=SMALL, title_fontsize=SMALL, frameon=False, loc="center left",
         bbox_to_anchor=(1, 0.5), handlelength=1,

@@ -7,9 +7,12 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dlrun.errors import ConfigError
 from dlrun.folder.names import table_of
 from dlrun.folder.reading import read_table, summary_of
 from dlrun.plots.page import GREY, LARGE, SMALL, TRAIN, VAL, heading
+
+MOST = 10_000  #: bins that are drawn in some seconds
 
 
 def figure(folder: str | Path) -> Figure:
@@ -19,6 +22,8 @@ def figure(folder: str | Path) -> Figure:
     FigureCanvasAgg(page)
     above, below = page.subplots(2, sharex=True, height_ratios=(3, 1))
     held = frame[frame["samples"] > 0]
+    if len(held) > MOST:
+        raise ConfigError(f"{Path(folder) / table_of('calibration')} has {len(held):,} bins, too many to be drawn")
     middle, width = (held["low"] + held["high"]) / 2, held["high"] - held["low"]
     above.plot([0, 1], [0, 1], "--", color=GREY, linewidth=2)
     above.bar(middle, held["accuracy"], width, color=TRAIN, alpha=0.6, edgecolor="white", label="accuracy")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dlrun.folder.names import table_of
-from dlrun.folder.reading import read_table, summary_of
+from dlrun.folder.reading import read_table, summary_of, told_of
 from dlrun.plots.page import BESIDE, GREY, LARGE, LR, SMALL, TRAIN, VAL, heading, shortened
 
 NAMED = 10  #: classes that the legend names
@@ -74,7 +74,7 @@ def figure(folder: str | Path) -> Figure:
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
-    told = summary.get("diagnostics", {}).get("decision_boundary", {})
+    told = told_of(summary, "decision_boundary")
     axes.set_xlabel(shortened(str(told.get("x", "x")), 60), fontsize=LARGE, parse_math=False)
     axes.set_ylabel(shortened(str(told.get("y", "y")), 50), fontsize=LARGE, parse_math=False)
     axes.tick_params(labelsize=SMALL)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from dlrun.folder.names import table_of
-from dlrun.folder.reading import read_table, summary_of
+from dlrun.folder.reading import read_table, summary_of, told_of
 from dlrun.plots.page import GREY, LARGE, SMALL, TRAIN, VAL, gaps, heading, shortened
 
 
@@ -25,7 +25,7 @@ def figure(folder: str | Path) -> Figure:
     samples = frame[~frame["quantity"].isin(["grid", "kernel"])]
     page = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(page)
-    told = summary.get("diagnostics", {}).get("fit", {})
+    told = told_of(summary, "fit")
     part = samples["quantity"].iloc[0] if len(samples) else ""
     if "y" in frame:
         [last] = panels = [page.subplots()]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from dlrun.folder.names import table_of
-from dlrun.folder.reading import read_table, summary_of
+from dlrun.folder.reading import read_table, summary_of, told_of
 from dlrun.plots.page import GREY, LARGE, SMALL, TRAIN, VAL, heading
 
 
@@ -17,7 +17,7 @@ def figure(folder: str | Path) -> Figure:
     """Milliseconds over the columns that forward mode computes, and over the rows of reverse mode, beside f alone."""
     frame = read_table(folder, table_of("jacobian"))
     summary = summary_of(Path(folder))
-    told = summary.get("diagnostics", {}).get("jacobian", {})
+    told = told_of(summary, "jacobian")
     page = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(page)
     axes = page.subplots()

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 from dlrun.folder.names import table_of
 from dlrun.folder.reading import read_table, summary_of
-from dlrun.plots.diagnostics.contours import bar, fill, grid_of, label_of, levels_of
+from dlrun.plots.diagnostics.contours import bar, fill, grid_of, label_of, levels_of, surface
 from dlrun.plots.page import LARGE, SMALL, TRAIN, VAL, gaps, log_if_wide, title
 
 CUTS = {"alpha": ("along α", TRAIN, "-"), "beta": ("along β", VAL, "--")}
 
 
 def figure(folder: str | Path) -> Figure:
-    """Two panels, of a plane: contours of the objective with the network marked, and the cuts through it along both
-    axes. Of a line: that cut alone."""
+    """Three panels, of a plane: contours of the objective with the network marked, the cuts through it along both axes,
+    and the surface from the side. Of a line: its cut alone."""
     frame = read_table(folder, table_of("landscape"))
     label = label_of(frame)
     page = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(page)
     plane = "beta" in frame.columns
-    panels = page.subplots(1, 1 + plane, squeeze=False, width_ratios=[1.8, 1][: 1 + plane])[0]
+    places = page.add_gridspec(2, 2, width_ratios=[1.35, 1], height_ratios=[1, 1.35])
+    panels = [page.add_subplot(place) for place in ((places[:, 0], places[0, 1]) if plane else (places[:, :],))]
     if plane:
         x, y, z = grid_of(frame, "alpha", "beta", "objective")
         levels = levels_of([z])
         fill(panels[0], x, y, z, levels)
-        bar(page, panels[0], levels, label)
+        bar(page, panels[0], levels, label, highest=np.nanmax(gaps(z), initial=-np.inf))
         panels[0].plot([0], [0], "+", color="white", markersize=26, markeredgewidth=4, label="the network")
         panels[0].set_aspect("equal", "box")
         panels[0].set_xlabel("α", fontsize=LARGE)
@@ -38,6 +41,13 @@ def figure(folder: str | Path) -> Figure:
         for axis in (panels[0].xaxis, panels[0].yaxis):
             axis.set_major_locator(MaxNLocator(5))
         panels[0].tick_params(labelsize=SMALL)
+        if len(levels) >= 2:
+            side = cast(Axes3D, page.add_subplot(places[1, 1], projection="3d"))
+            surface(side, x, y, z, levels)
+            for axis, name in ((side.xaxis, "α"), (side.yaxis, "β")):
+                axis.set_major_locator(MaxNLocator(3))
+                axis.set_label_text(name, fontsize=SMALL)
+                axis.labelpad = 8
     axes, shown = panels[-1], []
     for name, (text, colour, style) in CUTS.items():
         if name in frame.columns:

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from dlrun.plots.page import FEW, LARGE, SMALL, gaps, log_if_wide, whole
@@ -44,11 +44,19 @@ def weights(frame: pd.DataFrame) -> pd.DataFrame:
     return found if len(found) else frame
 
 
-def of_quantity(frame: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    """A quantity over the training: a row per moment, a column per layer in the network's order."""
+def of_quantity(frame: pd.DataFrame, quantity: str, unit: str | None = None) -> pd.DataFrame:
+    """A quantity over the training: a row per moment, a column per layer in the network's order.
+
+    unit: what moments are counted in, epoch or step; None: as the training lets it, see `unit_of`.
+    """
     rows = frame[frame["quantity"] == quantity]
     layers = list(dict.fromkeys(rows["layer"]))
-    return rows.pivot(index=unit_of(frame), columns="layer", values="value")[layers]
+    return rows.pivot(index=unit or unit_of(frame), columns="layer", values="value")[layers]
+
+
+def depths() -> Colormap:
+    """The colours of the first layer to the last."""
+    return LinearSegmentedColormap.from_list("depth", MAP(np.linspace(0, LAST, 64)))
 
 
 def lines(
@@ -64,6 +72,8 @@ def lines(
             table.index, gaps(values * 100 if share else values), style, color=MAP(place), label=str(layer),
             linewidth=2.5 if few else 1.5, marker="o" if few else None, markersize=5,
         )  # fmt: skip
+    if not np.isfinite(table.to_numpy(float)).any():
+        axes.text(0.5, 0.6, "not finite", transform=axes.transAxes, ha="center", va="center", fontsize=SMALL)
     if share:
         axes.set_ylim(-3, 103)
     else:
@@ -74,12 +84,17 @@ def lines(
         for text in legend.get_texts():
             text.set_parse_math(False)
     elif named:
-        shades = ScalarMappable(
-            Normalize(1, len(layers)), LinearSegmentedColormap.from_list("depth", MAP(np.linspace(0, LAST, 64)))
-        )
+        shades = ScalarMappable(Normalize(1, len(layers)), depths())
         bar = axes.figure.colorbar(shades, ax=axes, pad=0.01, aspect=12)
         bar.set_label(f"layer of {len(layers)}", fontsize=SMALL)
         bar.ax.tick_params(labelsize=SMALL - 2)
+
+
+def edges(axes: Axes, *bounds: pd.Series, colour: str) -> None:
+    """Marks at the bounds of a band that is finite at one moment alone, of which nothing would be seen."""
+    for bound in bounds:
+        if np.isfinite(bound).sum() == 1:
+            axes.plot(bound.index, gaps(bound), "_", color=colour, markersize=24, markeredgewidth=2)
 
 
 def finish(figure: Figure, panels: Sequence[Axes], unit: str, heading: str) -> None:

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dlrun.folder.names import surface_of, table_of
-from dlrun.folder.reading import read_table, summary_of
+from dlrun.folder.reading import read_table, summary_of, told_of
 from dlrun.plots.diagnostics.contours import bar, fill, grid_of, label_of, levels_of
 from dlrun.plots.page import FEW, LARGE, SMALL, VAL, gaps, title
 
@@ -31,7 +31,7 @@ def figure(folder: str | Path) -> Figure:
     x, y, z = grid_of(surface, *names, "objective")
     levels = levels_of([z])
     fill(axes, x, y, z, levels)
-    bar(page, axes, levels, label_of(surface))
+    bar(page, axes, levels, label_of(surface), highest=np.nanmax(gaps(z), initial=-np.inf))
     at = [gaps(path[name]) for name in names]
     marker = "o" if len(path) <= FEW else None
     axes.plot(*at, color="black", linewidth=5, solid_capstyle="round")  # an edge, against any colour
@@ -70,5 +70,5 @@ def frame(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
 
 
 def _explained(summary: dict, name: str) -> str:
-    share = summary.get("diagnostics", {}).get(NAME, {}).get(name.replace("pc", "explained"))
+    share = told_of(summary, NAME).get(name.replace("pc", "explained"))
     return f", {share:.0%} of the variance" if isinstance(share, float) else ""

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from dlrun.folder.names import table_of
 from dlrun.folder.reading import read_table, summary_of
-from dlrun.plots.diagnostics.layers import finish, lines, of_quantity, page, unit_of, weights
-from dlrun.plots.page import LARGE, SMALL, TRAIN, gaps, title
+from dlrun.plots.diagnostics.layers import edges, finish, lines, of_quantity, page, unit_of, weights
+from dlrun.plots.page import FEW, LARGE, SMALL, TRAIN, gaps, title
 
 BANDS = ((1, 99), (5, 95), (15, 85))
 
@@ -34,8 +34,10 @@ def _spread(axes: Axes, rows: pd.DataFrame, layer: str) -> None:
         least, greatest = (of_quantity(rows, f"p{p}")[layer] for p in (low, high))
         label = f"{low} to {high}"
         axes.fill_between(least.index, gaps(least), gaps(greatest), color=TRAIN, alpha=0.2, linewidth=0, label=label)
+        edges(axes, least, greatest, colour=TRAIN)
     middle = of_quantity(rows, "p50")[layer]
-    axes.plot(middle.index, gaps(middle), color=TRAIN, linewidth=2.5, label="50")
+    few = "o" if len(middle) <= FEW else None
+    axes.plot(middle.index, gaps(middle), color=TRAIN, linewidth=2.5, marker=few, label="50")
     axes.legend(
         title="percentiles", fontsize=SMALL, title_fontsize=SMALL, frameon=False, loc="center left",
         bbox_to_anchor=(1, 0.5), handlelength=1,
