@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
-from itertools import chain, product
+from itertools import chain, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.config.escapes import escaped, quoted
+from dlrun.config.options import UNTIL, UNTIL_DECIDED
 from dlrun.config.typed import add
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
@@ -31,6 +32,7 @@ class Sweeper(BasicSweeper):
 
     Args:
         trials, decades, trial_seeds: see `dlrun.sweep.tuning`.
+        looks, margin: of seed=until_decided, see `dlrun.sweep.deciding`.
         retry_failed: with a launcher that is not dlrun's, train failed runs again.
     """
 
@@ -41,10 +43,13 @@ class Sweeper(BasicSweeper):
         trials: int = 0,  # as in the place of Hydra's own sweeper, which has none of these options
         decades: float = 2,
         trial_seeds: int = 3,
+        looks: Sequence[int] = (5, 10, 20, 40),
+        margin: float | None = None,
         retry_failed: bool = False,
     ) -> None:
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.trials, self.decades, self.trial_seeds = trials, decades, trial_seeds
+        self.looks, self.margin = list(looks), margin
         self.retry_failed = retry_failed
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -56,7 +61,9 @@ class Sweeper(BasicSweeper):
         self.launcher = recorded(self.launcher, hydra_context, config, self.retry_failed)
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the jobs; with trials, those of the trials first."""
+        """Run the jobs; with trials, those of the trials first; with seed=until_decided, as many as it takes."""
+        if any(until_decided(word) for word in [*self._parse_config(), *arguments]):
+            return self._until_decided(arguments)
         if not self.trials:
             return super().sweep(arguments)
         from dlrun.folder.clearing import discard
@@ -95,6 +102,47 @@ class Sweeper(BasicSweeper):
 
         return tuned(jobs, default_lr, self.trials, self.decades, self.trial_seeds, launch)
 
+    def _until_decided(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        from dlrun.report.judging import Looks
+        from dlrun.sweep.plan import Plan
+
+        assert self.config is not None and self.hydra_context is not None and self.launcher is not None
+        launcher, config = self.launcher, self.config
+        overrides = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(
+            [*self._parse_config(), *arguments]
+        )
+        seeds = [each for each in overrides if each.get_key_element().lstrip("+") == "seed"]
+        typed = [word for word in arguments if word.lstrip("+").startswith("seed=")]
+        if len(typed) > 1 or not until_decided(seeds[-1].input_line or "", alone=True):
+            told = " ".join(typed) or seeds[-1].input_line
+            raise ConfigError(f"{told}: {UNTIL} finds the seeds; give it alone, or a list of seeds in its place")
+        if self.trials:
+            raise ConfigError(f"{UNTIL}: hydra.sweeper.trials wants to know the seeds; leave one of the two out")
+        if not self.looks or any(a >= b for a, b in pairwise(self.looks)):
+            told = ",".join(map(str, self.looks))
+            raise ConfigError(f"hydra.sweeper.looks=[{told}]: numbers of seeds, each more than the last, as [5,10,20]")
+        settings = [list(chain(*points)) for points in product(*directions([o for o in overrides if o not in seeds]))]
+        if len(settings) < 2:
+            raise ConfigError(f"{UNTIL}: it compares settings, and there is one: give another key several values")
+        from dlrun.sweep.deciding import until_decided as decided
+
+        looks, folder = Looks(tuple(self.looks), self.margin or 0.0), Path(config.hydra.sweep.dir).absolute()
+        with open_dict(config), read_write(config.hydra):  # for what the launcher makes of them: the plan has them
+            config.seed = UNTIL_DECIDED
+            config.hydra.sweeper.looks, config.hydra.sweeper.margin = self.looks, self.margin
+        begun = 0
+
+        def launch(jobs: Points) -> Sequence[JobReturn]:
+            nonlocal begun
+            returned: list[JobReturn] = []
+            for batch in map(list, self.split_overrides_to_chunks(jobs, self.max_batch_size)):
+                returned += launcher.launch(batch, initial_job_idx=begun)
+                begun += len(batch)
+            Plan(folder, self.retry_failed).save([], config)  # of runs that were there, the launcher writes none
+            return returned
+
+        return decided(settings, looks, folder, launch)
+
     # What is static in the basic sweeper asks here for the sweep's config.
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[Points]:  # type: ignore[override]
         """The jobs, in batches. Raises ConfigError, with nothing written yet, for any mistake in any job."""
@@ -107,6 +155,12 @@ class Sweeper(BasicSweeper):
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Nothing more: `split_arguments` has composed and checked every batch."""
+
+
+def until_decided(word: str, alone: bool = False) -> bool:
+    """Whether an override asks for as many seeds as it takes; alone: for nothing else."""
+    key, _, value = word.lstrip("+").partition("=")
+    return key == "seed" and (value.strip() == UNTIL_DECIDED if alone else UNTIL_DECIDED in value)
 
 
 def directions(overrides: list[Override]) -> list[Points]:
