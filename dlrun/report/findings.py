@@ -22,7 +22,7 @@ from dlrun.report.settings import told_apart
 from dlrun.report.statistics import BOUNDS, FINISHED, UNBOUNDED, Interval, edge_warning
 from dlrun.report.survival import Median
 
-FEW = 10  #: seeds, from which on intervals hold without assumptions, see docs/statistics.md
+FEW = 10  #: seeds, from which on intervals hold whatever the values, see docs/statistics.md
 NAMED = 3  #: settings that a note names at most
 T = TypeVar("T")
 TIMES = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
@@ -199,11 +199,8 @@ def _assumed(settings: pd.DataFrame, bounds: Interval) -> Iterator[str]:
     """On what the intervals rest where simulation shows that they do not hold without it."""
     n = settings["n"]
     few = int(n[n > 1].min()) if (n > 1).any() else FEW
-    if few < FEW and not all(map(isfinite, bounds)):
-        yield (
-            f"intervals of {few} seeds assume values that are not strongly skewed: of such, fewer than 90 of 100 hold "
-            "(docs/statistics.md)"
-        )
+    if few < FEW and not any(map(isfinite, bounds)):
+        yield f"intervals of {few} seeds assume values that are not strongly skewed (docs/statistics.md)"
 
 
 def _speeds(

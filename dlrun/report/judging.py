@@ -79,7 +79,7 @@ class Region:
 
 
 def students_width(level: float) -> Callable[[int], float]:
-    r"""How wide Student's interval of n values is, in their deviations: $2\, t_{n-1,\, (1+\text{level})/2} / \sqrt n$."""
+    r"""How wide Student's interval of n values is, in deviations: $2\, t_{n-1,\, (1+\text{level})/2} / \sqrt n$."""
     return lambda n: 2 * float(stdtrit(n - 1, 0.5 + level / 2)) / sqrt(n)
 
 

@@ -64,6 +64,11 @@ class Sweeper(BasicSweeper):
         """Run the jobs; with trials, those of the trials first; with seed=until_decided, as many as it takes."""
         if any(until_decided(word) for word in [*self._parse_config(), *arguments]):
             return self._until_decided(arguments)
+        if self.margin is not None:
+            raise ConfigError(
+                f"hydra.sweeper.margin={self.margin}: for {UNTIL}; a sweep's report takes it too: dlrun report FOLDER "
+                f"--margin {self.margin}"
+            )
         if not self.trials:
             return super().sweep(arguments)
         from dlrun.folder.clearing import discard
