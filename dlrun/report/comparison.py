@@ -13,7 +13,7 @@ from dlrun.errors import ConfigError
 from dlrun.report.judging import Estimate, Region, about, students_width
 from dlrun.report.statistics import UNBOUNDED, Interval, deviation, finite, mean_interval
 
-ROUNDING = 1e-9  #: of the differences' sizes: a sum that is less is 0
+ROUNDING = 1e-9  #: of the values' sizes: what is less is 0
 #: what a comparison may have found
 BETTER, EQUIVALENT, UNDECIDED, EQUAL, NOTHING = "better", "equivalent", "undecided", "equal", "nothing"
 OPEN = (UNDECIDED, EQUAL)  #: what further seeds may settle
@@ -57,7 +57,7 @@ def compare(a: pd.Series, b: pd.Series, bounds: Interval = UNBOUNDED, level: flo
 
 
 def paired(a: pd.Series, b: pd.Series) -> NDArray[np.float64]:
-    """a - b of the seeds that both have; ConfigError as `compare`."""
+    """a - b of the seeds that both have, all equal where rounding alone tells them apart; ConfigError as `compare`."""
     for series in (a, b):
         if twice := series.index[series.index.duplicated()].tolist():
             raise ConfigError(
@@ -65,7 +65,11 @@ def paired(a: pd.Series, b: pd.Series) -> NDArray[np.float64]:
                 "name the override in which these runs differ, too"
             )
     _, ours, theirs = np.intersect1d(a.index, b.index, assume_unique=True, return_indices=True)
-    return finite(a.to_numpy(float)[ours] - b.to_numpy(float)[theirs])
+    a_values, b_values = a.to_numpy(float)[ours], b.to_numpy(float)[theirs]
+    d = finite(a_values - b_values)
+    if len(d) and np.ptp(d) <= ROUNDING * max(abs(finite(a_values)).max(), abs(finite(b_values)).max()):
+        return np.full_like(d, np.median(d))
+    return d
 
 
 def simultaneous(level: float, settings: int) -> float:
