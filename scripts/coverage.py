@@ -120,10 +120,11 @@ def _markdown(rows: list[list[str]]) -> str:
 
 
 def main() -> None:
+    found = tables()
     text = PAGE.read_text(encoding="utf-8")
-    for name, table in tables().items():
-        begin, end = f"<!-- coverage: {name} -->\n", "\n<!-- end -->"
-        text = re.sub(f"{begin}.*?{end}", lambda _, new=begin + table + end: new, text, count=1, flags=re.DOTALL)  # type: ignore[misc]
+    for name, table in found.items():
+        begin, end = f"<!-- coverage: {name} -->\n", "<!-- end -->"
+        text = re.sub(f"{begin}.*?{end}", lambda _, new=f"{begin}{table}\n{end}": new, text, count=1, flags=re.DOTALL)  # type: ignore[misc]
     PAGE.write_text(text, encoding="utf-8")
 
 

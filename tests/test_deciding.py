@@ -110,6 +110,7 @@ def test_a_sweep_that_was_ended_before_tells_how_far_it_is(tmp_path: Path) -> No
     assert "seed=until_decided: 5 of 20 seeds at most, and 1 of 1 comparisons are open" in noted(tmp_path)
 
 
+@pytest.mark.slow
 def test_of_four_equal_settings_over_all_looks_in_5_of_100_sweeps_something_is_better() -> None:
     """The best by the very values that are compared, which is the worst case. At 95 % for each it would be 40."""
     random = np.random.default_rng(0)

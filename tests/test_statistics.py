@@ -329,6 +329,13 @@ def test_undecided_says_how_many_seeds_would_do() -> None:
     assert many == f"undecided: about {-(-(needed - 3) // 10) * 10} more seeds"
 
 
+def test_seeds_that_it_takes_are_not_fewer_where_bounds_cut_the_interval_short() -> None:
+    a, b = pd.Series([0.9, 0.2, 0.7]), pd.Series([0.1, 0.3, 0.2])
+    free, cut = (compare(a, b, bounds, 0.999) for bounds in ((-inf, inf), (0, 1)))
+    assert free.high - free.low > 10 and cut.high - cut.low <= 2
+    assert verdict("a", "b", free, larger_is_better=True) == verdict("a", "b", cut, larger_is_better=True)
+
+
 @given(
     st.lists(st.integers(-3, 9), min_size=2, max_size=9),
     st.sampled_from([0.0, 0.05, 0.3]),

@@ -28,6 +28,7 @@ class Comparison:
     low: float  #: of its interval; nan where there is none
     high: float
     level: float  #: of the interval
+    std: float  #: of the differences, with n - 1; nan for one
     effect: float  #: Hedges' g_z: the mean difference in its own standard deviations, without its bias at small n
 
 
@@ -50,10 +51,10 @@ def compare(a: pd.Series, b: pd.Series, bounds: Interval = UNBOUNDED, level: flo
     mean = float(d.mean()) if n else nan
     if abs(d.sum()) <= ROUNDING * abs(d).sum():  # differences that cancel out leave 0, and not 4e-17
         mean = mean * 0
-    std = deviation(d) if n > 2 else 0
+    std = deviation(d) if n > 1 else nan
     correction = exp(lgamma((n - 1) / 2) - lgamma((n - 2) / 2)) / sqrt((n - 1) / 2) if n > 2 else nan
     effect = float(correction * mean / std) if std else nan
-    return Comparison(n=n, difference=mean, low=low, high=high, level=level, effect=effect)
+    return Comparison(n=n, difference=mean, low=low, high=high, level=level, std=std, effect=effect)
 
 
 def paired(a: pd.Series, b: pd.Series) -> NDArray[np.float64]:
@@ -116,7 +117,11 @@ def verdict(a: str, b: str, found: Comparison, margin: float = 0.0, *, larger_is
     if settled is False:
         better, worse = (a, b) if (found.difference > 0) == larger_is_better else (b, a)
         return Verdict(BETTER, f"{better} is better than {worse}{f' by more than {margin:g}' if margin else ''}")
-    more = region.seeds_still(estimate, students_width(found.level))
+    width = students_width(found.level)
+    # The bounds of a metric cut the interval of few seeds short, which tells nothing of how many it takes.
+    half = width(found.n) / 2 * found.std
+    ends = min(found.low, found.difference - half), max(found.high, found.difference + half)
+    more = region.seeds_still(Estimate(found.difference, *ends, found.n), width)
     still = f": about {about(more)} more seeds" if more else f": the difference is {margin:g}, as far as can be seen"
     apart = margin and not found.low <= 0 <= found.high
     return Verdict(UNDECIDED, f"undecided{f', whether by more than {margin:g}' if apart else ''}{still}", more)
