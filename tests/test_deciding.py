@@ -212,11 +212,39 @@ def test_it_is_resumed_after_a_kill_and_ends_where_it_would_have(tmp_path: Path)
     assert len(json.loads((tmp_path / "sweep" / "plan.json").read_text())["commands"]) == 1
 
 
+EXPERIMENT = """# @package _global_
+hydra:
+  mode: MULTIRUN
+  sweeper: {looks: [2], params: {optimizer: "sgd,adam", seed: until_decided}}
+"""
+
+
 @pytest.mark.slow
-def test_other_launchers_take_it_too(tmp_path: Path) -> None:
-    wanted = ["-m", *SMALL, "epochs=1", "seed=until_decided", "hydra.sweeper.looks=[2]", "hydra/launcher=basic"]
-    end = subprocess.run(
-        command(*wanted, "hydra.sweep.dir=sweep"), capture_output=True, text=True, timeout=200, cwd=tmp_path
-    )
+@pytest.mark.parametrize(
+    ("words", "runs"),
+    [
+        (
+            [
+                "-m",
+                "optimizer=sgd,adam",
+                "seed=until_decided",
+                "hydra.sweeper.looks=[2]",
+                "epochs=1",
+                "hydra/launcher=basic",
+            ],
+            4,
+        ),
+        (["-m", "lr=0.1,1e-9", "seed=until_decided", "epochs=30", "hydra/sweeper=basic"], 10),
+        (["--config-dir=.", "experiment=mine", "epochs=1"], 4),
+        (["--config-dir=.", "experiment=mine", "epochs=1", "seed=0"], 2),  # what is typed overrules it
+    ],
+)
+def test_other_launchers_sweepers_and_experiments_take_it_too(words: list[str], runs: int, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(EXPERIMENT)
+    small = ["dataset=iris", "architecture.hidden=[4]", "plots=none", "hydra.sweep.dir=sweep", "compile=false"]
+    end = subprocess.run(command(*words, *small), capture_output=True, text=True, timeout=200, cwd=tmp_path)
     assert end.returncode == 0, end.stderr
-    assert "4 runs of 2 settings: 4 finished" in end.stdout and "seed=until_decided: " in end.stdout
+    found = json.loads((tmp_path / "sweep" / "plan.json").read_text())
+    assert ("looks" in found) == ("seed=until_decided: " in end.stdout) == (runs > 2)
+    assert len(found["runs"]) == runs

@@ -22,7 +22,7 @@ from dlrun.report.settings import told_apart
 from dlrun.report.statistics import BOUNDS, FINISHED, UNBOUNDED, Interval, edge_warning
 from dlrun.report.survival import Median
 
-FEW = 10  #: seeds, from which on intervals hold whatever the values, see docs/statistics.md
+FEW = 10  #: seeds, from which on intervals hold of skewed values that nothing bounds, see docs/statistics.md
 NAMED = 3  #: settings that a note names at most
 T = TypeVar("T")
 TIMES = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}

@@ -108,9 +108,9 @@ def _joint(found: Findings) -> str:
     """What the intervals of the comparisons hold together."""
     rivals = int((found.settings["n"] > 0).sum())
     looks = f", at all looks planned, {', '.join(map(str, found.looks.seeds))} seeds" if found.looks else ""
-    each = ", ".join(f"{100 * level:.6g}" for level in sorted(found.comparisons["level"].unique()))
+    each = ", ".join(f"{100 * (1 - level):.2g}" for level in sorted(found.comparisons["level"].unique()))
     pairs = f" (Bonferroni, for {rivals * (rivals - 1) // 2:,} pairs of settings)" if rivals > 2 else ""
-    return f"The intervals hold all together with 95 %{looks}; each by itself is one of {each} %{pairs}."
+    return f"The intervals hold all together with 95 %{looks}; each by itself misses in {each} %{pairs}."
 
 
 def _setting(row: dict[Any, Any], axes: Sequence[str]) -> Iterator[Cell]:

@@ -62,8 +62,10 @@ class Sweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs; with trials, those of the trials first; with seed=until_decided, as many as it takes."""
-        if any(until_decided(word) for word in [*self._parse_config(), *arguments]):
-            return self._until_decided(arguments)
+        typed = [word for word in arguments if _of_seeds(word)]
+        seeds = typed or [word for word in self._parse_config() if _of_seeds(word)]  # which what is typed overrules
+        if any(UNTIL_DECIDED in word for word in seeds):
+            return self._until_decided(arguments, seeds)
         if self.margin is not None:
             raise ConfigError(
                 f"hydra.sweeper.margin={self.margin}: for {UNTIL}; a sweep's report takes it too: dlrun report FOLDER "
@@ -107,34 +109,35 @@ class Sweeper(BasicSweeper):
 
         return tuned(jobs, default_lr, self.trials, self.decades, self.trial_seeds, launch)
 
-    def _until_decided(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+    def _until_decided(self, arguments: list[str], seeds: list[str]) -> list[Sequence[JobReturn]]:
+        """seeds: the overrides of the seed."""
         from dlrun.report.judging import Looks
         from dlrun.sweep.plan import Plan
 
         assert self.config is not None and self.hydra_context is not None and self.launcher is not None
         launcher, config = self.launcher, self.config
-        overrides = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(
-            [*self._parse_config(), *arguments]
-        )
-        seeds = [each for each in overrides if each.get_key_element().lstrip("+") == "seed"]
-        typed = [word for word in arguments if word.lstrip("+").startswith("seed=")]
-        if len(typed) > 1 or not until_decided(seeds[-1].input_line or "", alone=True):
-            told = " ".join(typed) or seeds[-1].input_line
+        parser = OverridesParser.create(self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        if [word.lstrip("+") for word in seeds] != [UNTIL]:
+            told = " ".join(seeds)
             raise ConfigError(f"{told}: {UNTIL} finds the seeds; give it alone, or a list of seeds in its place")
         if self.trials:
             raise ConfigError(f"{UNTIL}: hydra.sweeper.trials wants to know the seeds; leave one of the two out")
         if not self.looks or any(a >= b for a, b in pairwise(self.looks)):
             told = ",".join(map(str, self.looks))
             raise ConfigError(f"hydra.sweeper.looks=[{told}]: numbers of seeds, each more than the last, as [5,10,20]")
-        settings = [list(chain(*points)) for points in product(*directions([o for o in overrides if o not in seeds]))]
+        settings = [
+            list(chain(*points)) for points in product(*directions([each for each in overrides if not _of_seeds(each)]))
+        ]
         if len(settings) < 2:
             raise ConfigError(f"{UNTIL}: it compares settings, and there is one: give another key several values")
-        from dlrun.sweep.deciding import until_decided as decided
+        from dlrun.sweep.deciding import until_decided
 
         looks, folder = Looks(tuple(self.looks), self.margin or 0.0), Path(config.hydra.sweep.dir).absolute()
         with open_dict(config), read_write(config.hydra):  # for what the launcher makes of them: the plan has them
             config.seed = UNTIL_DECIDED
-            config.hydra.sweeper.looks, config.hydra.sweeper.margin = self.looks, self.margin
+            options = {**config.hydra.sweeper, "looks": self.looks, "margin": self.margin}  # Hydra's own has none
+            config.hydra.sweeper = OmegaConf.create(options)
         begun = 0
 
         def launch(jobs: Points) -> Sequence[JobReturn]:
@@ -146,7 +149,7 @@ class Sweeper(BasicSweeper):
             Plan(folder, self.retry_failed).save([], config)  # of runs that were there, the launcher writes none
             return returned
 
-        return decided(settings, looks, folder, launch)
+        return until_decided(settings, looks, folder, launch)
 
     # What is static in the basic sweeper asks here for the sweep's config.
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[Points]:  # type: ignore[override]
@@ -162,10 +165,9 @@ class Sweeper(BasicSweeper):
         """Nothing more: `split_arguments` has composed and checked every batch."""
 
 
-def until_decided(word: str, alone: bool = False) -> bool:
-    """Whether an override asks for as many seeds as it takes; alone: for nothing else."""
-    key, _, value = word.lstrip("+").partition("=")
-    return key == "seed" and (value.strip() == UNTIL_DECIDED if alone else UNTIL_DECIDED in value)
+def _of_seeds(override: Override | str) -> bool:
+    key = override.get_key_element() if isinstance(override, Override) else override.partition("=")[0]
+    return key.lstrip("+") == "seed"
 
 
 def directions(overrides: list[Override]) -> list[Points]:
