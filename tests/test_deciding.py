@@ -247,4 +247,5 @@ def test_other_launchers_sweepers_and_experiments_take_it_too(words: list[str], 
     assert end.returncode == 0, end.stderr
     found = json.loads((tmp_path / "sweep" / "plan.json").read_text())
     assert ("looks" in found) == ("seed=until_decided: " in end.stdout) == (runs > 2)
-    assert len(found["runs"]) == runs
+    looks = [runs] if runs < 10 else [10, 20, 40, 80]  # the default's, of which chance says how many it takes
+    assert len(found["runs"]) in looks
