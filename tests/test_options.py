@@ -17,6 +17,7 @@ from dlrun.config.options import OF_OTHERS
 
 RUNS = ["dataset=iris", "epochs=1", "plots=none"]
 TWO = ["-m", *RUNS, "seed=0,1"]
+UNTIL = ["-m", *RUNS, "lr=0.1,0.2", "seed=until_decided"]
 SEARCH = ["-m", *RUNS, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2"]
 
 MISTAKES = {
@@ -66,6 +67,22 @@ MISTAKES = {
         [*TWO, "hydra.sweep.dir=sweep", f"hydra.sweep.subdir={'a' * 300}"],
         f"hydra.sweep.subdir={'a' * 300}: File name too long: choose another",
     ),
+    "until decided, alone": ([*RUNS, "seed=until_decided"], "seed=until_decided: for sweeps alone"),
+    "until decided, of one": (["-m", *RUNS, "seed=until_decided"], "it compares settings, and there is one"),
+    "until decided, and more": (["-m", *RUNS, "lr=1,2", "seed=until_decided,3"], "seed=until_decided,3: seed=until"),
+    "until decided, and a list": ([*UNTIL, "seed=1,2"], "seed=until_decided seed=1,2: seed=until_decided finds the"),
+    "until decided, and trials": ([*UNTIL, "hydra.sweeper.trials=2"], "leave one of the two out"),
+    "until decided, and a range": ([*UNTIL, "hydra.sweeper.looks=[10,5]"], "hydra.sweeper.looks=[10,5]: numbers of"),
+    "until decided, no looks": ([*UNTIL, "hydra.sweeper.looks=[]"], "hydra.sweeper.looks=[]: numbers of seeds"),
+    "until decided, one seed": ([*UNTIL, "hydra.sweeper.looks=[1,5]"], "hydra.sweeper.looks=[1, 5]: must be list of"),
+    "until decided, a margin": ([*UNTIL, "hydra.sweeper.margin=0"], "hydra.sweeper.margin=0: must be null or > 0"),
+    "until decided, and a mistake": ([*UNTIL, "epochs=0"], "runs 0-9: epochs=0: must be int >= 1"),
+    "until decided, misspelt": ([*TWO, "seed=until_decidd"], "in a sweep also until_decided"),
+    "until decided, unwaited": (
+        [*UNTIL, "hydra/launcher=stack_slurm", "hydra.launcher.wait=false"],
+        "hydra.launcher.wait=false: the first runs decide on the others here",
+    ),
+    "margin": ([*TWO, "hydra.sweeper.margin=0.1"], "hydra.sweeper.margin=0.1: for seed=until_decided"),
     "no value": ([*RUNS, "lr="], "lr=: must be null or > 0"),
     "infinite": ([*RUNS, "eval_every=inf"], "eval_every=inf: must be finite and > 0"),
 }
@@ -94,6 +111,7 @@ SEARCHES = {
     "nothing": ("lr=0.1", "hydra/sweeper=optuna has nothing to search"),
     "direction": ("hydra.sweeper.direction=up", "hydra.sweeper.direction=up: must be minimize or maximize"),
     "storage": ("hydra.sweeper.storage=study", "hydra.sweeper.storage=study: no study can be kept there"),
+    "until decided": ("seed=until_decided", "seed=until_decided: a search compares no settings"),
     "trials": ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials=0: must be int >= 1"),
     "jobs": ("hydra.sweeper.n_jobs=0", "hydra.sweeper.n_jobs=0: must be int >= 1"),
 }
@@ -107,7 +125,7 @@ def test_a_search_that_cannot_be_is_told_before_anything_begins(
 ) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     argument, message = SEARCHES[mistake]
-    ended = dlrun(*SEARCH, argument, *(["lr=interval(0.1,1)"] if argument.startswith("hydra.") else []))
+    ended = dlrun(*SEARCH, argument, *(["lr=interval(0.1,1)"] if argument.startswith(("hydra.", "seed")) else []))
     assert ended.code == 2 and message in ended.err and "Traceback" not in ended.err
     assert not list(tmp_path.iterdir())
 

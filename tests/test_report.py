@@ -33,6 +33,7 @@ from dlrun.report import collect, pictures
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Cell, Grid
 from dlrun.report.grids import MOST, _time, grids, runs_grid
+from dlrun.report.judging import Looks
 from dlrun.report.report import _html as page_of
 from dlrun.report.report import _print as print_report
 from dlrun.report.report import report
@@ -322,6 +323,29 @@ def test_directions_and_main_metric_come_from_the_runs(tmp_path: Path) -> None:
     assert not findings(tmp_path, metric="accuracy").larger_is_better
     with pytest.raises(ConfigError, match=r"--metric gian: .* did you mean gain"):
         findings(tmp_path, metric="gian")
+
+
+def test_few_seeds_of_what_nothing_bounds_say_what_they_assume(tmp_path: Path) -> None:
+    assumed = "intervals of 3 seeds assume values that are not strongly skewed (docs/statistics.md)"
+    for seed in range(10):
+        for lr in (1, 2):
+            write_run(tmp_path / f"{lr}-{seed}", f"lr={lr}", f"seed={seed}", best_val_gain=lr + 0.1 * seed)
+        if seed == 2:
+            assert assumed in findings(tmp_path, metric="gain").notes
+            assert assumed not in findings(tmp_path, metric="accuracy").notes
+    assert not any("assume" in note for note in findings(tmp_path, metric="gain").notes)
+
+
+def test_the_page_says_at_what_level_the_intervals_of_comparisons_are(tmp_path: Path) -> None:
+    for seed in range(3):
+        for lr in range(4):
+            write_run(tmp_path / f"{lr}-{seed}", f"lr={lr}", f"seed={seed}", test=0.5 + 0.1 * lr + 0.01 * seed)
+    _, compared, *_ = grids(findings(tmp_path))
+    assert "each by itself misses in 0.83 % (Bonferroni, for 6 pairs of settings)." in compared.remark
+    assert "whether it lies beyond 0." in compared.remark
+    _, compared, *_ = grids(findings(tmp_path, margin=0.2, looks=Looks((3, 6))))
+    assert "at all looks planned, 3, 6 seeds" in compared.remark and "misses in 0.21 %" in compared.remark
+    assert "beyond ±0.2, within, or neither" in compared.remark
 
 
 def test_a_metric_beside_the_trained_network_has_the_same_direction(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from math import inf, nan
 from pathlib import Path
 from typing import Any, cast
 
@@ -198,15 +199,17 @@ def _diagnose(arguments: list[str]) -> int:
 
 
 def _report(arguments: list[str]) -> int:
-    """dlrun report FOLDER... [--metric NAME] [--target NAME=VALUE]
+    """dlrun report FOLDER... [--metric NAME] [--margin X] [--target NAME=VALUE]
 
     The tables, statistics and pictures of sweeps or runs, on the terminal and as
     report.html, from the files in their folders.
 
     --metric NAME         what settings are compared by: accuracy, loss, ...
+    --margin X            what a difference of it must exceed to matter: settings that
+                          differ by less are called equivalent
     --target NAME=VALUE   adds how soon a column reaches a value: val_accuracy=0.95
     """
-    folders, options = [], {"--target": "", "--metric": ""}
+    folders, options = [], {"--target": "", "--metric": "", "--margin": ""}
     rest = iter(arguments)
     for argument in rest:
         option, _, value = argument.partition("=")
@@ -223,10 +226,21 @@ def _report(arguments: list[str]) -> int:
         target = (column, float(value)) if column else None
     except ValueError:
         raise ConfigError(f"--target {column}={value}: give a column and a number, as val_accuracy=0.97") from None
+    margin = _margin(options["--margin"]) if options["--margin"] else None
     from dlrun.report.report import report
 
-    report(folders, target=target, metric=options["--metric"] or None)
+    report(folders, target=target, metric=options["--metric"] or None, margin=margin)
     return 0
+
+
+def _margin(text: str) -> float:
+    try:
+        margin = float(text)
+    except ValueError:
+        margin = nan
+    if not 0 < margin < inf:
+        raise ConfigError(f"--margin {text}: give a number above 0, in the metric's unit, as --margin 0.01")
+    return margin
 
 
 def _status(arguments: list[str]) -> int:

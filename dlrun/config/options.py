@@ -13,6 +13,8 @@ from dlrun.config.catalogue import Constraint, conf_dir, constraints, targets
 from dlrun.config.check import Keys, leaves
 from dlrun.errors import ConfigError
 
+UNTIL_DECIDED = "until_decided"  #: a value of `seed`
+UNTIL = f"seed={UNTIL_DECIDED}"  #: in a sweep's command: as many seeds as the comparisons take
 OWN = "hydra_plugins.dlrun_stack."  #: launchers and sweepers that look at a run's folder before it begins
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 #: options of others' launchers and sweepers whose ranges they do not check themselves
@@ -28,7 +30,16 @@ OF_OTHERS = {
     },
 }
 #: how overrides begin that are for sweeps alone
-FOR_SWEEPS = ("zip=", "settings=", "objective=", "hydra.sweep", "hydra.launcher.", "hydra/launcher=", "hydra/sweeper=")
+FOR_SWEEPS = (
+    UNTIL,
+    "zip=",
+    "settings=",
+    "objective=",
+    "hydra.sweep",
+    "hydra.launcher.",
+    "hydra/launcher=",
+    "hydra/sweeper=",
+)
 
 
 def check_single(hydra: DictConfig) -> None:
@@ -49,9 +60,15 @@ def check_sweep(config: DictConfig) -> None:
         optimises = hydra.sweeper._target_ != BASIC and not hydra.sweeper._target_.startswith(OWN)
         if typed.startswith("objective=") and not typed.endswith("=null") and not optimises:
             problems.append(f"{typed}: for a search alone, and nothing is searched for: add hydra/sweeper=optuna")
+        if typed.startswith(UNTIL) and optimises:
+            problems.append(f"{typed}: a search compares no settings; leave hydra/sweeper={_sweeper(hydra)} out")
     if problems:
         raise ConfigError("\n".join(problems))
     _refuse(hydra, "sweep", "dir", "subdir")
+
+
+def _sweeper(hydra: DictConfig) -> str:
+    return str(hydra.runtime.choices["hydra/sweeper"])
 
 
 def _wrong_options(part: str, node: DictConfig) -> Iterator[str]:

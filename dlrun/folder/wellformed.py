@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
+from itertools import pairwise
+from math import inf
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -136,7 +138,8 @@ def mapping(text: str, file: str | Path) -> dict[str, Any]:
 
 
 def plan(text: str, file: str | Path) -> dict[str, Any]:
-    """The contents of plan.json: the runs of a sweep's folder, which all lie in it, and the commands that asked."""
+    """The contents of plan.json: the runs of a sweep's folder, which all lie in it, the commands that asked, and the
+    looks of a sweep with seed=until_decided."""
     found = json_of(text, file)
     if not isinstance(found, dict):
         raise ConfigError(f"{file} is no plan of a sweep: it has no runs and commands")
@@ -149,7 +152,19 @@ def plan(text: str, file: str | Path) -> dict[str, Any]:
         below(name, file)
         if not isinstance(run, dict) or not _is_count(run.get("number")) or not isinstance(run.get("config"), str):
             raise ConfigError(f"{file}: {name} has no number and config")
-    return {"runs": runs, "commands": commands}
+    looks = found.get("looks")
+    if looks is not None and not _are_looks(looks):
+        raise ConfigError(f"{file}: looks must tell the numbers of seeds, each more than the last, and the margin")
+    return {"runs": runs, "commands": commands, **({"looks": looks} if looks else {})}
+
+
+def _are_looks(found: Any) -> bool:
+    if not isinstance(found, dict) or found.keys() != {"seeds", "margin"}:
+        return False
+    seeds, margin = found["seeds"], found["margin"]
+    if not isinstance(seeds, list) or not seeds or not all(_is_count(each) for each in seeds):
+        return False
+    return all(a < b for a, b in pairwise([1, *seeds])) and type(margin) in (int, float) and 0 <= margin < inf
 
 
 def submission(text: str, file: str | Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, nan
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,10 +17,12 @@ from dlrun.folder.reading import read_summary
 from dlrun.report import tables
 from dlrun.report.cells import BETWEEN
 from dlrun.report.collect import config_of
+from dlrun.report.judging import Looks
 from dlrun.report.settings import told_apart
 from dlrun.report.statistics import BOUNDS, FINISHED, UNBOUNDED, Interval, edge_warning
 from dlrun.report.survival import Median
 
+FEW = 10  #: seeds, from which on intervals hold of skewed values that nothing bounds, see docs/statistics.md
 NAMED = 3  #: settings that a note names at most
 T = TypeVar("T")
 TIMES = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
@@ -40,7 +42,9 @@ class Findings:
     settings: (
         pd.DataFrame
     )  #: axes, `setting` (their names and values), `val` (mean of chosen_by), and the Summary of `quoted`
-    comparisons: pd.DataFrame  #: with the best setting: `setting`, and a Comparison's columns, and the verdict
+    comparisons: pd.DataFrame  #: with the best setting: `setting`, a Comparison's columns, `verdict`, `kind`, `more`
+    margin: float  #: what a difference must exceed to matter
+    looks: Looks | None  #: at which the runs were to be looked at, where these were planned
     target: tuple[str, float] | None
     speeds: pd.DataFrame  #: `setting`, runs, reached, and a Median for each of TIMES
     notes: list[str]
@@ -52,11 +56,15 @@ def find(
     curves: pd.DataFrame,
     metric: str | None = None,
     target: tuple[str, float] | None = None,
+    margin: float = 0.0,
+    looks: Looks | None = None,
 ) -> Findings:
     """The findings of a sweep's table; settings are runs whose whole configs and data are equal but for the seed.
 
     runs: the folder of each run in the table. metric: the task's main one if None. target: a column of metrics.csv and
-    the value to reach. Raises ConfigError for a metric or a target's column that the runs lack, or without a whole run.
+    the value to reach. margin: what a difference of the metric must exceed to matter. looks: those that were planned.
+
+    Raises ConfigError for a metric or a target's column that the runs lack, or without a whole run.
     """
     table, notes = told_apart(table.copy(), _axes(table), runs)
     if table.empty:
@@ -87,9 +95,12 @@ def find(
     comparisons = speeds = pd.DataFrame()
     if settings["n"].any():
         best = tables.select(table, axes, by=chosen_by, larger_is_better=larger_is_better)
-        compared = tables.comparisons(table, axes, quoted, best, larger_is_better=larger_is_better, bounds=bounds)
+        compared = tables.comparisons(
+            table, axes, quoted, best, larger_is_better=larger_is_better, bounds=bounds, margin=margin, looks=looks
+        )
         comparisons = _in_order(_named(compared, axes), settings)
         notes += _edges(table, axes, chosen_by, larger_is_better)
+        notes += _assumed(settings, bounds)
     else:
         notes.append("no run has finished: there is nothing to compare")
     if target:
@@ -104,6 +115,8 @@ def find(
         quoted=quoted,
         settings=settings,
         comparisons=comparisons,
+        margin=margin,
+        looks=looks,
         target=target,
         speeds=speeds,
         notes=[*notes, *_robbins_monro(table, axes)],
@@ -180,6 +193,14 @@ def _edges(table: pd.DataFrame, axes: Sequence[str], by: str, larger_is_better: 
     for warning, where in found.items():
         more = f", and {len(where) - NAMED} more" if len(where) > NAMED else ""
         yield f"{', '.join(where[:NAMED])}{more}: {warning}" if words else warning
+
+
+def _assumed(settings: pd.DataFrame, bounds: Interval) -> Iterator[str]:
+    """On what the intervals rest where simulation shows that they do not hold without it."""
+    n = settings["n"]
+    few = int(n[n > 1].min()) if (n > 1).any() else FEW
+    if few < FEW and not any(map(isfinite, bounds)):
+        yield f"intervals of {few} seeds assume values that are not strongly skewed (docs/statistics.md)"
 
 
 def _speeds(

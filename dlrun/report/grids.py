@@ -22,6 +22,7 @@ from dlrun.terminal.console import number
 
 MOST = 1000  #: rows of a table that the page shows
 STACK = "stack's seconds"
+JOINT = "joint 95 % interval"  #: which holds together with those of the other rows
 
 
 def grids(found: Findings) -> Iterator[Grid]:
@@ -64,24 +65,26 @@ def grids(found: Findings) -> Iterator[Grid]:
         best = found.settings["setting"].iloc[0]
         yield Grid(
             f"Compared with {best}",
-            [*axes, "difference", "95 % interval", "p", "effect", "in words"],
+            [*axes, "difference", JOINT, "n", "effect", "in words"],
             [
                 [
                     *_setting(row, axes),
                     _number(row["difference"], "+.3g"),
                     _interval(row["low"], row["high"], row["n"], "+.3g"),
-                    _number(row["p"], ".2g"),
+                    Cell(str(row["n"]), row["n"]),
                     _number(row["effect"], "+.2f"),
                     Cell(row["verdict"]),
                 ]
                 for row in found.comparisons.to_dict("records")
             ],
-            f"{found.quoted} minus that of the best setting by validation, paired by seed, with the interval of each "
-            f"difference by itself; p of the sign-flip test, adjusted by Holm for {len(found.comparisons)} "
-            "comparisons; effect: Hedges' g of the differences.",
+            f"{found.quoted} minus that of the best setting by validation, paired by seed; n: seeds that both have. "
+            f"{_joint(found)} The words say what the interval says: "
+            + (f"whether it lies beyond ±{found.margin:g}, within, or neither. " if found.margin
+               else "whether it lies beyond 0. ")
+            + "Effect: Hedges' g of the differences.",
             [*words, False, False, False, False, True],
             named_by=len(axes),
-        )
+        )  # fmt: skip
     if found.target:
         column, value = found.target
         stacked = is_stacked(found.table)
@@ -99,6 +102,15 @@ def grids(found: Findings) -> Iterator[Grid]:
             [*words, False, False, False, False],
             named_by=len(axes),
         )
+
+
+def _joint(found: Findings) -> str:
+    """What the intervals of the comparisons hold together."""
+    rivals = int((found.settings["n"] > 0).sum())
+    looks = f", at all looks planned, {', '.join(map(str, found.looks.seeds))} seeds" if found.looks else ""
+    each = ", ".join(f"{100 * (1 - level):.2g}" for level in sorted(found.comparisons["level"].unique()))
+    pairs = f" (Bonferroni, for {rivals * (rivals - 1) // 2:,} pairs of settings)" if rivals > 2 else ""
+    return f"The intervals hold all together with 95 %{looks}; each by itself misses in {each} %{pairs}."
 
 
 def _setting(row: dict[Any, Any], axes: Sequence[str]) -> Iterator[Cell]:

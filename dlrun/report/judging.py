@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, inf, isfinite, isnan
+from math import ceil, floor, inf, isfinite, isnan, log10, sqrt
 
+from scipy.special import stdtrit  # scipy.stats takes a second to import
+
+MOST = 10**9  #: seeds; that it would take more is not told apart from that no number does
 ALPHA = 0.05  #: the chance of an interval that misses, over all looks together
 
 
@@ -38,10 +41,13 @@ class Region:
             return True
         return False if estimate.high < self.low or estimate.low > self.high else None
 
-    def seeds_still(self, estimate: Estimate) -> int | None:
-        r"""About how many more seeds settle it, if the estimate is right and intervals shrink as $1/\sqrt n$.
+    def seeds_still(self, estimate: Estimate, width: Callable[[int], float] = lambda n: 1 / sqrt(n)) -> int | None:
+        r"""About how many more seeds settle it, if the estimate is right: so many settle about half of all repetitions.
 
-        None where no number does: without an interval, and where the estimate lies on an end of the region.
+        The least $N - n$ with $h\, w(N) / w(n) < |\hat x - e|$, h the interval's part from the estimate to an end e.
+
+        width: w, how wide the interval of n seeds is, but for a factor: `students_width` of one that is Student's.
+        None where no number settles it: without an interval, and where the estimate lies on an end of the region.
         """
         inside = self.low <= estimate.value <= self.high
         ends = [end for end in (self.low, self.high) if isfinite(end)]
@@ -54,7 +60,15 @@ class Region:
             share = max(share, half / way if way else inf)
         if not isfinite(share):
             return None
-        return max(1, ceil(estimate.n * share**2) - estimate.n)
+        few, many = estimate.n, estimate.n + 1  # too few settle it, so many do
+        while width(many) * share >= width(estimate.n):
+            few, many = many, 2 * many
+            if many > MOST:
+                return None
+        while many - few > 1:
+            middle = (few + many) // 2
+            few, many = (middle, many) if width(middle) * share >= width(estimate.n) else (few, middle)
+        return many - estimate.n
 
     def __str__(self) -> str:
         if self.low == self.high:
@@ -62,6 +76,30 @@ class Region:
         if isfinite(self.low) and isfinite(self.high):
             return f"{self.low:.4g} to {self.high:.4g}"
         return f"above {self.low:.4g}" if isfinite(self.low) else f"below {self.high:.4g}"
+
+
+def students_width(level: float) -> Callable[[int], float]:
+    r"""How wide Student's interval of n values is, in deviations: $2\, t_{n-1,\, (1+\text{level})/2} / \sqrt n$."""
+    return lambda n: 2 * float(stdtrit(n - 1, 0.5 + level / 2)) / sqrt(n)
+
+
+def about(count: int) -> str:
+    """A number of seeds that is only about right, rounded up to two digits: 1,300."""
+    unit = 10 ** max(0, floor(log10(count)) - 1)
+    return f"{ceil(count / unit) * unit:,}"
+
+
+@dataclass(frozen=True)
+class Looks:
+    """At which numbers of seeds a sweep may be looked at, which was fixed before, and the margin of what matters."""
+
+    seeds: tuple[int, ...]
+    margin: float = 0.0
+
+    def level(self, n: int) -> float:
+        """Of the intervals of n seeds: that of the first look which has as many."""
+        of_looks = levels(self.seeds)
+        return next((level for level, seeds in zip(of_looks, self.seeds, strict=True) if seeds >= n), of_looks[-1])
 
 
 def levels(looks: Sequence[int], alpha: float = ALPHA) -> list[float]:

@@ -19,6 +19,7 @@ from dlrun.report.data import data_of, failed_looks
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Grid, folded
 from dlrun.report.grids import MOST, grids, runs_grid
+from dlrun.report.looking import peeking, plan_of, planned, stopping
 from dlrun.report.pictures import FILMS, Pictures, draw
 from dlrun.report.pictures import NAMES as PICTURES
 from dlrun.report.study import study
@@ -40,6 +41,7 @@ def report(
     *,
     target: tuple[str, float] | None = None,
     metric: str | None = None,
+    margin: float | None = None,
     notes: Sequence[str] = (),
     console: Console | None = None,
 ) -> Path:
@@ -47,6 +49,7 @@ def report(
 
     One sweep's report goes into its folder; that of several sweeps, or of single runs, into a folder of its own,
     outputs/report/<date>/<time>. target: a column of metrics.csv and the value to reach. metric: the main one if None.
+    margin: what a difference of it must exceed to matter; if None that which was planned, or 0.
     notes: what stands below the tables beside the report's own.
 
     Raises ConfigError where there is no run, for an unknown metric or target, and where the page or a picture would
@@ -68,7 +71,17 @@ def report(
     into.mkdir(parents=True, exist_ok=True)
     header, rows, left_out = collect.write(runs, into)
     curves = collect.curves(into)
-    found = find(collect.frame(header, rows), runs, curves, metric, target)
+    try:
+        plan = plan_of(Path(folders[0])) if len(folders) == 1 else {}
+    except ConfigError as problem:
+        plan = {}
+        left_out.append(f"how often this sweep was looked at is not known: {problem}")
+    looks = planned(plan)
+    least = (looks.margin if looks else 0.0) if margin is None else margin
+    found = find(collect.frame(header, rows), runs, curves, metric, target, least, looks)
+    if looks and metric is None and margin is None:
+        found.notes.insert(0, stopping(found, looks))
+    found.notes.extend(peeking(plan))
     found.notes.extend([*notes, *left_out, *collect.linked(folders), *failed_looks(found, runs)])
 
     pictures = draw(found, curves, title, runs)

@@ -17,7 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dlrun.errors import ConfigError
-from dlrun.report.comparison import compare, holm, verdict
+from dlrun.report.comparison import compare, paired, simultaneous, verdict
+from dlrun.report.judging import ALPHA, Looks
 from dlrun.report.statistics import FINISHED, UNBOUNDED, Interval, summarize
 from dlrun.report.survival import kaplan_meier_median, time_to_target
 
@@ -98,31 +99,35 @@ def comparisons(
     *,
     larger_is_better: bool,
     bounds: Interval = UNBOUNDED,
+    margin: float = 0.0,
+    looks: Looks | None = None,
 ) -> pd.DataFrame:
-    """A row per setting other than that of the reference runs: its Comparison (setting - reference) and the verdict.
+    """A row per setting other than that of the reference runs: its Comparison (setting - reference) and its Verdict.
 
-    p is adjusted by Holm for the number of rows. Only finished runs are paired, by their seed. bounds: of the metric.
+    The intervals hold all together, whichever setting the reference is. Only finished runs are paired, by their seed.
+
+    bounds: of the metric. margin: what a difference must exceed to matter. looks: at which the runs were to be looked
+    at, where these were planned.
     """
     _require(table, "status", "seed", metric)
     ((base, _),) = _groups(reference, axes)
-    others = [(setting, at) for setting, at in _groups(table, axes) if name(setting) != name(base)]
+    groups = list(_groups(table, axes))
+    others = [(setting, at) for setting, at in groups if name(setting) != name(base)]
     values, seeds, status = table[metric].to_numpy(float), table["seed"].to_numpy(), table["status"]
     finished = status.isin(FINISHED).to_numpy()
+    rivals = sum(bool(finished[at].any()) for _, at in groups)
     good = reference[reference["status"].isin(FINISHED)]
     theirs = pd.Series(good[metric].to_numpy(float), index=good["seed"].to_numpy())
-    ours = ((values[at[finished[at]]], seeds[at[finished[at]]]) for _, at in others)
-    found = [compare(pd.Series(run, index=seed), theirs, bounds) for run, seed in ours]
-    adjusted = holm([comparison.p for comparison in found])
-    return pd.DataFrame(
-        {
-            **setting,
-            **vars(comparison),
-            "p": float(p),
-            "verdict": verdict(name(setting), name(base), comparison, p, len(others), larger_is_better=larger_is_better)
-            + (lost(status.iloc[at]) if not comparison.n else ""),
-        }
-        for (setting, at), comparison, p in zip(others, found, adjusted, strict=True)
-    )
+    rows = []
+    for setting, at in others:
+        own = at[finished[at]]
+        ours = pd.Series(values[own], index=seeds[own])
+        level = simultaneous(looks.level(len(paired(ours, theirs))) if looks else 1 - ALPHA, rivals)
+        found = compare(ours, theirs, bounds, level)
+        told = verdict(name(setting), name(base), found, margin, larger_is_better=larger_is_better)
+        words = told.words + (lost(status.iloc[at]) if not found.n else "")
+        rows.append({**setting, **vars(found), "verdict": words, "kind": told.kind, "more": told.more})
+    return pd.DataFrame(rows)
 
 
 def speeds(

@@ -1,6 +1,7 @@
 """What a sweep's folder holds: its runs by what their configs amount to, so that none is trained twice.
 
-plan.json has each run's number and fingerprint, by its folder; and the commands that asked for them.
+plan.json has each run's number and fingerprint, by its folder; the commands that asked for them; and, of a sweep with
+seed=until_decided, the looks that were planned.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from dlrun.config.options import UNTIL_DECIDED
 from dlrun.errors import ConfigError
 from dlrun.files.opening import inside, read
 from dlrun.files.replacing import replacing
@@ -56,6 +58,7 @@ class Plan:
         content = _read(folder)
         self.runs: dict[str, dict[str, Any]] = content.get("runs", {})
         self.commands: list[list[str]] = content.get("commands", [])
+        self.looks: dict[str, Any] | None = content.get("looks")  #: of a sweep with seed=until_decided
         if not self.runs and folder.exists() and any(holds_run(each) for each in folder.iterdir() if each.is_dir()):
             raise ConfigError(f"the folder {folder} holds runs that are no sweep's: choose another hydra.sweep.dir")
         for name in self.runs:
@@ -145,9 +148,12 @@ class Plan:
         command = [override for override in typed if not override.lstrip("+").startswith(OWN)]
         if command not in self.commands:
             self.commands.append(command)
+        if config.seed == UNTIL_DECIDED:
+            self.looks = {"seeds": list(config.hydra.sweeper.looks), "margin": config.hydra.sweeper.margin or 0}
         self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(self.folder / PLAN) as part:
-            text = json.dumps({"commands": self.commands, "runs": self.runs}, indent=1)
+            looks = {"looks": self.looks} if self.looks else {}
+            text = json.dumps({"commands": self.commands, **looks, "runs": self.runs}, indent=1)
             part.write_text(text, encoding="utf-8")
         clear_parts(self.folder)
         for task in tasks:

@@ -8,6 +8,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from dlrun.config.options import UNTIL_DECIDED
+
 
 class SlurmLauncher(Launcher):
     """Trains a sweep's jobs as stacks, on a cluster; `conf/hydra/launcher/stack_slurm.yaml` has its options."""
@@ -25,7 +27,8 @@ class SlurmLauncher(Launcher):
         from dlrun.sweep.launch import launch
 
         sweeper = self.config.hydra.sweeper
-        if not self.options["wait"] and (sweeper.get("trials") or "optuna" in sweeper._target_):
+        decides = sweeper.get("trials") or "optuna" in sweeper._target_ or self.config.seed == UNTIL_DECIDED
+        if not self.options["wait"] and decides:
             raise ConfigError(
                 "hydra.launcher.wait=false: the first runs decide on the others here, so this sweep waits"
             )

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
-from itertools import chain, product
+from itertools import chain, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.config.escapes import escaped, quoted
+from dlrun.config.options import UNTIL, UNTIL_DECIDED
 from dlrun.config.typed import add
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
@@ -31,6 +32,7 @@ class Sweeper(BasicSweeper):
 
     Args:
         trials, decades, trial_seeds: see `dlrun.sweep.tuning`.
+        looks, margin: of seed=until_decided, see `dlrun.sweep.deciding`.
         retry_failed: with a launcher that is not dlrun's, train failed runs again.
     """
 
@@ -41,10 +43,13 @@ class Sweeper(BasicSweeper):
         trials: int = 0,  # as in the place of Hydra's own sweeper, which has none of these options
         decades: float = 2,
         trial_seeds: int = 3,
+        looks: Sequence[int] = (5, 10, 20, 40),
+        margin: float | None = None,
         retry_failed: bool = False,
     ) -> None:
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.trials, self.decades, self.trial_seeds = trials, decades, trial_seeds
+        self.looks, self.margin = list(looks), margin
         self.retry_failed = retry_failed
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -56,7 +61,16 @@ class Sweeper(BasicSweeper):
         self.launcher = recorded(self.launcher, hydra_context, config, self.retry_failed)
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the jobs; with trials, those of the trials first."""
+        """Run the jobs; with trials, those of the trials first; with seed=until_decided, as many as it takes."""
+        typed = [word for word in arguments if _of_seeds(word)]
+        seeds = typed or [word for word in self._parse_config() if _of_seeds(word)]  # which what is typed overrules
+        if any(UNTIL_DECIDED in word for word in seeds):
+            return self._until_decided(arguments, seeds)
+        if self.margin is not None:
+            raise ConfigError(
+                f"hydra.sweeper.margin={self.margin}: for {UNTIL}; a sweep's report takes it too: dlrun report FOLDER "
+                f"--margin {self.margin}"
+            )
         if not self.trials:
             return super().sweep(arguments)
         from dlrun.folder.clearing import discard
@@ -95,6 +109,48 @@ class Sweeper(BasicSweeper):
 
         return tuned(jobs, default_lr, self.trials, self.decades, self.trial_seeds, launch)
 
+    def _until_decided(self, arguments: list[str], seeds: list[str]) -> list[Sequence[JobReturn]]:
+        """seeds: the overrides of the seed."""
+        from dlrun.report.judging import Looks
+        from dlrun.sweep.plan import Plan
+
+        assert self.config is not None and self.hydra_context is not None and self.launcher is not None
+        launcher, config = self.launcher, self.config
+        parser = OverridesParser.create(self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        if [word.lstrip("+") for word in seeds] != [UNTIL]:
+            told = " ".join(seeds)
+            raise ConfigError(f"{told}: {UNTIL} finds the seeds; give it alone, or a list of seeds in its place")
+        if self.trials:
+            raise ConfigError(f"{UNTIL}: hydra.sweeper.trials wants to know the seeds; leave one of the two out")
+        if not self.looks or any(a >= b for a, b in pairwise(self.looks)):
+            told = ",".join(map(str, self.looks))
+            raise ConfigError(f"hydra.sweeper.looks=[{told}]: numbers of seeds, each more than the last, as [5,10,20]")
+        settings = [
+            list(chain(*points)) for points in product(*directions([each for each in overrides if not _of_seeds(each)]))
+        ]
+        if len(settings) < 2:
+            raise ConfigError(f"{UNTIL}: it compares settings, and there is one: give another key several values")
+        from dlrun.sweep.deciding import until_decided
+
+        looks, folder = Looks(tuple(self.looks), self.margin or 0.0), Path(config.hydra.sweep.dir).absolute()
+        with open_dict(config), read_write(config.hydra):  # for what the launcher makes of them: the plan has them
+            config.seed = UNTIL_DECIDED
+            options = {**config.hydra.sweeper, "looks": self.looks, "margin": self.margin}  # Hydra's own has none
+            config.hydra.sweeper = OmegaConf.create(options)
+        begun = 0
+
+        def launch(jobs: Points) -> Sequence[JobReturn]:
+            nonlocal begun
+            returned: list[JobReturn] = []
+            for batch in map(list, self.split_overrides_to_chunks(jobs, self.max_batch_size)):
+                returned += launcher.launch(batch, initial_job_idx=begun)
+                begun += len(batch)
+            Plan(folder, self.retry_failed).save([], config)  # of runs that were there, the launcher writes none
+            return returned
+
+        return until_decided(settings, looks, folder, launch)
+
     # What is static in the basic sweeper asks here for the sweep's config.
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[Points]:  # type: ignore[override]
         """The jobs, in batches. Raises ConfigError, with nothing written yet, for any mistake in any job."""
@@ -107,6 +163,11 @@ class Sweeper(BasicSweeper):
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Nothing more: `split_arguments` has composed and checked every batch."""
+
+
+def _of_seeds(override: Override | str) -> bool:
+    key = override.get_key_element() if isinstance(override, Override) else override.partition("=")[0]
+    return key.lstrip("+") == "seed"
 
 
 def directions(overrides: list[Override]) -> list[Points]:
