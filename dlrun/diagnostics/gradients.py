@@ -9,7 +9,7 @@ from dlrun.diagnostics.diagnostic import DuringTraining, Found, Part, Statistics
 from dlrun.diagnostics.layers import OUTPUT, kept_on_the_way, outputs_with
 from dlrun.diagnostics.probe import Probe, set_mode
 from dlrun.diagnostics.recorded import Recorded, Values
-from dlrun.diagnostics.spread import share, spread
+from dlrun.diagnostics.spread import share_of_zeros, spread
 from dlrun.training.stack import Stack
 
 
@@ -68,4 +68,4 @@ class Gradients(DuringTraining):
 
 def _told(gradient: Tensor) -> dict[str, Tensor]:
     norm = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-    return {**spread(gradient), "norm": norm, "zero": share(gradient == 0)}
+    return {**spread(gradient), "norm": norm, "zero": share_of_zeros(gradient)}
