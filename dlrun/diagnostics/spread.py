@@ -21,12 +21,19 @@ def spread(values: Tensor, percentiles: tuple[int, ...] = PERCENTILES) -> dict[s
 
     values: (runs, ...).
     """
-    flat = values.flatten(1)
+    flat = flattened(values)
     mean = flat.mean(1)
     std = (flat - mean[:, None]).square().mean(1).sqrt()
     some = flat if flat.shape[1] <= LARGEST else flat.index_select(1, evenly(flat.shape[1], LARGEST).to(flat.device))
     found = of_rank(some, [max(1, -(-p * some.shape[1] // 100)) for p in percentiles])
     return {"mean": mean, "std": std, **{f"p{p}": value for p, value in zip(percentiles, found.unbind(1), strict=True)}}
+
+
+def flattened(values: Tensor) -> Tensor:
+    """(runs, numbers) of (runs, ...), in the order in which they lie in memory, which spares a copy where that is
+    another than that of the axes, as it is of the gradient of a linear map's weights."""
+    axes = sorted(range(1, values.ndim), key=lambda axis: (-values.stride(axis), axis))
+    return values.permute(0, *axes).flatten(1)
 
 
 def evenly(size: int, count: int) -> Tensor:
@@ -41,5 +48,5 @@ def share(condition: Tensor) -> Tensor:
 
 def share_of_zeros(values: Tensor) -> Tensor:
     """The share of entries that are exactly 0 in each run, (runs,), of (runs, ...)."""
-    flat = values.flatten(1)
+    flat = flattened(values)
     return zeros(flat).double() / flat.shape[1]
