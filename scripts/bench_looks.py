@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -50,8 +49,11 @@ def together() -> dict[str, float]:
 def measure_together(case: str) -> dict[str, float]:
     """An epoch with activations, gradients and gradient_noise at 128 samples, at every step and at every 16th, over
     one without; recording, evaluation and tables included."""
+    import torch
+
     from dlrun.training.build import build
 
+    torch.set_num_threads(1)  # a copy of a process has no threads but one
     stack, seconds = build([_config(case)]), {}
     _epoch(stack, {})  # what comes once in a process is behind it
     for name, every in {"": "1steps", **EVERY}.items():

@@ -213,6 +213,7 @@ def test_roughness_of_known_surfaces() -> None:
     ):
         assert negative_curvature(surface, 1.2e-7) == pytest.approx(share)
     assert negative_curvature(x**3, 1.2e-7) == pytest.approx(4 / 9)
+    assert [negative_curvature(line, 1.2e-7) for line in (x**2 - 5, 5 - x**2)] == [0, 1]
     assert np.isnan(negative_curvature(torch.full((5, 5), torch.inf), 1.2e-7))
     holed = plane[0] ** 2 - plane[1] ** 2
     holed[5, 5] = torch.nan  # and the eight points around it cannot tell
@@ -224,6 +225,16 @@ def test_roughness_of_known_surfaces() -> None:
     assert total_variation(plane[0] ** 2 + 0 * plane[1]) == pytest.approx(2)  # its level lines are left out
     assert total_variation(plane[0] ** 2 + plane[1]) == pytest.approx(1.5)
     assert np.isnan(total_variation(torch.ones(4)))
+
+
+def test_progress_counts_the_points_of_all_runs() -> None:
+    stack, told = stack_of("architecture.hidden=[4]"), list[tuple[int, int]]()
+    Landscape(1, 5, 1.0, False, "train", 30, "batch").look(
+        View(stack, 0, progress=lambda text, done, total: told.append((done, total)))
+    )
+    assert {total for _, total in told} == {5 * stack.runs}
+    done = [done for done, _ in told]
+    assert done == sorted(set(done)) and done[-1] == 5 * stack.runs
 
 
 def test_the_range_and_the_seed_decide_where_it_looks() -> None:
