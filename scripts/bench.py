@@ -254,9 +254,9 @@ def diagnostics(rounds: int, _: Path) -> str:
             lines.append(f"| {name} | {ratio} | {told['once']:.2f} | {told['MiB']:.0f} | {less} |")
         parts.append(f"### {case}, an evaluation an epoch\n\n" + "\n".join(lines))
     results = bench_diagnostics.products(rounds)
-    told = "gradient in ms, others over it"
+    unit = "gradient in ms, others over it"
     for case in bench_diagnostics.CASES:
-        parts.append(f"### Products, {case}\n\n{table(told, [turn[case] for turn in results], '.2f')}")
+        parts.append(f"### Products, {case}\n\n{table(unit, [turn[case] for turn in results], '.2f')}")
     return "\n\n".join(parts)
 
 

@@ -32,7 +32,7 @@ def spread(values: Tensor, percentiles: tuple[int, ...] = PERCENTILES) -> dict[s
 def flattened(values: Tensor) -> Tensor:
     """(runs, numbers) of (runs, ...), in the order in which they lie in memory, which spares a copy where that is
     another than that of the axes, as it is of the gradient of a linear map's weights."""
-    axes = sorted(range(1, values.ndim), key=lambda axis: (-values.stride(axis), axis))
+    axes = sorted(range(1, values.ndim), key=lambda axis: (-values.stride()[axis], axis))
     return values.permute(0, *axes).flatten(1)
 
 
