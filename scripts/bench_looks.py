@@ -37,8 +37,8 @@ LESS = {
 }
 TOGETHER = ("activations", "gradients", "gradient_noise")
 EVERY = {"every step": "1steps", "every 16th": "16steps"}
-SECONDS = 1.0  #: in which the last look of a training is taken again, of which the median counts
-TIMES = 5  #: that it is, at most
+SECONDS = 1.0  #: in which a look is taken again, of which the median counts
+TIMES = 20  #: that it is, at most
 
 
 def together() -> dict[str, float]:
@@ -88,7 +88,7 @@ def alone() -> dict[str, dict[str, dict[str, float]]]:
 def measure_alone(case: str) -> dict[str, dict[str, float]]:
     """Of an epoch with one evaluation: `ratio`, to the same without the look at this evaluation; `once`, the seconds
     that come once in a training: by which its first look takes longer than later ones, or of all of the look that it
-    takes at the end; `MiB`, by how much the process' peak exceeds that of the training.
+    takes at the end; `MiB`, how far the process' memory rose while it looked.
 
     The ratio is 1 plus the time of the look, its table included, over the training's: the difference of the times of
     two trainings would tell more of the machine than of a look of milliseconds.
@@ -97,17 +97,23 @@ def measure_alone(case: str) -> dict[str, dict[str, float]]:
 
     from dlrun.config.catalogue import conf_dir
     from dlrun.training.build import build
+    from dlrun.training.train import fit
 
-    torch.set_num_threads(1)
-    stack = build([_config(case)])
-    _looked(stack, "nothing", None)  # what comes once in a process is behind it
-    base, found = _in_a_copy(lambda: _looked(stack, "nothing", None)), {}
+    torch.set_num_threads(1)  # a copy of a process has no threads but one
+    short = build([_config(case, "steps=2")])
+
+    def warm() -> None:
+        fit(short, Nobody())
+
+    warm()
+    at_the_end, begin = AtTheEnd(), time.process_time()
+    fit(build([_config(case)]), Nobody(), looks=at_the_end)
+    training, found = time.process_time() - begin, {}
     for path in sorted((conf_dir() / "diagnostics").glob("*.yaml")):
         name, less = path.stem, [f"diagnostics.{path.stem}.{key}" for key in LESS.get(path.stem, [])]
         if name != "none" and (ELSEWHERE.get(name) == case if case not in NETWORKS else name not in ELSEWHERE):
             diagnostic = build([_config(case, f"diagnostics=[{name}]", *less)]).diagnostics[name]
-            told = _in_a_copy(lambda: _looked(stack, name, diagnostic))  # noqa: B023
-            found[name] = {**told, "MiB": max(0.0, told["MiB"] - base["MiB"])}
+            found[name] = _in_a_copy(lambda: _looked(at_the_end.view, name, diagnostic, training), warm)  # noqa: B023
             print(case, name, found[name], file=sys.stderr, flush=True)
     return found
 
@@ -133,68 +139,59 @@ class Nobody:
     row = trace = step
 
 
-class Timed:
-    """A `Looks` that times what another one sees at evaluations."""
+class AtTheEnd:
+    """A `Looks` that keeps what there is to be seen after the last step."""
 
-    def __init__(self, looks: Any) -> None:
-        self.looks, self.before_step = looks, looks.before_step
-        self.seconds: list[float] = []  #: of each look
-        self.total = 0.0  #: with the last one's being taken again
+    view: Any
+
+    def before_step(self, stack: Any, state: Any) -> None:
+        if state.step + 1 == stack.steps:
+            self.before = stack.theta.clone()
 
     def look(self, stack: Any, state: Any) -> None:
-        if state.step % stack.eval_every and state.step < stack.steps:
-            return
-        before, times = self.looks.before, list[float]()
-        while not times or (state.step == stack.steps and len(times) < TIMES and sum(times) < SECONDS):
-            self.looks.before, begin = before, time.process_time()
-            self.looks.look(stack, state)
-            times.append(time.process_time() - begin)
-        self.seconds.append(median(times))
-        self.total += sum(times)
+        from dlrun.diagnostics.diagnostic import View
+
+        if state.step == stack.steps:
+            self.view = View(stack, state.step, self.before, list(state.taken), schedule=state.schedule)
 
 
-def _looked(stack: Any, name: str, diagnostic: Any) -> dict[str, float]:
-    """Train and look, or look alone where it is a diagnostic of finished networks."""
+def _looked(view: Any, name: str, diagnostic: Any, training: float) -> dict[str, float]:
+    """What looking takes, beside so many seconds of training."""
     import torch
 
-    from dlrun.diagnostics.diagnostic import Found, Keeping, OfFinished, View
-    from dlrun.diagnostics.during import During
+    from dlrun.diagnostics.diagnostic import Keeping, OfFinished
     from dlrun.diagnostics.finished import write
-    from dlrun.folder.names import table_of
-    from dlrun.folder.records import append_rows
-    from dlrun.training.train import fit
 
-    with tempfile.TemporaryDirectory() as temporary, torch.no_grad():
-        folder, kept = Path(temporary), list[Any]()
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
 
-        def tell(run: int, name: str, found: Found) -> None:
-            append_rows(folder / table_of(name), found.rows)
-            kept.append(found.kept)
-
-        def written(found: Callable[[], Found]) -> float:
+        def seconds(look: Callable[[], Any]) -> float:
             begin = time.process_time()
-            write(folder, name, found())
+            write(Path(folder), name, look())
             return time.process_time() - begin
 
+        first, later = seconds(lambda: diagnostic.look(view)[0]), list[float]()
         if isinstance(diagnostic, OfFinished):
-            return {"once": written(lambda: diagnostic.look(View(stack, stack.steps))[0])}
-        timed = Timed(During({name: diagnostic}, stack, tell))
-        begin = time.process_time()
-        fit(stack, Nobody(), looks=timed)
-        training = time.process_time() - begin - timed.total
-        once = max(0.0, timed.seconds[0] - timed.seconds[-1])
+            return {"once": first}
+        while not later or (len(later) < TIMES and sum(later) < SECONDS):
+            later.append(seconds(lambda: diagnostic.look(view)[0]))
+        once = max(0.0, first - median(later))
         if isinstance(diagnostic, Keeping):
-            steps, path = torch.tensor([kept[0][0], kept[-1][0]]), torch.stack([kept[0][1], kept[-1][1]])
-            once += written(lambda: diagnostic.conclude(View(stack, stack.steps), 0, steps, path))
-        return {"ratio": 1 + timed.seconds[-1] / training, "once": once}
+            path = torch.stack([view.before[0], view.stack.theta[0]])
+            steps = torch.tensor([view.step - 1, view.step])
+            once += seconds(lambda: diagnostic.conclude(view, 0, steps, path))
+        return {"ratio": 1 + median(later) / training, "once": once}
 
 
-def _in_a_copy(measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """What it gives in a copy of this process, and `MiB`, how far that one's memory rose at most."""
+def _in_a_copy(measure: Callable[[], dict[str, float]], warm: Callable[[], None] = lambda: None) -> dict[str, float]:
+    """What it gives in a copy of this process, and `MiB`, how far that one's memory rose meanwhile.
+
+    warm: what comes first, since a copy reads the libraries' code into memory again.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         try:
+            warm()
             Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on
             begin, found = _peak(), measure()
             os.write(writing, json.dumps({**found, "MiB": _peak() - begin}).encode())
