@@ -96,6 +96,7 @@ def measure_alone(case: str) -> dict[str, dict[str, float]]:
     import torch
 
     from dlrun.config.catalogue import conf_dir
+    from dlrun.errors import ConfigError
     from dlrun.training.build import build
     from dlrun.training.train import fit
 
@@ -111,8 +112,11 @@ def measure_alone(case: str) -> dict[str, dict[str, float]]:
     training, found = time.process_time() - begin, {}
     for path in sorted((conf_dir() / "diagnostics").glob("*.yaml")):
         name, less = path.stem, [f"diagnostics.{path.stem}.{key}" for key in LESS.get(path.stem, [])]
-        if name != "none" and (ELSEWHERE.get(name) == case if case not in NETWORKS else name not in ELSEWHERE):
-            diagnostic = build([_config(case, f"diagnostics=[{name}]", *less)]).diagnostics[name]
+        if name != "none" and (case in NETWORKS or ELSEWHERE.get(name) == case):
+            try:
+                diagnostic = build([_config(case, f"diagnostics=[{name}]", *less)]).diagnostics[name]
+            except ConfigError:  # there is nothing to see in this network
+                continue
             found[name] = _in_a_copy(lambda: _looked(at_the_end.view, name, diagnostic, training), warm)  # noqa: B023
             print(case, name, found[name], file=sys.stderr, flush=True)
     return found
