@@ -335,6 +335,18 @@ def test_the_line_to_another_run(tmp_path: Path) -> None:
         Interpolation("nowhere", 3, None, "batch").fits(stack)
 
 
+def test_the_way_back_to_an_initial_network_rises_to_its_end(tmp_path: Path) -> None:
+    stack = stack_of("architecture.hidden=[6]", "epochs=10", "lr=0.02", runs=1)
+    initial = {name: view[0].clone() for name, view in stack.layout.views(stack.theta).items()}
+    save_file(initial, tmp_path / "initial.safetensors")
+    trained(stack)
+    found = Interpolation(str(tmp_path / "initial.safetensors"), 7, None, "batch").look(View(stack, 0))[0]
+    np.testing.assert_allclose(column(found, "alpha"), np.arange(-1, 8) / 6)
+    for part in ("train", "val"):
+        inside = column(found, f"{part}_loss")[1:8]
+        assert inside.argmax() == 6 and found.summary[f"rise_{part}"] == inside[6] - inside.min()
+
+
 def run_of(buffer: Tensor) -> Tensor:
     """Another number for every run."""
     return torch.arange(1.0, len(buffer) + 1, dtype=buffer.dtype).view(-1, *[1] * (buffer.ndim - 1))
