@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Rows, config
+from torch.utils._python_dispatch import TorchDispatchMode
 from twins import loss_of, module_of, outputs_kept, samples_of
 
 from dlrun.architectures.units import hidden_units
@@ -236,6 +237,31 @@ def test_numbers_are_those_of_all_axes_however_they_lie_in_memory() -> None:
         for run in range(2):
             got, wanted = {name: value[run].item() for name, value in spread(given).items()}, statistics(given[run])
             assert got == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "diagnostic",
+    [
+        Activations(None, "train", 20, "batch"),
+        Gradients(None, "train", 20, "batch"),
+        GradientNoise(None, "train", 20, 5, "batch"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_look_goes_through_the_network_once(diagnostic: Any) -> None:
+    class Passes(TorchDispatchMode):
+        relus = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.relus += func.name().startswith("aten::relu")
+            return func(*args, **(kwargs or {}))
+
+    stack = stack_of("architecture.hidden=[7,5]")
+    diagnostic.fits(stack)
+    diagnostic.look(View(stack, 0))
+    with Passes() as passes:
+        diagnostic.look(View(stack, 0))
+    assert passes.relus == 2
 
 
 class Told(Rows):

@@ -44,9 +44,10 @@ class Gradients(DuringTraining):
     def _measure(self, stack: Stack, probe: Probe) -> Values:
         set_mode(stack.model, self.statistics)
         calls = kept_on_the_way(stack, probe, lambda name, module, given, output: (output,))
-        # Adding 0 to what a layer puts out, the gradient in the 0 is that in the layer's output.
+        # Adding 0 to what a layer puts out, the gradient in the 0 is that in the layer's output. The zeros are made of
+        # shapes alone, and not by `zeros_like`, so that no replay repeats the pass that told the shapes.
         added = {
-            name: [torch.zeros_like(output).requires_grad_() for (output,) in outputs]
+            name: [torch.zeros(o.shape, dtype=o.dtype, device=o.device).requires_grad_() for (o,) in outputs]
             for name, outputs in calls.items()
             if outputs and name != OUTPUT
         }
