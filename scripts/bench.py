@@ -5,7 +5,8 @@ sweep   wall time of a sweep, folders and tables included, beside a plain Hydra 
 runs    what a sweep costs beside its training: time of one more run and of the tables, peak memory of a worker
 start   wall time of `dlrun --cfg job`, and from the command to the first training step
 memory  peak resident memory of `dlrun dataset=mnist epochs=1` (set DLRUN_DATA to where MNIST lies or may be put)
-diagnostics  products of second derivatives with vectors, over a gradient (scripts/bench_diagnostics.py); wants MNIST
+diagnostics  each diagnostic beside a training, and products of second derivatives with vectors, over a gradient
+        (scripts/bench_looks.py, scripts/bench_diagnostics.py); wants MNIST; some ten minutes, so one round by default
 checkpoint  seconds that one takes, and its share of the training at the default interval
 
 Every contestant runs in a process of its own, and the contestants take turns within a round, so that a machine which
@@ -32,6 +33,7 @@ from statistics import median
 from typing import Any
 
 import bench_diagnostics
+import bench_looks
 
 LOOPS = Path(__file__).with_name("bench_loops.py")
 DLRUN = str(Path(sys.executable).with_name("dlrun"))
@@ -240,12 +242,22 @@ def checkpoint(rounds: int, folder: Path) -> str:
 
 
 def diagnostics(rounds: int, _: Path) -> str:
-    """A table for each case: its gradient, and ratios to it."""
+    """Three at once, looking often; each by itself, in one round; and a table for each case of products."""
+    parts = [
+        "### activations, gradients and gradient_noise, at 128 samples\n\n"
+        + table("epoch over one without", [bench_looks.together() for _ in range(rounds)], ".2f")
+    ]
+    for case, found in bench_looks.alone().items():
+        lines = ["| | epoch over one without | once, seconds | MiB | |", "|---|---:|---:|---:|---|"]
+        for name, told in found.items():
+            ratio, less = f"{told['ratio']:.3f}" if "ratio" in told else "", ", ".join(bench_looks.LESS.get(name, []))
+            lines.append(f"| {name} | {ratio} | {told['once']:.2f} | {told['MiB']:.0f} | {less} |")
+        parts.append(f"### {case}, an evaluation an epoch\n\n" + "\n".join(lines))
     results = bench_diagnostics.products(rounds)
-    told = "gradient in ms, others over it"
-    return "\n\n".join(
-        f"### {case}\n\n{table(told, [turn[case] for turn in results], '.2f')}" for case in bench_diagnostics.CASES
-    )
+    unit = "gradient in ms, others over it"
+    for case in bench_diagnostics.CASES:
+        parts.append(f"### Products, {case}\n\n{table(unit, [turn[case] for turn in results], '.2f')}")
+    return "\n\n".join(parts)
 
 
 MEASUREMENTS = {each.__name__: each for each in (speed, sweep, runs, start, memory, checkpoint, diagnostics)}
@@ -305,13 +317,13 @@ def version(package: str) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=MEASUREMENTS)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="5 by default, of diagnostics 1")
     parser.add_argument("--output", type=Path, help="a markdown file to write the tables to as well")
     args = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users' machines keep byte code
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as temporary:
-        tables = MEASUREMENTS[args.what](args.rounds, Path(temporary))
+        tables = MEASUREMENTS[args.what](args.rounds or (1 if args.what == "diagnostics" else 5), Path(temporary))
     report = f"## {args.what}\n\n{tables}\n\n{machine(load)}\n"
     print(report)
     if args.output:

@@ -1,6 +1,8 @@
-"""What diagnostics cost: functions for `python scripts/bench.py diagnostics`, and what it runs, WHAT CASE.
+"""What products with second derivatives cost: functions for `python scripts/bench.py diagnostics`, and what it runs,
+WHAT CASE.
 
-Each case is measured in a process of its own, on one thread.
+Each case is measured in a process of its own, on one thread; time is the processor's, which others on the machine take
+little of.
 """
 
 from __future__ import annotations
@@ -29,14 +31,13 @@ CASES = {
 
 def products(rounds: int) -> list[dict[str, dict[str, float]]]:
     """Per round and case, what `measure_products` prints."""
-    return [{case: _alone("products", case) for case in CASES} for _ in range(rounds)]
+    return [{case: apart(Path(__file__), "products", case) for case in CASES} for _ in range(rounds)]
 
 
-def _alone(*words: str) -> dict[str, float]:
-    command = [sys.executable, str(Path(__file__)), *words]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def apart(script: Path, *words: str) -> Any:
+    """What the script prints in a process of its own."""
+    done = subprocess.run([sys.executable, str(script), *words], check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure_products(case: str) -> dict[str, float]:
@@ -73,11 +74,11 @@ def measure_products(case: str) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(TURNS + 2):
         for name, contestant in contestants.items():
-            begin = time.perf_counter()
+            begin = time.process_time()
             with torch.set_grad_enabled(contestant is by_hand):
                 contestant()
             if turn >= 2:
-                times[name].append(time.perf_counter() - begin)
+                times[name].append(time.process_time() - begin)
     base = median(times["gradient"])
     ratios = {
         name: median([a / b for a, b in zip(each, times["gradient"], strict=True)]) for name, each in times.items()

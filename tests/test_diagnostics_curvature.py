@@ -337,6 +337,14 @@ def test_runs_taken_a_few_at_a_time_and_rows_that_are_not_finite(files: Path, mo
         assert not any(row["quantity"] == "density" for row in found[1].rows)
 
 
+def test_runs_that_are_taken_together_are_those_of_their_places(files: Path, monkeypatch) -> None:  # noqa: F811
+    stack = stack_for("mlp", files, runs=5)
+    monkeypatch.setattr(products, "MEMORY", 2 * 8 * 100)
+    parts = list(products.few(stack, 100))
+    assert [stack.seeds[places] for places, _ in parts] == [part.seeds for _, part in parts]
+    assert [len(part.seeds) for _, part in parts] == [2, 2, 1]
+
+
 def written(folder: Path, name: str, founds: list[Found]) -> Path:
     """A run's folder with a diagnostic's table, and no summary."""
     write_rows(folder / table_of(name), [row for found in founds for row in found.rows])

@@ -213,6 +213,7 @@ def test_roughness_of_known_surfaces() -> None:
     ):
         assert negative_curvature(surface, 1.2e-7) == pytest.approx(share)
     assert negative_curvature(x**3, 1.2e-7) == pytest.approx(4 / 9)
+    assert [negative_curvature(line, 1.2e-7) for line in (x**2 - 5, 5 - x**2)] == [0, 1]
     assert np.isnan(negative_curvature(torch.full((5, 5), torch.inf), 1.2e-7))
     holed = plane[0] ** 2 - plane[1] ** 2
     holed[5, 5] = torch.nan  # and the eight points around it cannot tell
@@ -224,6 +225,16 @@ def test_roughness_of_known_surfaces() -> None:
     assert total_variation(plane[0] ** 2 + 0 * plane[1]) == pytest.approx(2)  # its level lines are left out
     assert total_variation(plane[0] ** 2 + plane[1]) == pytest.approx(1.5)
     assert np.isnan(total_variation(torch.ones(4)))
+
+
+def test_progress_counts_the_points_of_all_runs() -> None:
+    stack, told = stack_of("architecture.hidden=[4]"), list[tuple[int, int]]()
+    Landscape(1, 5, 1.0, False, "train", 30, "batch").look(
+        View(stack, 0, progress=lambda text, done, total: told.append((done, total)))
+    )
+    assert {total for _, total in told} == {5 * stack.runs}
+    done = [done for done, _ in told]
+    assert done == sorted(set(done)) and done[-1] == 5 * stack.runs
 
 
 def test_the_range_and_the_seed_decide_where_it_looks() -> None:
@@ -322,6 +333,18 @@ def test_the_line_to_another_run(tmp_path: Path) -> None:
         line.fits(other)
     with pytest.raises(ConfigError, match="to=nowhere: there is no file nowhere"):
         Interpolation("nowhere", 3, None, "batch").fits(stack)
+
+
+def test_the_way_back_to_an_initial_network_rises_to_its_end(tmp_path: Path) -> None:
+    stack = stack_of("architecture.hidden=[6]", "epochs=10", "lr=0.02", runs=1)
+    initial = {name: view[0].clone() for name, view in stack.layout.views(stack.theta).items()}
+    save_file(initial, tmp_path / "initial.safetensors")
+    trained(stack)
+    found = Interpolation(str(tmp_path / "initial.safetensors"), 7, None, "batch").look(View(stack, 0))[0]
+    np.testing.assert_allclose(column(found, "alpha"), np.arange(-1, 8) / 6)
+    for part in ("train", "val"):
+        inside = column(found, f"{part}_loss")[1:8]
+        assert inside.argmax() == 6 and found.summary[f"rise_{part}"] == inside[6] - inside.min()
 
 
 def run_of(buffer: Tensor) -> Tensor:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import Rows, config
+from torch.utils._python_dispatch import TorchDispatchMode
 from twins import loss_of, module_of, outputs_kept, samples_of
 
 from dlrun.architectures.units import hidden_units
+from dlrun.diagnostics import counting
 from dlrun.diagnostics.activations import Activations
 from dlrun.diagnostics.diagnostic import Diagnostic, Found, View
 from dlrun.diagnostics.during import During
@@ -206,6 +208,60 @@ def test_percentiles_are_of_all_numbers_where_these_are_few() -> None:
     assert {name: value.item() for name, value in got.items() if name[0] == "p"} == {
         "p1": 10, "p15": 150, "p50": 500, "p85": 850, "p99": 990
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("numpy", [True, False], ids=["on a CPU", "on other devices"])
+def test_ranks_and_zeros_are_those_of_sorted_lists(dtype: torch.dtype, numpy: bool) -> None:
+    values = torch.tensor([[3, 0, torch.inf, -2, 0, -0.0], [torch.nan, 1, 1, 0, -torch.inf, 7]], dtype=dtype)
+    rank, zero = (
+        (counting._of_rank_by_numpy, counting._zeros_by_numpy) if numpy else (counting._of_rank, counting._zeros)
+    )
+    for given in (values, values.T.contiguous().T):
+        got = rank(given, [1, 3, 5, 6])
+        assert got.dtype == dtype
+        assert got.tolist()[0] == [-2, 0, 3, math.inf]
+        assert got.tolist()[1][:3] == [-math.inf, 1, 7] and math.isnan(got[1, 3])
+        assert zero(given).tolist() == [3, 1]
+    assert zero(torch.tensor([[True, False, False]])).tolist() == [2]
+
+
+def test_numbers_are_those_of_all_axes_however_they_lie_in_memory() -> None:
+    values = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    for given in (
+        values,
+        values.movedim(1, 3).contiguous().movedim(3, 1),
+        values[:, :, ::2],
+        values[:1].expand(2, 3, 4, 5),
+    ):
+        for run in range(2):
+            got, wanted = {name: value[run].item() for name, value in spread(given).items()}, statistics(given[run])
+            assert got == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "diagnostic",
+    [
+        Activations(None, "train", 20, "batch"),
+        Gradients(None, "train", 20, "batch"),
+        GradientNoise(None, "train", 20, 5, "batch"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_look_goes_through_the_network_once(diagnostic: Any) -> None:
+    class Passes(TorchDispatchMode):
+        relus = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.relus += func.name().startswith("aten::relu")
+            return func(*args, **(kwargs or {}))
+
+    stack = stack_of("architecture.hidden=[7,5]")
+    diagnostic.fits(stack)
+    diagnostic.look(View(stack, 0))
+    with Passes() as passes:
+        diagnostic.look(View(stack, 0))
+    assert passes.relus == 2
 
 
 class Told(Rows):

@@ -132,9 +132,10 @@ class OfFinished(Diagnostic):
 def long_form(view: View, values: Mapping[tuple[str, str], Tensor]) -> list[Found]:
     """Rows `epoch,step,layer,quantity,value` of every run, from (runs,) values by layer and quantity."""
     numbers = torch.stack([value.double() for value in values.values()], 1).tolist()
+    epoch = view.epoch
     return [
         Found([
-            {"epoch": view.epoch, "step": view.step, "layer": layer, "quantity": quantity, "value": value}
+            {"epoch": epoch, "step": view.step, "layer": layer, "quantity": quantity, "value": value}
             for (layer, quantity), value in zip(values, row, strict=True)
         ])
         for row in numbers

@@ -8,6 +8,7 @@ from torch import Tensor
 from dlrun.diagnostics.diagnostic import DuringTraining, Found, Part, Statistics, View, long_form
 from dlrun.diagnostics.probe import Probe, set_mode
 from dlrun.diagnostics.recorded import Recorded, Values
+from dlrun.diagnostics.spread import flattened
 from dlrun.errors import ConfigError
 from dlrun.training.objective import outputs_of
 from dlrun.training.stack import Stack
@@ -80,15 +81,16 @@ class GradientNoise(DuringTraining):
             return samples[:, : size * self.groups].unflatten(1, (self.groups, size)).flatten(0, 1)
 
         # a row of its own for every group, so that its gradient is its own, whatever the network
-        rows = {name: view.repeat_interleave(self.groups, 0) for name, view in stack.layout.views(stack.theta).items()}
-        parameters = {name: row.detach().requires_grad_() for name, row in rows.items()}
-        buffers = {name: buffer.repeat_interleave(self.groups, 0) for name, buffer in stack.buffers.items()}
+        parameters = {
+            name: self._rows(view).detach().requires_grad_() for name, view in stack.layout.views(stack.theta).items()
+        }
+        buffers = {name: self._rows(buffer) for name, buffer in stack.buffers.items()}
         outputs = outputs_of(stack, parameters, buffers, grouped(probe.x))
         loss = stack.measures.loss(outputs, grouped(probe.y)).mean(1)
         gradients = torch.autograd.grad(loss.sum(), list(parameters.values()))
         values: Values = {}
         for name, gradient in zip(parameters, gradients, strict=True):
-            flat = gradient.unflatten(0, (stack.runs, self.groups)).flatten(2)
+            flat = flattened(gradient).unflatten(0, (stack.runs, self.groups))
             # the sum of squares less that of the mean, in one pass over the gradients
             squares = torch.linalg.vector_norm(flat, dim=2).double().square().sum(1)
             of_mean = torch.linalg.vector_norm(flat.mean(1), dim=1).double().square()
@@ -96,3 +98,7 @@ class GradientNoise(DuringTraining):
             values[name, "noise"] = noise
             values[name, "signal"] = of_mean - noise / (size * self.groups)
         return values
+
+    def _rows(self, values: Tensor) -> Tensor:
+        """(runs * groups, ...) of (runs, ...), of a single run without a copy."""
+        return values[:, None].expand(-1, self.groups, *values.shape[1:]).flatten(0, 1)

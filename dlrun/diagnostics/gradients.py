@@ -9,7 +9,7 @@ from dlrun.diagnostics.diagnostic import DuringTraining, Found, Part, Statistics
 from dlrun.diagnostics.layers import OUTPUT, kept_on_the_way, outputs_with
 from dlrun.diagnostics.probe import Probe, set_mode
 from dlrun.diagnostics.recorded import Recorded, Values
-from dlrun.diagnostics.spread import share, spread
+from dlrun.diagnostics.spread import flattened, share_of_zeros, spread
 from dlrun.training.stack import Stack
 
 
@@ -44,9 +44,10 @@ class Gradients(DuringTraining):
     def _measure(self, stack: Stack, probe: Probe) -> Values:
         set_mode(stack.model, self.statistics)
         calls = kept_on_the_way(stack, probe, lambda name, module, given, output: (output,))
-        # Adding 0 to what a layer puts out, the gradient in the 0 is that in the layer's output.
+        # Adding 0 to what a layer puts out, the gradient in the 0 is that in the layer's output. The zeros are made of
+        # shapes alone, and not by `zeros_like`, so that no replay repeats the pass that told the shapes.
         added = {
-            name: [torch.zeros_like(output).requires_grad_() for (output,) in outputs]
+            name: [torch.zeros(o.shape, dtype=o.dtype, device=o.device).requires_grad_() for (o,) in outputs]
             for name, outputs in calls.items()
             if outputs and name != OUTPUT
         }
@@ -55,11 +56,13 @@ class Gradients(DuringTraining):
         back = [tensor for tensors in added.values() for tensor in tensors]
         leaves = [*parameters.values(), *back]
         found = iter(torch.autograd.grad(losses.mean(1).sum(), leaves, allow_unused=True, materialize_grads=True))
-        of_data = torch.cat([next(found).flatten(1) for _ in parameters], 1)
         penalty = stack.penalty_and_gradient(stack.theta)
+        of_penalty = {} if penalty is None else stack.layout.views(penalty[1])
         values: Values = {}
-        for name, gradient in stack.layout.views(of_data if penalty is None else of_data + penalty[1]).items():
-            values |= {(name, quantity): value for quantity, value in _told(gradient).items()}
+        for name in parameters:
+            gradient = next(found)
+            told = _told(gradient + of_penalty[name] if of_penalty else gradient)
+            values |= {(name, quantity): value for quantity, value in told.items()}
         for name, tensors in added.items():
             of_units = torch.stack([next(found) for _ in tensors], 1) * probe.samples
             values |= {(name, quantity): value for quantity, value in _told(of_units).items()}
@@ -67,5 +70,5 @@ class Gradients(DuringTraining):
 
 
 def _told(gradient: Tensor) -> dict[str, Tensor]:
-    norm = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-    return {**spread(gradient), "norm": norm, "zero": share(gradient == 0)}
+    gradient = flattened(gradient)
+    return {**spread(gradient), "norm": torch.linalg.vector_norm(gradient, dim=1), "zero": share_of_zeros(gradient)}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dlrun.diagnostics.diagnostic import DuringTraining, Found, View, long_form
-from dlrun.diagnostics.spread import share, spread
+from dlrun.diagnostics.spread import share_of_zeros, spread
 
 PERCENTILES = (1, 5, 15, 50, 85, 95, 99)
 
@@ -32,7 +32,7 @@ class Weights(DuringTraining):
                 "min": flat.amin(1),
                 "max": flat.amax(1),
                 "norm": torch.linalg.vector_norm(flat, dim=1),
-                "zero": share(flat == 0),
+                "zero": share_of_zeros(flat),
             }
             values |= {(name, quantity): value for quantity, value in told.items()}
         return long_form(view, values)

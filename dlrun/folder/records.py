@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -226,12 +227,19 @@ def write_summary(folder: Path, summary: Mapping[str, Any], durable: bool = Fals
 
 def _cell(name: str, value: float | str) -> str:
     """The shortest text that reads back as the same number; whole epochs look whole."""
+    if type(value) is float and name != "epoch":  # most of them: what is asked below takes several times as long
+        return repr(value)
     if isinstance(value, str):
-        value = guarded(value)
-        return '"' + value.replace('"', '""') + '"' if re.search('[",\r\n]', value) else value
+        return _text(value)
     if isinstance(value, Integral) or (name == "epoch" and float(value).is_integer()):
         return repr(int(value))
     return repr(float(value))
+
+
+@lru_cache(2**12)  # names of layers and quantities come again and again
+def _text(value: str) -> str:
+    value = guarded(value)
+    return '"' + value.replace('"', '""') + '"' if re.search('[",\r\n]', value) else value
 
 
 def _strict(value: Any) -> Any:
