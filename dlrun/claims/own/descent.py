@@ -29,9 +29,13 @@ def turning(folder: Path, last: int | None = None) -> float:
     return float(((steps[1:] * steps[:-1]).sum(1)[both > 0] / both[both > 0]).mean())
 
 
-def detour(folder: Path) -> float:
-    """The length of the path over the distance of its ends."""
+def detour(folder: Path, point: Sequence[float], distance: float) -> float:
+    """The length of the path until it is within this distance of a point, over that of the direct way; inf if never."""
     path = _path(folder)
+    there = np.linalg.norm(path - np.array(point), axis=1) <= distance
+    if not there.any():
+        return inf
+    path = path[: there.argmax() + 1]
     return float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum() / np.linalg.norm(path[-1] - path[0]))
 
 

@@ -12,7 +12,9 @@ from dlrun.folder.names import arrays_of
 
 
 def derivative(folder: Path, parameter: str, place: Sequence[int], lr: float) -> float:
-    r"""$\partial L / \partial \theta_i = (\theta_{0,i} - \theta_{1,i}) / \text{lr}$ of the first step of `optimizer=sgd`.
+    r"""A derivative of the loss, from the first step of `optimizer=sgd`.
+
+    $$\partial L / \partial \theta_i = (\theta_{0,i} - \theta_{1,i}) / \text{lr}$$
 
     parameter: its name, as `4.weight`. place: the entry's, in the parameter's own shape.
     """

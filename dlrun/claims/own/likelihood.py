@@ -11,7 +11,7 @@ from dlrun.claims.measures import rows_where
 
 
 def entropy_and_divergence(folder: Path, logits: Sequence[float]) -> float:
-    r"""$H(\hat p) + D(\hat p \| q)$ of the classes' shares $\hat p$ and the network's $q = \text{softmax}(\text{logits})$.
+    r"""Entropy of the classes' shares p, and their divergence from the network's q = softmax(logits), added.
 
     $$H(p) = -\sum_k p_k \log p_k, \quad D(p \| q) = \sum_k p_k \log (p_k / q_k)$$
     """
