@@ -18,6 +18,7 @@ NEEDED = {
     r"datasets\.surfaces\.": "architecture=point",
     r"datasets\.table\.": "dataset.path=houses.csv dataset.target=price",
     r"initializers\.checkpoint\.": "initializer.path=FOLDER",
+    r"initializers\.given\.": "dataset=linear architecture=linear initializer.values=[5,10]",
     r"losses\.(BinaryCrossEntropy|Hinge|Square|SquaredHinge)$": "dataset=breast_cancer",
     r"losses\.(GaussianNLL|Huber)$": "dataset=diabetes",
     r"normalizations\.InstanceNorm$": "architecture=cnn",
@@ -30,8 +31,10 @@ NEEDED = {
 SWEPT = {
     "architecture=densenet": "architecture.growth=12,24",
     "architecture=resnet": "architecture.depth=20,32,44",
+    "dataset=given": "lr=0.001,0.01,0.1",
     "dataset=himmelblau": "lr=0.001,0.01,0.1",
     "dataset=table": "dataset.scale=standard,minmax",
+    "initializer=given": "lr=0.001,0.01,0.1",
 }
 
 

@@ -144,6 +144,14 @@ def test_every_run_or_pair_must_lie_in_the_region() -> None:
     assert pairs.answer(values, 0.95).holds and pairs.region == Region(0.5, 2)
 
 
+def test_without_chance_the_slope_of_every_seed_must_lie_in_the_region() -> None:
+    values = {"few": {0: 3.0, 1: 5.0}, "some": {0: 6.0, 1: 20.0}, "many": {0: 12.0, 1: 80.0}}  # slopes 1 and 2
+    keys = {"of": "x", "against": {"few": 10, "some": 20, "many": 40}}
+    answer = Criterion.parse("every", {**keys, "above": 0.99, "below": 2.01}).answer(values, 0.95)
+    assert answer.holds and (answer.estimates[0].low, answer.estimates[0].high) == pytest.approx((1, 2))
+    assert Criterion.parse("every", {**keys, "above": 1.01}).answer(values, 0.95).holds is False
+
+
 def test_a_missing_number_settles_nothing_and_is_told() -> None:
     values = {"a": {0: 1.0, 1: float("nan"), 2: 1.0}, "b": {0: 0.0, 1: 0.0, 2: 0.0}}
     for judge in ("mean", "difference", "every"):

@@ -76,6 +76,8 @@ def test_numbers_of_the_summary_and_of_tables(tmp_path: Path) -> None:
     assert measured(folder, summary="test_accuracy", below=0.5) == 1
     for layer, value in {"first": 11, "last": 13, -2: 12, "2": 12}.items():
         assert measured(folder, table="activations", where={"layer": layer, "quantity": "std"}) == value
+    (folder / "gradient_norm.csv").write_text("epoch,step,grad_norm,val_loss\n0,0,2,5\n0,1,9,7\n0,2,4,6\n")
+    assert measured(folder, table="gradient_norm", column="val_loss", at="max") == 7  # its own, not that of metrics.csv
     with pytest.raises(ConfigError, match="no row where"):
         measured(folder, table="activations", where={"quantity": "mean"})
     with pytest.raises(ConfigError, match="no number best"):

@@ -25,6 +25,7 @@ from omegaconf import OmegaConf
 
 from dlrun.datasets import bundled, california, synthetic
 from dlrun.datasets.data import Samples
+from dlrun.datasets.given import given as given_samples
 from dlrun.datasets.prepare import prepare, replace_labels
 from dlrun.datasets.scale import CHUNK
 from dlrun.datasets.split import split, subset
@@ -153,6 +154,29 @@ def test_xor_is_the_same_four_points_thrice():
         x, y = dataset.part(part)
         assert x.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]] and y.tolist() == [0, 1, 1, 0]
     assert (dataset.task, dataset.outputs, y.dtype) == ("binary", 1, torch.float32)
+
+
+def test_given_samples_are_those_typed_in_every_part():
+    dataset = prepare(given_samples([[1, 2], [3, 4]], [5, -6.5]), **OPTIONS)
+    for part in ("train", "val", "test"):
+        x, y = dataset.part(part)
+        assert x.tolist() == [[1, 2], [3, 4]] and y.tolist() == [[5], [-6.5]]
+    assert prepare(given_samples([[1]], [[2, 3]]), **OPTIONS).part("val")[1].tolist() == [[2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "message"),
+    [
+        ([[1, 2], [3]], [1, 2], r"dataset.inputs=\[\[1, 2\], \[3\]\]: give numbers, as many for each sample"),
+        ([], [], r"dataset.inputs=\[\]: give numbers"),
+        ([1, 2], [1, 2], r"dataset.inputs=\[1, 2\]: give a list of numbers per sample"),
+        ([[1, 2]], [1, 2], r"dataset.targets=\[1, 2\]: give a number, or a list of numbers, for each of the 1 samples"),
+        ([["a", 2]], [1], r"dataset.inputs=\[\['a', 2\]\]: give numbers"),
+    ],
+)
+def test_what_is_given_must_be_samples(inputs, targets, message):
+    with pytest.raises(ConfigError, match=message):
+        given_samples(inputs, targets)
 
 
 # Splits

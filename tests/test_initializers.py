@@ -420,3 +420,20 @@ def test_checkpoint_that_is_none(tmp_path, stack_of):
     }.items():
         with pytest.raises(ConfigError, match=rf"initializer.path=.*{name}: .*{message}"):
             continued(stack_of, tmp_path / name)
+
+
+def test_given_values_are_the_parameters_in_their_order(stack_of):
+    """f(1, 2) of a network typed by hand, weights a row per unit."""
+    values = [1, 2, 3, 4, 5, 6, 0.5, -0.5, 2]
+    options = ["dataset=given", "architecture.hidden=[2]", "precision=float64", "initializer=given"]
+    stack = stack_of(*options, f"initializer.values={values}", rows=[["seed=0"], ["seed=1"]])
+    assert stack.theta.tolist() == [values] * 2
+    views = {name: view[0].tolist() for name, view in stack.layout.views(stack.theta).items()}
+    assert views == {"1.weight": [[1, 2], [3, 4]], "1.bias": [5, 6], "4.weight": [[0.5, -0.5]], "4.bias": [2]}
+    for changes, message in [
+        ([f"initializer.values={values[1:]}"], r"has 8 numbers, and this network has 9 parameters: 1.weight 2 x 2, "),
+        ([f"initializer.values={values}", "initializer.bias=1"], r"initializer.values holds the biases too"),
+        ([f"initializer.values={values}", "initializer.bias=prior"], r"initializer.values holds the biases too"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            stack_of(*options, *changes)

@@ -106,3 +106,8 @@ def test_the_level_is_that_of_the_look_with_as_many_seeds() -> None:
 
 def test_numbers_that_are_about_right_have_two_digits() -> None:
     assert [about(n) for n in (1, 9, 38, 100, 101, 1234, 98_765)] == ["1", "9", "38", "100", "110", "1,300", "99,000"]
+
+
+def test_a_region_is_told_by_its_ends_or_where_these_look_the_same_by_its_middle() -> None:
+    told = {Region(0.4, 0.6): "0.4 to 0.6", Region(0.5 - 1e-9, 0.5 + 1e-9): "0.5 ± 1e-09", Region(2, 2): "2"}
+    assert {region: str(region) for region in told} == told

@@ -187,6 +187,9 @@ def papers_loop(name, theta, gradient, lrs, mu=0.9, rho=0.9, beta1=0.9, beta2=0.
             c = beta1 * m + (1 - beta1) * g
             theta = theta - lr * (np.sign(c) + decay * theta)
             m = beta2 * m + (1 - beta2) * g
+        elif name == "adam without correction":
+            s, r = beta1 * s + (1 - beta1) * g, beta2 * r + (1 - beta2) * g**2
+            theta = theta - lr * s / (np.sqrt(r) + eps)
         else:
             s, r = beta1 * s + (1 - beta1) * g, beta2 * r + (1 - beta2) * g**2
             theta = theta - lr / np.sqrt(r / (1 - beta2**t) + eps) * (s / (1 - beta1**t))
@@ -202,6 +205,7 @@ def papers_loop(name, theta, gradient, lrs, mu=0.9, rho=0.9, beta1=0.9, beta2=0.
         ("rmsprop", "rmsprop", {"eps": 1e-4, "eps_inside_sqrt": True}),
         ("graves", "rmsprop", {"eps": 1e-4, "eps_inside_sqrt": True, "centered": True, "momentum": 0.9}),
         ("adam", "adam", {"eps": 1e-4, "eps_inside_sqrt": True}),
+        ("adam without correction", "adam", {"eps": 1e-4, "bias_correction": False}),
         ("amsgrad", "amsgrad", {"eps": 1e-4}),
         ("lion", "lion", {"beta2": 0.999, "weight_decay": 0.1}),
     ],

@@ -35,10 +35,10 @@ def words(text: str) -> set[str]:
     return set(OF[group.rstrip("!")]) - listed if group.endswith("!") else listed
 
 
-SURFACES = "=beale,cliff,himmelblau,long_valley,quadratic,rosenbrock,saddle"
+SURFACES = "=beale,cliff,himmelblau,long_valley,quadratic,random_quadratic,rosenbrock,saddle,slope"
 IMAGES = "=cifar10,cifar100,digits,fashion_mnist,image_folder,kmnist,mnist"
 BINARY = "=breast_cancer,circles,image_folder,moons,spirals,xor"
-REGRESSIONS = "=california_housing,diabetes,linear,sawtooth,sequences,sine"
+REGRESSIONS = "=california_housing,diabetes,given,linear,sawtooth,sequences,sine"
 MARGINS = "=binary_cross_entropy,hinge,square,squared_hinge"
 CURVATURE = "=gauss_newton,levenberg_marquardt,newton,saddle_free_newton,bfgs"
 SEARCHES = f"{CURVATURE},conjugate_gradient,lbfgs"
@@ -65,6 +65,10 @@ APART = [
     ("architecture=linear,rbf,point,rnn,lstm,gru", "normalization!=none"),
     ("architecture!=cnn,densenet,resnet,resnet18,stn", "normalization=instance"),
     ("architecture!=mlp", "initializer=checkpoint,autoencoder_pretraining,rbm_pretraining"),
+    ("dataset!=iris", "initializer=given"),  # whose values are as many as one network has parameters
+    ("architecture!=mlp", "initializer=given"),
+    ("normalization!=none", "initializer=given"),
+    ("loss=gaussian_nll,huber", "initializer=given"),
     ("normalization!=none", "initializer=autoencoder_pretraining,rbm_pretraining"),
     ("architecture=resnet18", "normalization=instance"),
     ("architecture=gru,lstm,rnn", "initializer=lsuv"),
@@ -72,6 +76,7 @@ APART = [
     ("architecture=autoencoder,densenet,resnet,resnet18,stn", f"optimizer{CURVATURE}"),
     ("dataset=cifar100", "architecture=rbf"),
     ("dataset=cifar100", "normalization=batch"),
+    ("dataset=given", "normalization=batch"),  # of a single sample
     ("normalization=group,instance,layer", "optimizer=newton,saddle_free_newton"),
     ("normalization=batch", "optimizer=gauss_newton,levenberg_marquardt"),
     (f"optimizer{SEARCHES}", "regularizer=augmentation,dropout,gradient_noise,mixup,weight_decay"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp
+from math import exp, pi
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from dlrun.matrix.theta import Layout
 from dlrun.normalizations import NoNormalization
 
 CURVATURES = np.logspace(0, 2, 2)
+DRAWN = np.random.default_rng(0).normal(size=(2, 2))  # what random_quadratic makes symmetric
 
 
 def beales_sum(p: np.ndarray) -> float:
@@ -54,8 +55,12 @@ FORMULAS: dict[str, Callable[[np.ndarray], float]] = {
     "himmelblau": himmelblaus_polynomial,
     "long_valley": lambda p: p[0] ** 2 / 2 + (np.hypot(1, p[1]) - 1) / 100,
     "cliff": recurrent_net,
+    "random_quadratic": lambda p: p @ DRAWN @ p / 2**0.5,
+    "slope": lambda p: p[0] + 2 * p[1],
 }
-LEAST = sorted(FORMULAS.keys() - {"saddle", "cliff"})  # those that state where they are least
+LEAST = sorted(
+    FORMULAS.keys() - {"saddle", "cliff", "random_quadratic", "slope"}
+)  # those that state where they are least
 
 
 def keys_of(group: str, name: str) -> dict[str, Any]:
@@ -148,6 +153,27 @@ def test_the_quadratic_has_the_condition_number_asked_for(condition: float, dime
     np.testing.assert_allclose(curvatures, np.logspace(0, np.log10(condition), dimensions), rtol=1e-12)
     assert np.array_equal(samples.inputs, np.ones((1, dimensions)))
     assert surface("quadratic", dimensions=1, start=[7]).inputs.tolist() == [[7.0]]
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "positive"),
+    [(1, 1 / 2), (2, (2 - 2**0.5) / 4), (3, (pi - 2 * 2**0.5) / (4 * pi))],  # of the Gaussian orthogonal ensemble
+)
+def test_a_random_quadratic_is_a_minimum_as_seldom_as_the_theory_says(dimensions: int, positive: float) -> None:
+    draws, found = 1500, 0
+    for seed in range(draws):
+        samples = surface("random_quadratic", dimensions=dimensions, seed=seed)
+        assert samples.surface
+        axes = torch.eye(dimensions, dtype=torch.float64)
+        f = samples.surface.value  # its matrix by polarisation
+        matrix = torch.stack([torch.stack([f(a + b) - f(a) - f(b) for b in axes]) for a in axes])
+        found += bool((torch.linalg.eigvalsh(matrix) > 0).all())
+    assert found / draws == pytest.approx(positive, abs=4 * (positive * (1 - positive) / draws) ** 0.5)
+
+
+def test_a_slope_without_a_variable_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"dataset.gradient=\[\]: give a number for each variable"):
+        surface("slope", gradient=[])
 
 
 def test_the_long_valley_is_a_hundred_times_steeper_across_and_never_steeper_along() -> None:

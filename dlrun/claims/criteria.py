@@ -23,7 +23,7 @@ class Criterion:
 
     | judge | what it estimates |
     |---|---|
-    | `every` | each run's number, or by seed a - b with `between: [a, b]`: for what has no chance in it |
+    | `every` | each run's number, by seed a - b with `between: [a, b]` or the slope with `against`: without chance |
     | `mean` | the mean of the setting `in` |
     | `share` | the share of runs of the setting `in` of which a measure of 0 and 1 is 1 |
     | `difference`, `ratio` | of `between: [a, b]` the mean of a - b, the geometric mean of a / b, by seed |
@@ -55,7 +55,9 @@ class Criterion:
             raise ConfigError(f"{judge}: say `of` which measure, and once of which settings")
         settings = (named[0],) if isinstance(named[0], str) else tuple(named[0])
         pairs = "between" in keys
-        if (judge in PAIRED and not (pairs and len(settings) == 2)) or (judge == "slope") != ("against" in keys):
+        slopes = "against" in keys
+        wrong = (judge in PAIRED and not (pairs and len(settings) == 2)) or (judge == "slope" and not slopes)
+        if wrong or (slopes and judge not in ("slope", "every")):
             raise ConfigError(f"{judge}: wants {'against' if judge == 'slope' else 'between: [a, b]'}")
         if "is" in keys:
             region = Region(keys["is"] - keys.get("tolerance", 0), keys["is"] + keys.get("tolerance", 0))
@@ -63,7 +65,9 @@ class Criterion:
             region = Region(keys.get("above", -inf), keys.get("below", inf))
         if region == Region():
             raise ConfigError(f"{judge}: say where it must lie: above, below, or is and tolerance")
-        kind = f"{judge}_pairs" if judge == "every" and pairs else judge
+        kind = judge
+        if judge == "every" and (pairs or slopes):
+            kind = "every_pairs" if pairs else "every_slope"
         return cls(kind, keys["of"], settings, region, keys.get("against", {}), keys.get("expects"))
 
     def answer(self, values: Values, level: float) -> Answer:
@@ -119,6 +123,15 @@ def _ratio(criterion: Criterion, values: Values, level: float) -> Answer:
 
 
 def _slope(criterion: Criterion, values: Values, level: float) -> Answer:
+    return _of_slopes(criterion, values, lambda slopes: _of_mean(criterion, slopes, level))
+
+
+def _every_slope(criterion: Criterion, values: Values, level: float) -> Answer:
+    return _of_slopes(criterion, values, lambda slopes: _all_inside(criterion, slopes))
+
+
+def _of_slopes(criterion: Criterion, values: Values, judge: Callable[[np.ndarray], Answer]) -> Answer:
+    """What a judge says of the slopes, one by seed."""
     x = np.log([criterion.against[name] for name in criterion.settings])
     y = np.array([list(column) for column in _by_seed(values, criterion.settings)])
     if problem := _missing(y):
@@ -126,7 +139,7 @@ def _slope(criterion: Criterion, values: Values, level: float) -> Answer:
     if (y <= 0).any():
         return Answer(None, [], problem="a slope of logarithms is of positive numbers, and some are not")
     x = x - x.mean()
-    return _of_mean(criterion, x @ np.log(y) / (x @ x), level)
+    return judge(x @ np.log(y) / (x @ x))
 
 
 def _share(criterion: Criterion, values: Values, level: float) -> Answer:
@@ -209,6 +222,6 @@ def _missing(x: np.ndarray) -> str:
 Judge = Callable[[Criterion, Values, float], Answer]
 PAIRED = ("difference", "ratio", "rates")
 JUDGES: dict[str, Judge] = {
-    "every": _every, "every_pairs": _every_pairs, "mean": _mean, "share": _share, "difference": _difference,
-    "ratio": _ratio, "rates": _rates, "order": _order, "slope": _slope,
+    "every": _every, "every_pairs": _every_pairs, "every_slope": _every_slope, "mean": _mean, "share": _share,
+    "difference": _difference, "ratio": _ratio, "rates": _rates, "order": _order, "slope": _slope,
 }  # fmt: skip

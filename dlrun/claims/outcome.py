@@ -119,7 +119,13 @@ def asked(claim: Claim, criterion: Criterion) -> str:
     joined = {
         "difference": " - ", "every_pairs": " - ", "rates": " - ", "ratio": " / ", "order": " < ", "slope": ", ",
     }.get(criterion.judge, ", ")  # fmt: skip
-    what = {"slope": "slope of log over log", "share": "share of runs", "mean": "mean", "every": "every run"}
+    what = {
+        "slope": "slope of log over log",
+        "every_slope": "slope of log over log",
+        "share": "share of runs",
+        "mean": "mean",
+        "every": "every run",
+    }
     words = [title, joined.join(settings), what.get(criterion.judge, "")]
     return f"{', '.join(word for word in words if word)}, {criterion.region}"
 

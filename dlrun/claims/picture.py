@@ -83,6 +83,7 @@ def _estimates(axes: Axes, criterion: Criterion, answer: Answer) -> None:
     what = {
         "difference": "{} - {}", "every_pairs": "{} - {}", "rates": "share: {} - {}", "ratio": "{} / {}",
         "share": "share of runs", "mean": "mean", "every": "every run", "slope": "slope, log over log",
+        "every_slope": "slope, log over log",
         "order": "each setting less the one before",
     }[criterion.judge]  # fmt: skip
     told = what.format(*criterion.settings) if "{}" in what else what

@@ -72,6 +72,55 @@ def quadratic(start: Sequence[float] | None, condition: float, dimensions: int) 
     return _from([1.0] * dimensions if start is None else start, names, value, (0.0,) * dimensions)
 
 
+def random_quadratic(start: Sequence[float] | None, dimensions: int, seed: int) -> Samples:
+    r"""A quadratic whose matrix of curvature is drawn: a critical point at 0, and nothing but chance says of what kind.
+
+    $$f(x) = \tfrac12 x^\top A x, \quad A = (G + G^\top) / \sqrt 2, \quad G_{ij} \sim \mathcal N(0, 1)$$
+
+    That all eigenvalues of A are positive, and 0 is a minimum, has the probability 1/2 for one variable,
+    $(2 - \sqrt 2) / 4$ for two, $(\pi - 2 \sqrt 2) / (4 \pi)$ for three, and falls as $3^{-d^2 / 4}$.
+
+    Args:
+        start: None is 1 in every direction.
+        dimensions: d.
+        seed: of the matrix, apart from the run's.
+
+    Reference: Dean & Majumdar 2006, arXiv:cond-mat/0609651; Dauphin et al. 2014, arXiv:1406.2572; lecture 004.
+    """
+    g = np.random.default_rng(seed).normal(size=(dimensions, dimensions))
+    matrix = torch.from_numpy((g + g.T) / np.sqrt(2))
+
+    def value(point: Tensor) -> Tensor:
+        return (point @ matrix.to(point) * point).sum(-1) / 2
+
+    names = [f"x{i + 1}" for i in range(dimensions)]
+    return _from([1.0] * dimensions if start is None else start, names, value)
+
+
+def slope(start: Sequence[float] | None, gradient: Sequence[float]) -> Samples:
+    r"""A plane, $f(x) = \sum_i g_i x_i$, whose gradient is g everywhere, and which has no minimum.
+
+    What a rule makes of gradients that do not change, it shows here: momentum's speed, the steps of moving averages.
+
+    Args:
+        start: None is 0 in every direction.
+        gradient: g, a number per variable.
+
+    Raises ConfigError for no number at all.
+
+    Reference: lectures 002 (momentum under a constant gradient), 003 (AdaGrad, RMSProp, Adam's bias correction).
+    """
+    if not gradient:
+        raise ConfigError("dataset.gradient=[]: give a number for each variable, one or more")
+    g = torch.tensor(gradient, dtype=torch.float64)
+
+    def value(point: Tensor) -> Tensor:
+        return (g.to(point) * point).sum(-1)
+
+    names = [f"x{i + 1}" for i in range(len(g))]
+    return _from([0.0] * len(g) if start is None else start, names, value)
+
+
 def rosenbrock(start: Sequence[float]) -> Samples:
     r"""$f(x, y) = (1 - x)^2 + 100 (y - x^2)^2$: a valley bent like a banana, least at (1, 1), where it is 0.
 

@@ -20,21 +20,29 @@ class Adam(Rule):
 
     Args:
         eps_inside_sqrt: divide by $\sqrt{\hat r + \epsilon}$ instead (lecture 003).
+        bias_correction: without it s and r take the place of $\hat s$ and $\hat r$, and the first step is not lr but
+            $(1-\beta_1) / \sqrt{1-\beta_2}$ lr, 3.2 lr by default.
 
     Reference: Kingma & Ba 2015, arXiv:1412.6980; lectures 002, 003, 004 (whose correction lacks the power t).
     """
 
-    def __init__(self, eps_inside_sqrt: bool = False) -> None:
+    def __init__(self, eps_inside_sqrt: bool = False, bias_correction: bool = True) -> None:
         self.eps_inside_sqrt = eps_inside_sqrt
+        self.bias_correction = bias_correction
 
     def init(self, theta: Tensor) -> State:
-        return {"s": torch.zeros_like(theta), "r": torch.zeros_like(theta), **products(theta)}
+        zeros = {name: torch.zeros_like(theta) for name in ("s", "r")}
+        return {**zeros, **products(theta)} if self.bias_correction else zeros
 
     def update(
         self, theta: Tensor, g: Tensor, state: State, *, lr: Tensor, beta1: Tensor, beta2: Tensor, eps: Tensor
     ) -> None:
         s = state["s"].lerp_(g, 1 - beta1)
         r = state["r"].lerp_(g * g, 1 - beta2)
+        if not self.bias_correction:
+            root = (r + eps).sqrt_() if self.eps_inside_sqrt else r.sqrt().add_(eps)
+            theta.addcdiv_(s, root.div_(lr), value=-1)
+            return
         # Products, since a compiled step would take a power anew for every parameter. Corrections and lr are one number
         # per row: joined, they cost fewer passes over all parameters.
         unbias = (1 - state["beta2_t"].mul_(beta2)).sqrt()

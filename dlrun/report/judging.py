@@ -74,7 +74,9 @@ class Region:
         if self.low == self.high:
             return f"{self.low:.6g}"
         if isfinite(self.low) and isfinite(self.high):
-            return f"{self.low:.4g} to {self.high:.4g}"
+            ends = f"{self.low:.4g}", f"{self.high:.4g}"
+            middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+            return " to ".join(ends) if ends[0] != ends[1] else f"{middle:.6g} ± {half:.1g}"
         return f"above {self.low:.4g}" if isfinite(self.low) else f"below {self.high:.4g}"
 
 
