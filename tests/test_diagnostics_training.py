@@ -20,6 +20,7 @@ from dlrun.diagnostics.during import During
 from dlrun.diagnostics.gradient_noise import GradientNoise
 from dlrun.diagnostics.gradient_norm import GradientNorm
 from dlrun.diagnostics.gradients import Gradients
+from dlrun.diagnostics.lags import Lags
 from dlrun.diagnostics.spread import LARGEST, spread
 from dlrun.diagnostics.updates import Updates
 from dlrun.diagnostics.weights import Weights
@@ -357,3 +358,27 @@ def test_runs_that_have_ended_are_not_looked_at_any_more() -> None:
     ends = [found[-1].rows[0]["step"] for found in told.found]
     assert ends[0] == 30 and ends[1] < 30
     assert ends[1] == told.rows[1][-1]["step"]
+
+
+ROWS = ["dataset=digits", "architecture=gru", "architecture.hidden=5", "architecture.rows=true"]
+
+
+@pytest.mark.parametrize("words", [NETWORKS["rnn"], NETWORKS["lstm"], ROWS], ids=["rnn", "lstm", "rows"])
+def test_gradients_by_lag_are_those_of_backward_for_each_sample(words: list[str]) -> None:
+    stack, samples = stack_of(*words), 12
+    found = Lags(None, "train", samples).look(View(stack, 0))[RUN].rows
+    model, (x, y) = module_of(stack, RUN, "running"), samples_of(stack, RUN, "train", samples)
+    norms = []
+    for one, target in zip(x, y, strict=True):
+        leaf = one.clone().requires_grad_()
+        loss_of(stack, model, leaf[None], target[None]).backward()
+        assert leaf.grad is not None
+        norms.append([part.norm().item() for part in reversed(leaf.grad.unbind(-2))])
+    wanted = np.mean(norms, 0).tolist()
+    assert [row["lag"] for row in found] == list(range(len(wanted)))
+    assert [row["norm"] for row in found] == pytest.approx(wanted, rel=1e-8)
+
+
+def test_without_recurrent_layers_there_are_no_lags() -> None:
+    with pytest.raises(ConfigError, match="no recurrent layers"):
+        Lags(None, "train", None).fits(stack_of(*NETWORKS["mlp"]))

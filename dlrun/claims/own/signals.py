@@ -14,7 +14,7 @@ from dlrun.folder.reading import read_table
 def growth(folder: Path, diagnostic: str, quantity: str, power: float = 1) -> float:
     r"""The factor by which a quantity grows from one layer of hidden units to the next, in the untrained network.
 
-    $$\exp(b)$$ for the least-squares slope b of $\log q_l^{\text{power}}$ over the layer $l = 1, 2, \dots$: forwards for
+    $\exp(b)$ for the least-squares slope b of $\log q_l^{\text{power}}$ over the layer $l = 1, 2, \dots$: forwards for
     `activations`, and for `gradients` backwards, from each layer to the one before.
 
     power: 2 makes a variance of a standard deviation.
@@ -26,13 +26,15 @@ def growth(folder: Path, diagnostic: str, quantity: str, power: float = 1) -> fl
     values = rows["value"].to_numpy()
     there = np.isfinite(values) & (values > 0)
     if there.sum() < 2:
-        raise ConfigError(f"{folder}: {table_of(diagnostic)} has not two layers of hidden units with a {quantity} above 0")
+        raise ConfigError(
+            f"{folder}: {table_of(diagnostic)} has not two layers of hidden units with a {quantity} above 0"
+        )
     slope = float(np.polyfit(np.flatnonzero(there), np.log(values[there]), 1)[0])
     return float(np.exp(power * (-slope if diagnostic == "gradients" else slope)))
 
 
 def drift(folder: Path, diagnostic: str, prefix: str = "") -> float:
-    r"""How far the percentiles of the last layer of hidden units wander over the training, in widths of the distribution.
+    r"""How far the percentiles of the last hidden layer wander over the training, in widths of the distribution.
 
     $$\frac{\frac13 \sum_{p} (\max_t q_p(t) - \min_t q_p(t))}{\text{mean}_t\, (q_{85}(t) - q_{15}(t))},
     \quad p = 15, 50, 85$$

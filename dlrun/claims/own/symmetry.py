@@ -8,6 +8,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from dlrun.files.opening import inside
+from dlrun.folder.names import arrays_of
 
 
 def spread(folder: Path) -> float:
@@ -19,7 +20,7 @@ def spread(folder: Path) -> float:
 
     Reference: lectures 002, 004 (symmetry breaking).
     """
-    arrays = load_file(inside(folder, "trajectory.safetensors"))
-    weight = next(array for name, array in arrays.items() if name.endswith("weight") and array.ndim == 3)
+    arrays = load_file(inside(folder, arrays_of("trajectory")))
+    weight = arrays[min(name for name in arrays if name.endswith("weight"))]  # (moments, units, inputs)
     largest = float(np.abs(weight).max())
     return float(np.ptp(weight, axis=1).max()) / largest if largest else 0.0
