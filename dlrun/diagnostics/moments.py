@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from dlrun.diagnostics.diagnostic import DuringTraining, Found, Part, Statistics, View, long_form
@@ -31,8 +30,8 @@ class Moments(DuringTraining):
     | `instance_mean`, `instance_variance` | sample n and channel c: all places, where there are several |
     | `group_mean`, `group_variance` | sample n and group of channels: these and all places |
 
-    Groups are told where `groups` divides the channels. What is 0 over small sets is 0 over those that are made of them:
-    of groups also over the layer, of instances over all.
+    Groups are told where `groups` divides the channels. What is 0 over small sets is 0 over those that they make up: of
+    groups also over the layer, of instances over all.
 
     Refused for networks without normalization.
 
