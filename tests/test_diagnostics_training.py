@@ -403,7 +403,10 @@ def test_moments_are_those_of_loops_over_the_sets(kind: str) -> None:
         model(x)
     wanted = {}
     for name, [(_, output)] in kept.items():
-        y = output.detach().numpy()
+        scale, shift = (
+            each.detach().numpy().reshape(-1, *[1] * (output.ndim - 2)) for each in norms[name].parameters()
+        )
+        y = (output.detach().numpy() - shift) / scale
         n, c = y.shape[:2]
         sets = {
             "batch": [y[:, i] for i in range(c)],

@@ -17,8 +17,8 @@ KINDS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)  #: of which normalizati
 class Moments(DuringTraining):
     r"""How far the outputs of each normalization are from mean 0 and variance 1, over the sets of four of them.
 
-    Of outputs y of a layer, (samples n, channels c, places), after scale and shift, with the mean and the variance over
-    each set S
+    Of outputs y of a layer, (samples n, channels c, places), before scale and shift, with mean and variance over each
+    set S
 
     $$\text{mean} = \max_S |\mu_S|, \quad \text{variance} = \max_S |\sigma_S^2 - 1|, \quad
     \mu_S = \tfrac{1}{|S|} \sum_{k \in S} y_k, \quad \sigma_S^2 = \tfrac{1}{|S|} \sum_{k \in S} (y_k - \mu_S)^2$$
@@ -60,7 +60,7 @@ class Moments(DuringTraining):
 
     def _measure(self, stack: Stack, probe: Probe) -> Values:
         set_mode(stack.model, self.statistics)
-        kept = kept_on_the_way(stack, probe, lambda name, module, given, output: (output,), normalizing(stack.model))
+        kept = kept_on_the_way(stack, probe, _before_scale_and_shift, normalizing(stack.model))
         values: Values = {}
         for name, calls in kept.items():
             for (output,) in calls if name != OUTPUT else ():
@@ -80,6 +80,13 @@ class Moments(DuringTraining):
             told[f"{name}_mean"] = of.mean(-1).abs().flatten(1).amax(1)
             told[f"{name}_variance"] = (of.var(-1, correction=0) - 1).abs().flatten(1).amax(1)
         return told
+
+
+def _before_scale_and_shift(name: str, module: nn.Module, given: Tensor, output: Tensor) -> tuple[Tensor, ...]:
+    if not isinstance(module, KINDS) or module.weight is None:  # the network's own output, or affine=false
+        return (output,)
+    scale, shift = (each.view(-1, *[1] * (output.ndim - 2)) for each in (module.weight, module.bias))
+    return ((output - shift) / scale,)
 
 
 def normalizing(model: nn.Module) -> dict[str, nn.Module]:
