@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite, log
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from dlrun.claims.claim import Claim, load, names
 from dlrun.claims.criteria import Criterion
+from dlrun.claims.measures import Measure
 from dlrun.report.judging import Region
 
 CLAIMS = names()
@@ -164,3 +166,10 @@ def test_pairs_are_of_the_same_seed() -> None:
     values = {"a": {0: 10.0, 1: 20.0, 2: 33.0}, "b": {2: 30.0, 1: 18.0, 0: 9.0}}
     answer = Criterion.parse("difference", {"of": "x", "between": ["a", "b"], "above": 0}).answer(values, 0.95)
     assert answer.estimates[0].value == pytest.approx(2.0) and answer.estimates[0].n == 3
+
+
+def test_a_column_of_a_diagnostics_table_is_no_column_of_the_metrics(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"status": "finished"}')
+    (tmp_path / "lags.csv").write_text("epoch,step,lag,norm\n0,0,0,0.5\n0,0,7,0.25\n1,9,0,3.0\n1,9,7,2.0\n")
+    keys = {"table": "lags", "column": "norm", "where": {"lag": 7}}
+    assert [Measure("far", {**keys, "at": at}).of(tmp_path, {}) for at in ("first", "last")] == [0.25, 2.0]

@@ -13,6 +13,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dlrun.claims import claim as claims
@@ -21,8 +22,10 @@ from dlrun.claims.conclude import conclude
 from dlrun.claims.criteria import Criterion
 from dlrun.claims.measures import Measure
 from dlrun.claims.outcome import INCONCLUSIVE, NONE, NOT, REPRODUCED, judge, kept
+from dlrun.claims.picture import comparison
 from dlrun.claims.rounds import rounds
 from dlrun.errors import ConfigError
+from dlrun.report import collect
 
 COLUMNS = "epoch,step,lr,train_loss,val_loss,train_accuracy,val_accuracy,grad_norm,seconds"
 
@@ -197,6 +200,23 @@ def test_tables_and_page_tell_every_number(tmp_path: Path, capsys: pytest.Captur
     page = (tmp_path / "index.html").read_text()
     assert "&lt;b&gt; &amp; more" in page and "no data" in page and (tmp_path / "made_up/claim.png").exists()
     assert "7.800 [" in capsys.readouterr().out
+
+
+def test_settings_side_by_side_have_a_curve_each_over_their_seeds(tmp_path: Path) -> None:
+    losses = {"a": [4.0, 2.0, 1.0], "b": [8.0, 4.0, 3.0]}
+    folders = {
+        name: {seed: run(tmp_path / "made_up" / f"{name}-{seed}", [loss + seed for loss in own]) for seed in range(3)}
+        for name, own in losses.items()
+    }
+    (folders["b"][2] / "summary.json").write_text('{"status": "diverged", "seconds": 1}')
+    for file in (tmp_path / "made_up").rglob("metrics.csv"):
+        file.write_text(file.read_text().replace("_accuracy", "_r2"))
+    collect.write_tables([tmp_path / "made_up"], tmp_path / "made_up")
+    axes = comparison(tmp_path, stated(tmp_path), folders).axes[0]
+    drawn = {str(line.get_label()).split(" ")[0]: np.asarray(line.get_ydata()) for line in axes.get_lines()}
+    np.testing.assert_allclose(drawn["a"], [5, 3, 2])  # of the seeds 0, 1 and 2
+    np.testing.assert_allclose(drawn["b"], [8.5, 4.5, 3.5])  # of 0 and 1
+    assert any("1 of 3 diverged" in str(line.get_label()) for line in axes.get_lines())
 
 
 def dlrun(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -27,6 +27,7 @@ from dlrun.datasets import bundled, california, synthetic
 from dlrun.datasets.data import Samples
 from dlrun.datasets.given import given as given_samples
 from dlrun.datasets.prepare import prepare, replace_labels
+from dlrun.datasets.related import permuted, with_classes
 from dlrun.datasets.scale import CHUNK
 from dlrun.datasets.split import split, subset
 from dlrun.errors import ConfigError
@@ -615,3 +616,45 @@ def test_yaml_fits_its_source_and_states_its_constraints(yaml):
     assert {key: config[key] for key in defaults} == defaults
     for line in lines[2:]:
         assert CONSTRAINT.match(line.split(" # ", 1)[1]), line
+
+
+# Related tasks
+
+
+def test_classes_that_are_kept_are_numbered_anew_and_their_rows_stay_in_their_parts():
+    digits = bundled.digits()
+    parts = {"test": np.arange(1000, 1797), "val": np.arange(100), "train": np.arange(100, 1000)}
+    given = Samples(digits.inputs, digits.targets, digits.task, class_names=digits.class_names, parts=parts)
+    kept = with_classes(given, [7, 5, 9])
+    assert kept.class_names == ["7", "5", "9"] and kept.task == "multiclass"
+    for part, rows in parts.items():
+        wanted = [row for row in rows if digits.targets[row] in (7, 5, 9)]
+        np.testing.assert_array_equal(kept.inputs[kept.parts[part]], digits.inputs[wanted])
+        assert [int(kept.class_names[c]) for c in kept.targets[kept.parts[part]]] == digits.targets[wanted].tolist()
+    two = prepare(digits, **OPTIONS | {"keep_classes": [3, 8]})
+    assert (two.task, two.outputs, two.classes) == ("binary", 1, ["3", "8"])
+    assert sum(two.sizes.values()) == int(np.isin(digits.targets, (3, 8)).sum())
+
+
+@pytest.mark.parametrize("classes", [[1], [1, 1], [0, 10], []])
+def test_classes_that_cannot_be_kept_are_refused(classes: list[int]):
+    with pytest.raises(ConfigError, match=r"dataset.keep_classes=\[.*from 0 to 9"):
+        prepare(bundled.digits(), **OPTIONS | {"keep_classes": classes})
+    with pytest.raises(ConfigError, match="no classes"):
+        prepare(bundled.diabetes(), **OPTIONS | {"keep_classes": classes})
+
+
+def test_pixels_in_another_order_are_the_same_pixels_in_all_samples_and_channels():
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (20, 3, 4, 5)).astype(np.uint8)
+    samples = table(images, np.arange(20) % 2, "binary", encoding={"image": {"channels": "red, green, blue"}})
+    other = permuted(samples, 1)
+    pixels = other.encoding["image"]["pixels"]
+    assert sorted(pixels) == list(range(20)) != pixels
+    for old, new in zip(images, other.inputs, strict=True):
+        for channel in range(3):
+            assert new[channel].flatten().tolist() == [old[channel].flatten()[pixel] for pixel in pixels]
+    assert permuted(samples, 2).encoding["image"]["pixels"] != pixels
+    assert prepare(samples, **OPTIONS | {"permute": 1}).digest != prepare(samples, **OPTIONS).digest
+    with pytest.raises(ConfigError, match=r"dataset\.permute=1: only images"):
+        prepare(bundled.iris(), **OPTIONS | {"permute": 1})

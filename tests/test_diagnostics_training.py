@@ -20,6 +20,8 @@ from dlrun.diagnostics.during import During
 from dlrun.diagnostics.gradient_noise import GradientNoise
 from dlrun.diagnostics.gradient_norm import GradientNorm
 from dlrun.diagnostics.gradients import Gradients
+from dlrun.diagnostics.lags import Lags
+from dlrun.diagnostics.moments import Moments
 from dlrun.diagnostics.spread import LARGEST, spread
 from dlrun.diagnostics.updates import Updates
 from dlrun.diagnostics.weights import Weights
@@ -357,3 +359,69 @@ def test_runs_that_have_ended_are_not_looked_at_any_more() -> None:
     ends = [found[-1].rows[0]["step"] for found in told.found]
     assert ends[0] == 30 and ends[1] < 30
     assert ends[1] == told.rows[1][-1]["step"]
+
+
+ROWS = ["dataset=digits", "architecture=gru", "architecture.hidden=5", "architecture.rows=true"]
+
+
+@pytest.mark.parametrize("words", [NETWORKS["rnn"], NETWORKS["lstm"], ROWS], ids=["rnn", "lstm", "rows"])
+def test_gradients_by_lag_are_those_of_backward_for_each_sample(words: list[str]) -> None:
+    stack, samples = stack_of(*words), 12
+    found = Lags(None, "train", samples).look(View(stack, 0))[RUN].rows
+    model, (x, y) = module_of(stack, RUN, "running"), samples_of(stack, RUN, "train", samples)
+    norms = []
+    for one, target in zip(x, y, strict=True):
+        leaf = one.clone().requires_grad_()
+        loss_of(stack, model, leaf[None], target[None]).backward()
+        assert leaf.grad is not None
+        norms.append([part.norm().item() for part in reversed(leaf.grad.unbind(-2))])
+    wanted = np.mean(norms, 0).tolist()
+    assert [row["lag"] for row in found] == list(range(len(wanted)))
+    assert [row["norm"] for row in found] == pytest.approx(wanted, rel=1e-8)
+
+
+def test_without_recurrent_layers_there_are_no_lags() -> None:
+    with pytest.raises(ConfigError, match="no recurrent layers"):
+        Lags(None, "train", None).fits(stack_of(*NETWORKS["mlp"]))
+
+
+NORMALIZED = ["dataset=digits", "architecture=cnn", "architecture.channels=[4,8]", "architecture.hidden=[12]"]
+
+
+@pytest.mark.parametrize("kind", ["batch", "layer", "instance", "group"])
+def test_moments_are_those_of_loops_over_the_sets(kind: str) -> None:
+    stack, samples = stack_of(*NORMALIZED, f"normalization={kind}"), 12
+    views = stack.layout.views(stack.theta)
+    for name in views:  # other scales and shifts than those at first
+        views[name].add_(0.1 * torch.randn(views[name].shape, generator=torch.Generator().manual_seed(1)).double())
+    diagnostic = Moments(None, "train", samples, "batch", 2)
+    diagnostic.fits(stack)
+    got = table(diagnostic.look(View(stack, 0))[RUN])
+    model, (x, _) = module_of(stack, RUN), samples_of(stack, RUN, "train", samples)
+    norms = {f"{n} {type(m).__name__}": m for n, m in model.named_modules() if "Norm" in type(m).__name__}
+    with outputs_kept(norms) as kept:
+        model(x)
+    wanted = {}
+    for name, [(_, output)] in kept.items():
+        scale, shift = (
+            each.detach().numpy().reshape(-1, *[1] * (output.ndim - 2)) for each in norms[name].parameters()
+        )
+        y = (output.detach().numpy() - shift) / scale
+        n, c = y.shape[:2]
+        sets = {
+            "batch": [y[:, i] for i in range(c)],
+            "layer": [y[i] for i in range(n)],
+            "group": [y[i, half] for i in range(n) for half in (slice(0, c // 2), slice(c // 2, c))],
+        }
+        if y.ndim == 4:
+            sets["instance"] = [y[i, j] for i in range(n) for j in range(c)]
+        for of, values in sets.items():
+            wanted[name, f"{of}_mean"] = max(abs(each.mean()) for each in values)
+            wanted[name, f"{of}_variance"] = max(abs(each.var() - 1) for each in values)
+    assert len(kept) == (2 if kind == "instance" else 3)
+    assert got == pytest.approx(wanted, rel=1e-8, abs=1e-12)
+
+
+def test_without_normalization_there_are_no_moments() -> None:
+    with pytest.raises(ConfigError, match="no normalization"):
+        Moments(None, "train", None, "batch", 4).fits(stack_of(*NETWORKS["mlp"]))

@@ -11,14 +11,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import dlrun
 from dlrun.claims.outcome import HOLDS, NONE, Verdict, asked, found, kept, seconds_of
-from dlrun.claims.picture import figure
+from dlrun.claims.picture import comparison, figure
 from dlrun.errors import ConfigError
 from dlrun.files.replacing import replacing
 from dlrun.plots.page import save
 from dlrun.plots.pictures import draw, draw_diagnostics
 
 PAGE, PICTURE = "index.html", "claim.png"
-OF_SWEEPS = ("comparison", "sensitivity", "heatmap", "race")
+OF_SWEEPS = ("sensitivity", "heatmap", "race")
 
 
 def write_page(folder: Path, verdicts: Sequence[Verdict]) -> Path:
@@ -74,7 +74,9 @@ def _pictures(folder: Path, verdict: Verdict) -> list[str]:
     for picture in claim.pictures:
         setting, _, name = picture.partition("/")
         try:
-            if setting in OF_SWEEPS:
+            if setting == "comparison":
+                drawn = [save(comparison(folder, claim, runs), folder / claim.name / f"{setting}.png")]
+            elif setting in OF_SWEEPS:
                 from dlrun.report.report import redraw
 
                 drawn = [each for each in redraw(folder / claim.name) if each.stem == setting]

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from math import isfinite
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dlrun.claims.claim import Claim
 from dlrun.claims.criteria import Answer, Criterion
-from dlrun.claims.outcome import NONE, Verdict
+from dlrun.claims.outcome import NONE, Folders, Verdict
+from dlrun.errors import ConfigError
+from dlrun.folder.reading import status_of
+from dlrun.plots import comparison as plots
 from dlrun.plots.page import GREY, LARGE, LR, SMALL, TRAIN, VAL, is_wide, shortened
+from dlrun.report import collect
+from dlrun.report.statistics import FINISHED
 
 MOST = 4  #: criteria that are drawn
 COLOURS = {True: LR, False: VAL, None: GREY}
@@ -36,6 +44,28 @@ def figure(verdict: Verdict) -> Figure | None:
     more = f"; {len(verdict.answers) - MOST} more criteria in the table" if len(verdict.answers) > MOST else ""
     page.suptitle(f"{sentence}\n{verdict.told}{more}", fontsize=LARGE - 2, fontweight="bold", parse_math=False)
     return page
+
+
+def comparison(folder: Path, claim: Claim, folders: Folders) -> Figure:
+    """The validation curves of a claim's settings, by their names there: accuracy, or the loss where there is none.
+
+    folder: of all claims, with `curves.csv` in the claim's own.
+
+    Raises ConfigError where no run has finished.
+    """
+    curves = collect.curves(folder / claim.name)
+    column = "val_accuracy" if (curves["metric"] == "val_accuracy").any() else "val_loss"
+    settings, fates = dict[str, list[str]](), dict[str, str]()
+    for setting, runs in folders.items():
+        found = {run.relative_to(folder / claim.name).as_posix(): status_of(run) for run in runs.values()}
+        settings[setting] = [run for run, status in found.items() if status in FINISHED]
+        lost = Counter(str(status) for status in found.values() if status not in FINISHED)
+        if lost:
+            fates[setting] = ", ".join(f"{count} of {len(found)} {status}" for status, count in lost.items())
+    drawn = {setting: runs for setting, runs in settings.items() if runs}
+    if not drawn:
+        raise ConfigError("no run has finished")
+    return plots.figure(curves, drawn, column, claim.name, fates)
 
 
 def _runs(axes: Axes, verdict: Verdict, criterion: Criterion) -> None:

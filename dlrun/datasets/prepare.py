@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from dlrun.datasets.data import Samples
 from dlrun.datasets.dataset import Dataset
 from dlrun.datasets.describe import describe
 from dlrun.datasets.encoding import Encoding
+from dlrun.datasets.related import permuted, with_classes
 from dlrun.datasets.scale import CHUNK, Scaling, scaling
 from dlrun.datasets.split import split, subset
 from dlrun.errors import ConfigError
@@ -30,6 +32,8 @@ def prepare(
     train_size: int | float | None = None,
     folds: int | None = None,
     fold: int = 0,
+    keep_classes: Sequence[int] | None = None,
+    permute: int | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Dataset:
     """Split the samples, fill missing numbers (NaN) with their column's median, scale, replace labels.
@@ -44,10 +48,16 @@ def prepare(
         label_noise: fraction of the training labels that are replaced, see `replace_labels`.
         train_size: rows, or fraction of the rows, of the training part that are kept, see `subset`; None is all.
         folds, fold: cross-validation in place of val_fraction, see `split`.
+        keep_classes: the classes that are kept, see `with_classes`; None is all.
+        permute: the seed of another order of an image's pixels, see `permuted`; None leaves them.
 
     Raises ConfigError for an empty part, scaled classes, noise on a regression's targets, a column without any number
     in the training part, and values beyond what dtype holds.
     """
+    if keep_classes is not None:
+        samples = with_classes(samples, keep_classes)
+    if permute is not None:
+        samples = permuted(samples, permute)
     if scale_target is True and samples.task != "regression":
         raise ConfigError(f"dataset.scale_target=true: only a regression's targets can be scaled, not {samples.task}")
     if label_noise and samples.task in ("regression", "none"):

@@ -20,12 +20,16 @@ Keep = Callable[[str, nn.Module, Tensor, Tensor], tuple[Tensor, ...]]
 Added = dict[str, list[Tensor]]
 
 
-def kept_on_the_way(stack: Stack, probe: Probe, keep: Keep) -> dict[str, list[tuple[Tensor, ...]]]:
+def kept_on_the_way(
+    stack: Stack, probe: Probe, keep: Keep, modules: dict[str, nn.Module] | None = None
+) -> dict[str, list[tuple[Tensor, ...]]]:
     """By layer, for each of its calls in a pass over the probe, what `keep` keeps, (runs, samples, ...).
 
     A layer is called once, but in a network that goes through time and has it as a module.
+
+    modules: those that count as layers, by what they are called; None: those of hidden units.
     """
-    modules = hidden_units(stack.model)
+    modules = hidden_units(stack.model) if modules is None else modules
 
     def of_row(parameters: Any, buffers: Any, x: Tensor) -> Any:
         kept: dict[str, list[tuple[Tensor, ...]]] = {name: [] for name in modules}
