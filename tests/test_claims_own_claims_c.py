@@ -27,4 +27,4 @@ def test_of_a_fitted_function(tmp_path: Path) -> None:
     assert fits.largest_error(tmp_path, part="train") == pytest.approx(0.5)
     assert fits.mean_error(tmp_path, part="train") == pytest.approx((0.5 - 0.25) / 2)
     assert fits.mean_error(tmp_path, part="test") == pytest.approx((0.25 - 0.5) / 2)
-    assert fits.zero_kernels(tmp_path, below=0.01) == pytest.approx(2 / 4)  # of 2 the hundredth part is 0.02
+    assert fits.zero_kernels(tmp_path, limit=0.01) == pytest.approx(2 / 4)  # of 2 the hundredth part is 0.02

@@ -19,7 +19,7 @@ def mean_error(folder: Path, part: str) -> float:
     return float((rows["target"] - rows["output"]).mean())
 
 
-def zero_kernels(folder: Path, below: float) -> float:
-    r"""The share of an RBF network's kernels whose weight is nothing, $|w_j| <$ below $\max_k |w_k|$."""
+def zero_kernels(folder: Path, limit: float) -> float:
+    r"""The share of an RBF network's kernels whose weight is nothing, $|w_j| <$ limit $\max_k |w_k|$."""
     weights = rows_where(folder, "fit", {"quantity": "kernel"})["weight"].abs()
-    return float((weights < below * weights.max()).mean())
+    return float((weights < limit * weights.max()).mean())
