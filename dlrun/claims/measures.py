@@ -156,7 +156,7 @@ def _over(keys: Mapping[str, Any], folder: Path, summary: Mapping[str, Any], oth
 
 
 Kind = Callable[[Mapping[str, Any], Path, Mapping[str, Any], Mapping[str, float]], float]
-KINDS: dict[str, Kind] = {
-    "column": _column, "summary": _summary, "table": _table, "status": _status, "function": _function,
+KINDS: dict[str, Kind] = {  # a table before metrics.csv: it has a `column`, too
+    "table": _table, "column": _column, "summary": _summary, "status": _status, "function": _function,
     "minus": _minus, "over": _over,
 }  # fmt: skip
