@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.polynomial.legendre import legval
 from scipy.special import erf, expit
 from torch import nn
 from torch.func import functional_call, vmap
@@ -16,6 +17,7 @@ from dlrun.activations import ACTIVATIONS
 from dlrun.architectures.blocks import Blocks, Dropout, Residual
 from dlrun.architectures.cnn import CNN
 from dlrun.architectures.mlp import MLP, Linear
+from dlrun.architectures.polynomial import Polynomial
 from dlrun.errors import ConfigError
 from dlrun.normalizations import BatchNorm, LayerNorm, NoNormalization
 
@@ -183,3 +185,14 @@ def test_dropout_rates_per_row():
     y = vmap(lambda p: functional_call(layer, {"p": p}, (x,)), randomness="different")(rates)
     torch.testing.assert_close((y == 0).float().mean((1, 2)), rates, rtol=0, atol=5 * sqrt(0.25 / x.numel()))
     torch.testing.assert_close(y.amax((1, 2)), 1 / (1 - rates))
+
+
+def test_polynomial_is_a_linear_map_of_legendre_polynomials_of_each_input():
+    network = Polynomial((2,), 1, Blocks("relu", NONE), degree=5).double()
+    x = torch.linspace(-1.2, 1.2, 14, dtype=torch.float64).view(7, 2)
+    weight, bias = network.head.weight.detach().numpy()[0].reshape(2, 5), network.head.bias.item()
+    expected = bias + sum(legval(x[:, j].numpy(), [0, *weight[j]]) for j in range(2))
+    np.testing.assert_allclose(network(x).detach().numpy()[:, 0], expected, rtol=1e-12)
+    assert sizes(network) == [10, 1]
+    with pytest.raises(ConfigError, match="architecture=polynomial has no place for a normalization"):
+        Polynomial((1,), 1, Blocks("relu", BATCH), degree=2)
