@@ -53,6 +53,7 @@ NEEDS: dict[str, list[str]] = {
     "dataset=quadratic": ["architecture=point"],
     "dataset=rosenbrock": ["architecture=point"],
     "dataset=saddle": ["architecture=point"],
+    "dataset=given": ["dataset.inputs=[[1,2],[3,1],[0,-1],[2,2],[-1,0]]", "dataset.targets=[3,1,-2,0,2]"],
     "dataset=random_quadratic": ["architecture=point"],
     "dataset=slope": ["architecture=point"],
     "dataset=digits": ["dataset.train_size=24", "dataset.val_fraction=0.02", "dataset.test_fraction=0.02"],

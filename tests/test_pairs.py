@@ -76,7 +76,6 @@ APART = [
     ("architecture=autoencoder,densenet,resnet,resnet18,stn", f"optimizer{CURVATURE}"),
     ("dataset=cifar100", "architecture=rbf"),
     ("dataset=cifar100", "normalization=batch"),
-    ("dataset=given", "normalization=batch"),  # of a single sample
     ("normalization=group,instance,layer", "optimizer=newton,saddle_free_newton"),
     ("normalization=batch", "optimizer=gauss_newton,levenberg_marquardt"),
     (f"optimizer{SEARCHES}", "regularizer=augmentation,dropout,gradient_noise,mixup,weight_decay"),

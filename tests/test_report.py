@@ -36,7 +36,7 @@ from dlrun.report.grids import MOST, _time, grids, runs_grid
 from dlrun.report.judging import Looks
 from dlrun.report.report import _html as page_of
 from dlrun.report.report import _print as print_report
-from dlrun.report.report import report
+from dlrun.report.report import redraw, report
 from dlrun.report.survival import Median
 from dlrun.sweep.beginning import of_all
 
@@ -118,6 +118,14 @@ def test_plot_draws_a_sweeps_pictures_again(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2 and f"`dlrun report {sweep}` makes it" in capsys.readouterr().err
+
+
+def test_pictures_without_a_report_are_drawn_anew_only_where_they_are_known_to_be_dlruns(sweep: Path) -> None:
+    collect.write_tables([sweep], sweep)
+    pictures = redraw(sweep)
+    with pytest.raises(ConfigError, match=r"comparison.png is none of dlrun's reports, and is not overwritten"):
+        redraw(sweep)
+    assert pictures == redraw(sweep, ours=True)
 
 
 # Tables

@@ -79,7 +79,7 @@ def _pictures(folder: Path, verdict: Verdict) -> list[str]:
             elif setting in OF_SWEEPS:
                 from dlrun.report.report import redraw
 
-                drawn = [each for each in redraw(folder / claim.name) if each.stem == setting]
+                drawn = [each for each in redraw(folder / claim.name, ours=True) if each.stem == setting]
             else:
                 run = next(iter(runs[setting].values()))
                 drawn = draw(run)[:1] if name == "curves" else draw_diagnostics(run, [name])

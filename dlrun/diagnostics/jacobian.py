@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -18,7 +17,10 @@ from dlrun.errors import ConfigError
 from dlrun.matrix.theta import applied
 from dlrun.training.stack import Stack
 
-REPEATS = 3  #: timings of which the median counts
+REPEATS, LASTING = (
+    3,
+    0.1,
+)  #: timings of which the shortest counts: so many at least, and as many as take so many seconds
 LONGEST = 1.0  #: seconds that one timing may take, by the one before; beyond, nothing is tried
 
 
@@ -29,10 +31,12 @@ class Jacobian(OfFinished):
     $J^\top u$, and so a row. All of J takes n passes forward or m passes in reverse, one after the other.
 
     A row per measurement: the `quantity` evaluation (of f alone), forward or reverse; `number`, how many columns or
-    rows were computed: 1, 2, 4, ... up to all, or as far as a measurement takes about a second; `seconds`, the median
-    of 3 measurements. Times are those of one network by itself on this machine; of runs in a stack, which differ in
-    numbers alone, they are those of the first. `jacobian.safetensors` holds J, (samples, m, n), at each sample, where
-    it could be computed to its end. Batch normalization goes by its running averages.
+    rows were computed: 1, 2, 4, ... up to all, or as far as a measurement takes about a second; `seconds`, the shortest
+    of 3 measurements, or of as many as take a tenth of a second, since what makes one longer is another program. Times
+    are the processor's, all its cores together, and a clock's where a GPU computes. They are those of one network by
+    itself on this machine; of runs in a stack, which differ in numbers alone, they are those of the first.
+    `jacobian.safetensors` holds J, (samples, m, n), at each sample, where it could be computed to its end. Batch
+    normalization goes by its running averages.
 
     Args:
         part, samples: the samples at which it is computed, all in one pass.
@@ -124,12 +128,13 @@ def reverse(f: Callable[[Tensor], Tensor], x: Tensor, rows: int) -> Tensor:
 
 
 def seconds(work: Callable[..., object], *arguments: Any) -> float:
-    """The median time that some work takes, once it has been done a first time."""
-    taken = []
-    for _ in range(REPEATS + 1):
-        begun = perf_counter()
+    """The shortest time that some work takes, once it has been done a first time, whatever else the machine does."""
+    clock = perf_counter if torch.cuda.is_available() else process_time
+    taken: list[float] = []
+    while len(taken) <= REPEATS or sum(taken[1:]) < LASTING:
+        begun = clock()
         work(*arguments)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        taken.append(perf_counter() - begun)
-    return median(taken[1:])
+        taken.append(clock() - begun)
+    return min(taken[1:])

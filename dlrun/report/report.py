@@ -99,8 +99,10 @@ def report(
     return into / PAGE
 
 
-def redraw(folder: Path) -> list[Path]:
+def redraw(folder: Path, ours: bool = False) -> list[Path]:
     """Write the tables and pictures of a sweep again, from its runs' folders; returns the pictures.
+
+    ours: that all in the folder is dlrun's is known, though there is no report to tell it.
 
     Raises ConfigError where there is no run or no sweep, and where a file would overwrite what is none of dlrun's.
     """
@@ -110,7 +112,8 @@ def redraw(folder: Path) -> list[Path]:
             f"{folder} is no sweep's folder: it has no {collect.SWEEP}; `{shell_command('report', folder)}` makes it"
         )
     into = folder.resolve()
-    _refuse_others_files(into)
+    if not ours:
+        _refuse_others_files(into)
     header, rows, left_out = collect.write(runs, into)
     for line in left_out:
         error(line)
