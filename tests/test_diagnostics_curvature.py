@@ -255,6 +255,19 @@ def test_the_density_is_near_the_full_spectrum(architecture: str, files: Path) -
         assert grid[500, 1] == pytest.approx(kernels @ nodes[:, 1], rel=1e-9, abs=1e-300)
 
 
+def test_the_share_below_0_is_told_by_every_vector(files: Path, monkeypatch) -> None:  # noqa: F811
+    places = torch.tensor([[-1.0, 1.0], [-1.0, 1.0]], dtype=torch.float64)
+    weights = torch.tensor([[0.2, 0.8], [0.6, 0.4]], dtype=torch.float64)
+    monkeypatch.setattr(
+        "dlrun.diagnostics.spectrum.quadrature", lambda product, stack, *_: [(places, weights)] * stack.runs
+    )
+    found = looked(stack_for("linear", files), "spectrum", full=0, lanczos=3)[0]
+    assert found.summary["negative_share"] == pytest.approx(0.4)
+    assert found.summary["negative_share_error"] == pytest.approx(0.2)  # the mean's of 0.2 and 0.6
+    nodes = [(row["value"], row["weight"]) for row in found.rows if row["quantity"] == "node"]
+    np.testing.assert_allclose(nodes, [(-1, 0.1), (-1, 0.3), (1, 0.4), (1, 0.2)])
+
+
 def test_a_whole_spectrum_and_what_is_counted_in_it(files: Path) -> None:  # noqa: F811
     stack = stack_for("mlp", files)
     for run, each in enumerate(looked(stack, "spectrum")):
