@@ -68,6 +68,8 @@ NEEDS: dict[str, list[str]] = {
     "diagnostics=decision_boundary": ["dataset=moons"],
     "diagnostics=filters": ["dataset=digits"],
     "diagnostics=fit": ["dataset=sine"],
+    "diagnostics=lags": ["architecture=rnn"],
+    "diagnostics=moments": ["normalization=batch"],
     "initializer=checkpoint": ["initializer.path={files}/model.safetensors"],
     "initializer=given": [
         "dataset=iris",

@@ -599,7 +599,7 @@ def test_folds_of_shared_rows_are_refused():
 # The registry
 
 YAMLS = sorted((ROOT / "conf" / "dataset").glob("*.yaml"))
-KIND = r"(?:(?:int|number|list of (?:int|numbers|text|any))\b ?)?(?:(?:>=?|<=?) \S+|in [\[(].+, .+[\])])?"
+KIND = r"(?:(?:int|number|(?:list of )+(?:int|numbers|text|any))\b ?)?(?:(?:>=?|<=?) \S+|in [\[(].+, .+[\])])?"
 CONSTRAINT = re.compile(rf"^(?:{KIND}|null|bool|text|path|any|[a-z]+)(?: or (?:{KIND}|[a-z]+))*; \S")
 
 

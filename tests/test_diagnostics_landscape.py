@@ -302,8 +302,9 @@ def test_barriers_and_rises_by_hand() -> None:
 
 @pytest.mark.parametrize("name", choices("initializer"))
 def test_a_run_begins_where_its_line_begins(name: str, files: Path) -> None:  # noqa: F811
-    normalization = "none" if "pretraining" in name else "batch"
-    words = [*typed(f"initializer={name}", f"normalization={normalization}"), "initializer.bias=0.1"]
+    normalization = "none" if "pretraining" in name or name == "given" else "batch"
+    bias = [] if name == "given" else ["initializer.bias=0.1"]  # which are given, too
+    words = [*typed(f"initializer={name}", f"normalization={normalization}"), *bias]
     configs = [composed([*words, f"seed={seed}"], files) for seed in range(2)]
     stack, later = build(configs), build(configs, initialize=False)
     wanted = stack.network
