@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
@@ -20,6 +21,7 @@ from dlrun.config.check import check
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import lectures  # noqa: E402
 from doc_examples import typed, values  # noqa: E402
 
 import docs  # noqa: E402
@@ -140,6 +142,19 @@ def test_prose():
 )
 def test_values_of_a_sweep(default, text, expected):
     assert " ".join(map(typed, values(default, Constraint.parse(f"{text}; meaning")))) == expected
+
+
+def test_the_walk_through_the_lectures_has_every_claim_once_and_the_numbers_of_the_table() -> None:
+    with lectures.TABLE.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    text = lectures.PAGE.read_text(encoding="utf-8")
+    assert text == lectures.page(rows), "run python scripts/lectures.py"
+    told = [row["claim"] for row in rows]
+    assert set(told) == set(choices("claims"))
+    for name in set(told):
+        assert len(re.findall(rf"`dlrun claims {name}`", text)) == 1
+    for link in re.findall(r"\]\((claims/[^)]+)\)", text):
+        assert (ROOT / "docs" / link).exists()
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def _rows(folder: Path, verdict: Verdict) -> list[list[object]]:
     if verdict.word != NONE:
         versions = first_of(folder, claim).get("versions", {})
         found["seconds"] = f"{seconds_of(folder, claim):.1f}"
-        found["versions"] = " ".join(f"{name}={version}" for name, version in versions.items())
+        found["versions"] = " ".join(f"{name}={version}" for name, version in versions.items() if version)
     rows = []
     for criterion, answer in verdict.answers:
         for each in answer.estimates or [Estimate(nan, nan, nan, 0)]:
