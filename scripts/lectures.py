@@ -89,7 +89,7 @@ def _shrink(source: Path, target: Path) -> None:
     with Image.open(source) as image:
         size = WIDTH, round(image.height * WIDTH / image.width)
         small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        small.quantize(64).save(target, optimize=True)
+        small.quantize(256).save(target, optimize=True)
 
 
 def main() -> None:
