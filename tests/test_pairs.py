@@ -138,7 +138,9 @@ def trains(chosen: Iterable[str], files: Path) -> bool:  # noqa: F811
         status = fit(build([config]), Watch(1)).status
     except Exception as problem:
         raise AssertionError(f"{sorted(chosen)}: {problem!r}") from problem
-    assert status == ["finished"], f"{sorted(chosen)}: {status}"
+    # A Gaussian likelihood has no floor: a rate that was not chosen for it may lose the network, which is told.
+    ends = [["finished"], ["diverged"]] if "loss=gaussian_nll" in chosen else [["finished"]]
+    assert status in ends, f"{sorted(chosen)}: {status}"
     return True
 
 
