@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from dlrun.claims.own.confidence import mean_confidence
-from dlrun.claims.own.signals import drift, growth
+from dlrun.claims.own.signals import decay, drift, growth
 from dlrun.claims.own.symmetry import spread
 from dlrun.errors import ConfigError
 
@@ -49,6 +49,12 @@ def test_drift_is_the_way_of_the_percentiles_by_their_distance(tmp_path: Path) -
     # the last of the table's layers of units is the last one of the network
     rows = [row for row in rows if row[2] == "3 Sigmoid"] + [row for row in rows if row[2] != "3 Sigmoid"]
     assert drift(written(tmp_path, "activations", LONG, rows), "activations", "input_") == pytest.approx(1.5)
+
+
+def test_decay_is_the_factor_from_time_to_time_before_training(tmp_path: Path) -> None:
+    rows: list[tuple[object, ...]] = [(0, 0, lag, 3 * 0.7**lag) for lag in range(9)]
+    rows += [(1, 20, lag, 2.0**lag) for lag in range(9)]
+    assert decay(written(tmp_path, "lags", "epoch,step,lag,norm", rows)) == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize(("weights", "wanted"), [(np.zeros, 0.0), (np.ones, 0.0)])

@@ -52,3 +52,15 @@ def drift(folder: Path, diagnostic: str, prefix: str = "") -> float:
     last = units[units["layer"] == units["layer"].iloc[-1]]
     q15, q50, q85 = (last[last["quantity"] == f"{prefix}p{p}"]["value"].to_numpy() for p in (15, 50, 85))
     return float(np.mean([np.ptp(q) for q in (q15, q50, q85)]) / np.mean(q85 - q15))
+
+
+def decay(folder: Path) -> float:
+    r"""The factor by which the gradient grows from each time of a sequence to the one before, in the untrained network.
+
+    $\exp(b)$ for the least-squares slope b of the logarithm of the mean norm over the lag, from the table of `lags`.
+
+    Reference: Hochreiter 1991; Pascanu et al. 2013, arXiv:1211.5063; lecture 004.
+    """
+    rows = read_table(folder, table_of("lags"))
+    rows = rows[(rows["step"] == rows["step"].min()) & (rows["norm"] > 0)]
+    return float(np.exp(np.polyfit(rows["lag"], np.log(rows["norm"]), 1)[0]))
