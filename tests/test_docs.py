@@ -150,8 +150,8 @@ def test_the_walk_through_the_lectures_has_every_claim_once_and_the_numbers_of_t
     text = lectures.PAGE.read_text(encoding="utf-8")
     assert text == lectures.page(rows), "run python scripts/lectures.py"
     told = [row["claim"] for row in rows]
-    assert set(told) == set(choices("claims"))
-    for name in set(told):
+    assert set(told) <= set(choices("claims"))
+    for name in choices("claims"):
         assert len(re.findall(rf"`dlrun claims {name}`", text)) == 1
     for link in re.findall(r"\]\((claims/[^)]+)\)", text):
         assert (ROOT / "docs" / link).exists()
