@@ -1,4 +1,4 @@
-"""What only claims of optimizers measure, on folders that are made up, against closed forms."""
+"""What only some claims measure, against closed forms: functions of tables that are made up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import pytest
 from safetensors.numpy import save_file
 from scipy.stats import entropy
 
-from dlrun.claims.own import curvature, descent, gradients, likelihood, line, surrogate
+from dlrun.claims.own import batches, curvature, descent, fits, gradients, likelihood, line, surrogate
+from dlrun.claims.own.confidence import mean_confidence
+from dlrun.claims.own.signals import decay, drift, growth
+from dlrun.claims.own.symmetry import spread
+from dlrun.errors import ConfigError
 
 
 def write(folder: Path, name: str, columns: Mapping[str, Sequence[object]]) -> None:
@@ -142,3 +146,101 @@ def test_the_share_of_negative_eigenvalues_is_that_of_the_last_look(tmp_path: Pa
     columns = {"step": [0] * 6 + [10] * 6, "layer": ["all"] * 12, "quantity": quantities * 2, "value": values}
     write(tmp_path, "hessian.csv", columns)
     assert curvature.negative_share(tmp_path) == pytest.approx(1 / 3)
+
+
+LONG = "epoch,step,layer,quantity,value"
+
+
+def written(folder: Path, name: str, header: str, rows: list[tuple[object, ...]]) -> Path:
+    (folder / f"{name}.csv").write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
+    return folder
+
+
+def test_growth_is_the_factor_from_layer_to_layer_in_the_untrained_network(tmp_path: Path) -> None:
+    rows: list[tuple[object, ...]] = [(0, 0, f"{3 * layer} Tanh", "std", 5 * 0.8**layer) for layer in range(6)]
+    rows += [(0, 0, "output", "std", 100), (0, 0, "1.weight", "std", 3), (0, 0, "0 Tanh", "mean", 7)]
+    rows += [(1, 20, f"{3 * layer} Tanh", "std", 2.0**layer) for layer in range(6)]
+    folder = written(tmp_path, "activations", LONG, rows)
+    assert growth(folder, "activations", "std") == pytest.approx(0.8)
+    assert growth(folder, "activations", "std", power=2) == pytest.approx(0.64)
+    written(tmp_path, "gradients", LONG, rows)
+    assert growth(folder, "gradients", "std") == pytest.approx(1 / 0.8)  # backwards
+
+
+def test_growth_leaves_out_layers_in_which_nothing_is_left(tmp_path: Path) -> None:
+    values = [0.0, 1e-30, 1e-20, 1e-10]
+    rows: list[tuple[object, ...]] = [(0, 0, f"{place} ReLU", "std", value) for place, value in enumerate(values)]
+    assert growth(written(tmp_path, "gradients", LONG, rows), "gradients", "std") == pytest.approx(1e-10)
+    with pytest.raises(ConfigError, match="two layers of hidden units"):
+        growth(written(tmp_path, "gradients", LONG, rows[:2]), "gradients", "std")
+
+
+def test_drift_is_the_way_of_the_percentiles_by_their_distance(tmp_path: Path) -> None:
+    rows: list[tuple[object, ...]] = []
+    for step, middle in enumerate((0.0, 3.0, 1.0)):  # a distribution that moves as a whole, by 3 of a width of 2
+        rows += [(0, step, "6 Sigmoid", f"input_p{p}", middle + at) for p, at in ((15, -1), (50, 0), (85, 1))]
+        rows += [(0, step, "3 Sigmoid", f"input_p{p}", 100 * step) for p in (15, 50, 85)]
+        rows += [(0, step, "output", f"p{p}", 100 * step) for p in (15, 50, 85)]
+    # the last of the table's layers of units is the last one of the network
+    rows = [row for row in rows if row[2] == "3 Sigmoid"] + [row for row in rows if row[2] != "3 Sigmoid"]
+    assert drift(written(tmp_path, "activations", LONG, rows), "activations", "input_") == pytest.approx(1.5)
+
+
+def test_decay_is_the_factor_from_time_to_time_before_training(tmp_path: Path) -> None:
+    rows: list[tuple[object, ...]] = [(0, 0, lag, 3 * 0.7**lag) for lag in range(9)]
+    rows += [(1, 20, lag, 2.0**lag) for lag in range(9)]
+    assert decay(written(tmp_path, "lags", "epoch,step,lag,norm", rows)) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(("weights", "wanted"), [(np.zeros, 0.0), (np.ones, 0.0)])
+def test_units_that_stay_alike_are_not_spread(tmp_path: Path, weights: type, wanted: float) -> None:
+    save_file(
+        {"1.weight": weights((3, 4, 2)), "3.weight": np.arange(24.0).reshape(3, 2, 4)},
+        tmp_path / "trajectory.safetensors",
+    )
+    assert spread(tmp_path) == wanted
+
+
+def test_units_are_spread_by_what_two_ever_differ_in_one_weight(tmp_path: Path) -> None:
+    weight = np.zeros((3, 4, 2))
+    weight[1, 2] = [-4, 1]  # at one moment, one unit
+    weight[2] = 8
+    save_file({"3.weight": weight * 0, "1.weight": weight}, tmp_path / "trajectory.safetensors")
+    assert spread(tmp_path) == 0.5
+
+
+def test_mean_confidence_is_that_of_all_samples(tmp_path: Path) -> None:
+    rows = [(0.4, 0.5, 2, 0.2, 0.45, 0.5), (0.5, 0.6, 0, 0.0, "nan", "nan"), (0.9, 1.0, 8, 0.8, 0.95, 1.0)]
+    folder = written(tmp_path, "calibration", "low,high,samples,share,confidence,accuracy", rows)  # type: ignore[arg-type]
+    assert mean_confidence(folder) == pytest.approx((2 * 0.45 + 8 * 0.95) / 10)
+
+
+FIT = """quantity,x,target,output,width,weight
+grid,0.0,nan,9.0,nan,nan
+train,0.0,1.0,0.5,nan,nan
+train,1.0,2.0,2.25,nan,nan
+test,0.0,1.0,0.75,nan,nan
+test,1.0,2.0,2.5,nan,nan
+kernel,0.0,nan,nan,0.1,-2.0
+kernel,0.5,nan,nan,0.1,0.019
+kernel,1.0,nan,nan,0.1,0.021
+kernel,1.5,nan,nan,0.1,0.0
+"""
+
+
+def test_of_a_fitted_function(tmp_path: Path) -> None:
+    (tmp_path / "fit.csv").write_text(FIT)
+    assert fits.largest_error(tmp_path, part="test") == pytest.approx(0.5)
+    assert fits.largest_error(tmp_path, part="train") == pytest.approx(0.5)
+    assert fits.mean_error(tmp_path, part="train") == pytest.approx((0.5 - 0.25) / 2)
+    assert fits.mean_error(tmp_path, part="test") == pytest.approx((0.25 - 0.5) / 2)
+    assert fits.zero_kernels(tmp_path, limit=0.01) == pytest.approx(2 / 4)  # of 2 the hundredth part is 0.02
+
+
+def test_noise_of_minibatches_is_their_mean_square_less_the_square_of_their_mean(tmp_path: Path) -> None:
+    (tmp_path / "gradient_norm.csv").write_text("epoch,step,grad_norm\n0.1,1,3.0\n0.2,2,5.0\n")
+    noise = ["epoch,step,layer,quantity,value"]
+    for step, signal in ((0, 4.0), (2, 9.0)):
+        noise += [f"0,{step},1.weight,signal,7.0", f"0,{step},all,noise,1.0", f"0,{step},all,signal,{signal}"]
+    (tmp_path / "gradient_noise.csv").write_text("\n".join(noise) + "\n")
+    assert batches.noise(tmp_path) == pytest.approx((9 + 25) / 2 - 4)
