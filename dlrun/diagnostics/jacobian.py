@@ -17,10 +17,8 @@ from dlrun.errors import ConfigError
 from dlrun.matrix.theta import applied
 from dlrun.training.stack import Stack
 
-REPEATS, LASTING = (
-    3,
-    0.1,
-)  #: timings of which the shortest counts: so many at least, and as many as take so many seconds
+REPEATS = 3  #: timings of which the shortest counts, at least
+LASTING = 0.1  #: seconds that all of them take, at least
 LONGEST = 1.0  #: seconds that one timing may take, by the one before; beyond, nothing is tried
 
 
@@ -129,12 +127,13 @@ def reverse(f: Callable[[Tensor], Tensor], x: Tensor, rows: int) -> Tensor:
 
 def seconds(work: Callable[..., object], *arguments: Any) -> float:
     """The shortest time that some work takes, once it has been done a first time, whatever else the machine does."""
-    clock = perf_counter if torch.cuda.is_available() else process_time
+    on_gpu = any(isinstance(each, Tensor) and each.is_cuda for each in arguments)
+    clock = perf_counter if on_gpu else process_time
     taken: list[float] = []
     while len(taken) <= REPEATS or sum(taken[1:]) < LASTING:
         begun = clock()
         work(*arguments)
-        if torch.cuda.is_available():
+        if on_gpu:
             torch.cuda.synchronize()
         taken.append(clock() - begun)
     return min(taken[1:])

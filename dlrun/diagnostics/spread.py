@@ -43,7 +43,8 @@ def evenly(size: int, count: int) -> Tensor:
 
 def share(condition: Tensor) -> Tensor:
     """The share of true entries in each run, (runs,), of (runs, ...)."""
-    return 1 - share_of_zeros(condition)
+    flat = flattened(condition)
+    return (flat.shape[1] - zeros(flat)).double() / flat.shape[1]
 
 
 def share_of_zeros(values: Tensor) -> Tensor:
