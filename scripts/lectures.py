@@ -63,6 +63,8 @@ def section(by_name: dict[str, list[Row]], name: str) -> str:
             lines.append(f"- {row['asked']}: {row['problem']}" if row["asked"] else f"- {row['problem']}")
     if claim.why:
         lines.append(f"\n{claim.why}")
+    if claim.tried:
+        lines.append(f"\n<details><summary>What was tried</summary>\n\n{claim.tried}\n</details>")
     lines += [f"\n![{each.stem}](claims/{each.name})" for each in sorted(PICTURES.glob(f"{name}-*.png"))]
     return "\n".join(lines) + "\n"
 
