@@ -278,3 +278,63 @@ def test_a_command_that_is_killed_goes_on_and_ends_with_the_same_table(tmp_path:
     assert tables[0] == tables[1] and tables[0][0]["verdict"].startswith("reproduced")
     again = dlrun("claims", "xor_bad_init", "hydra.sweep.dir=whole", folder=tmp_path)
     assert "runs are there already" in again.stdout and again.returncode == 0
+
+
+def test_without_a_larger_recipe_a_claim_stays_at_its_scale() -> None:
+    assert load("hessian_index", large=True).scale == "small"
+    assert load("transfer").scale == "small" and load("transfer", large=True).scale == "lecture"
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"column": "val_loss", "bellow": 1}, "there is no key bellow of a measure by column"),
+        ({"column": "val_loss", "at": "lst"}, "at=lst: must be last, first, min, max, mean or a step"),
+        ({"at": "last"}, "a measure has one of"),
+    ],
+)
+def test_what_is_no_measure_is_refused(keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        Measure.parse("x", keys)
+
+
+def test_a_share_of_other_numbers_than_0_and_1_is_none() -> None:
+    criterion = Criterion.parse("share", {"of": "x", "in": "a", "above": 0.1})
+    answer = criterion.answer({"a": {0: 0.5, 1: 1.0}}, 0.95)
+    assert answer.holds is None and "0 or 1" in answer.problem
+
+
+def test_a_damaged_table_costs_a_verdict_and_no_more(tmp_path: Path) -> None:
+    losses = {"a": 9.0, "b": 1.0}
+    folders = {
+        s: {i: run(tmp_path / f"{s}-{i}", [x + 0.1 * i * (s == "a")]) for i in range(3)} for s, x in losses.items()
+    }
+    for place in folders["a"].values():
+        (place / "activations.csv").write_text("epoch,step,layer,quantity\n0,0,1,std\n")
+    claim = stated(tmp_path, measures={"loss": Measure("loss", {"table": "activations"})})
+    verdict = judge(claim, folders, 0.95)
+    assert verdict.word == NONE and "loss cannot be measured" in verdict.problem
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = Trainer(tmp_path, {"a": lambda seed: 9 + 0.1 * seed, "b": lambda seed: 1 + 0.3 * seed})
+    claim = stated(tmp_path, pictures=["a/activations", "a/curves"])
+    rounds([claim], 0, tmp_path, trainer)
+    for place in kept(tmp_path, claim)["a"].values():
+        (place / "activations.csv").write_text("epoch,step,layer,quantity,value\n0,0,1,std,x\n")
+    assert conclude(tmp_path, [claim], {})
+    assert "the picture a/activations cannot be drawn" in capsys.readouterr().err
+    assert (tmp_path / "index.html").exists() and "claim.png" in (tmp_path / "index.html").read_text()
+
+
+def test_the_date_is_that_of_the_runs_and_texts_of_strangers_are_no_formulas(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, {"a": lambda seed: 9 + 0.1 * seed, "b": lambda seed: 1 + 0.3 * seed})
+    claim = stated(tmp_path)
+    rounds([claim], 0, tmp_path, trainer)
+    for runs in kept(tmp_path, claim).values():
+        for place in runs.values():
+            summary = json.loads((place / "summary.json").read_text())
+            (place / "summary.json").write_text(json.dumps({**summary, "started": "2020-02-03T04:05:06+00:00"}))
+    conclude(tmp_path, [claim, stated(tmp_path, name="other")], {"other": "=HYPERLINK(1)"})
+    [row, other] = csv.DictReader((tmp_path / "claims.csv").read_text().splitlines())
+    assert row["date"] == "2020-02-03" and other["problem"] == "'=HYPERLINK(1)"

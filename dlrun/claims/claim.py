@@ -96,14 +96,14 @@ def load(name: str, large: bool = False) -> Claim:
         keys: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
         if odd := keys.keys() - KEYS:
             raise ConfigError(f"there is no key {', '.join(sorted(odd))}")
-        if large:
-            keys |= {"scale": "lecture", **keys.get("large", {})}
+        if large and "large" in keys:
+            keys |= {"scale": "lecture", **keys["large"]}
         if keys.get("scale", "lecture") not in SCALES:
             raise ConfigError(f"scale={keys['scale']}: must be {' or '.join(SCALES)}")
         runs = shlex.split(keys["runs"])
         settings = {str(each): [*runs, *shlex.split(own or "")] for each, own in keys["settings"].items()}
         criteria = [Criterion.parse(judge, of) for each in keys["criteria"] for judge, of in each.items()]
-        measures = {each: Measure(each, of) for each, of in keys["measures"].items()}
+        measures = {each: Measure.parse(each, of) for each, of in keys["measures"].items()}
         begun = {found for words in settings.values() for word in words for found in PLACE.findall(word)}
         if begun - settings.keys():
             raise ConfigError(f"there is no setting {', '.join(sorted(begun - settings.keys()))} to begin from")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import date
 from math import nan
 from pathlib import Path
 
@@ -54,10 +53,10 @@ def _judged(folder: Path, claim: Claim) -> Verdict:
         seeds = max(map(len, folders.values()))
         if seeds not in claim.looks:
             raise ConfigError(f"its runs have {seeds} seeds, at which it is not decided: another version left them")
+        write_tables([folder / claim.name], folder / claim.name)
     except ConfigError as problem:
         return Verdict(claim, NONE, problem=str(problem))
     verdict = judge(claim, folders, claim.level[claim.looks.index(seeds)])
-    write_tables([folder / claim.name], folder / claim.name)
     rows = [
         (setting, seed, name, repr(value))
         for name, found in verdict.measured.items()
@@ -72,9 +71,10 @@ def _rows(folder: Path, verdict: Verdict) -> list[list[object]]:
     """What claims.csv says of a claim: a row for each number that a criterion estimates."""
     claim = verdict.claim
     found: dict[str, object] = {"claim": claim.name, "verdict": verdict.told, "scale": claim.scale}
-    found |= {"figure": claim.figure, "date": date.today().isoformat(), "problem": verdict.problem}
+    found |= {"figure": claim.figure, "problem": verdict.problem}
     if verdict.word != NONE:
-        versions = first_of(folder, claim).get("versions", {})
+        first = first_of(folder, claim)
+        versions, found["date"] = first.get("versions", {}), str(first.get("started", ""))[:10]
         found["seconds"] = f"{seconds_of(folder, claim):.1f}"
         found["versions"] = " ".join(f"{name}={version}" for name, version in versions.items() if version)
     rows = []

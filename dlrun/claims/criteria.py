@@ -78,6 +78,13 @@ class Criterion:
         return JUDGES[self.judge](self, values, level)
 
 
+WHAT = {  #: what is estimated of the settings, in words; of two of them the sign between says it
+    "slope": "slope of log over log", "every_slope": "slope of log over log", "share": "share of runs", "mean": "mean",
+    "every": "every run",
+}  # fmt: skip
+SIGNS = {"difference": " - ", "every_pairs": " - ", "rates": " - ", "ratio": " / ", "order": " < "}
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a criterion has found."""
@@ -144,7 +151,7 @@ def _of_slopes(criterion: Criterion, values: Values, judge: Callable[[np.ndarray
 
 def _share(criterion: Criterion, values: Values, level: float) -> Answer:
     x = np.array(list(values[criterion.settings[0]].values()))
-    if problem := _missing(x):
+    if problem := _missing(x) or _no_shares(x):
         return Answer(None, [], problem=problem)
     low, high = exact_interval(int(x.sum()), len(x), level)
     return _settled(criterion.region, Estimate(float(x.mean()), low, high, len(x)))
@@ -154,7 +161,8 @@ def _rates(criterion: Criterion, values: Values, level: float) -> Answer:
     """Each share's interval misses with half the chance, so their ends' differences hold however the two depend on
     each other (Bonferroni)."""
     a, b = (np.array(list(values[name].values())) for name in criterion.settings)
-    if problem := _missing(np.concatenate([a, b])):
+    both = np.concatenate([a, b])
+    if problem := _missing(both) or _no_shares(both):
         return Answer(None, [], problem=problem)
     (a_low, a_high), (b_low, b_high) = (exact_interval(int(x.sum()), len(x), (1 + level) / 2) for x in (a, b))
     estimate = Estimate(float(a.mean() - b.mean()), a_low - b_high, a_high - b_low, min(len(a), len(b)))
@@ -199,7 +207,7 @@ def _raised(answer: Answer) -> Answer:
 
 
 def _logarithmic(region: Region) -> Region:
-    return Region(*(log(end) if end > 0 else -inf if end <= 0 else inf for end in (region.low, region.high)))
+    return Region(*(log(end) if end > 0 else -inf for end in (region.low, region.high)))
 
 
 def _paired(values: Values, settings: Sequence[str]) -> list[np.ndarray]:
@@ -217,6 +225,10 @@ def _missing(x: np.ndarray) -> str:
         return "no run of these settings has ended"
     lost = int(np.isnan(x).sum())
     return f"{lost} of {x.size} numbers are missing (runs that diverged or never got there)" if lost else ""
+
+
+def _no_shares(x: np.ndarray) -> str:
+    return "" if np.isin(x, (0, 1)).all() else "a share is of numbers that are 0 or 1, and some are not"
 
 
 Judge = Callable[[Criterion, Values, float], Answer]

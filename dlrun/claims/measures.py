@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from math import inf, isnan, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlrun.errors import ConfigError
 from dlrun.folder.names import table_of
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 ENDED = ("finished", "stopped_early", "diverged")  #: statuses of which a number can be told
 OWN = "dlrun.claims.own"
-MODIFIERS = ("in", "above", "below", "lost", "means")
+MODIFIERS = ("above", "below", "lost", "means")
+AT = ("last", "first", "min", "max", "mean")
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,18 @@ class Measure:
         """What it is called."""
         return str(self.keys.get("means", self.name.replace("_", " ")))
 
-    @property
-    def is_indicator(self) -> bool:
-        """Whether it is 0 or 1."""
-        return bool({"above", "below", "status"} & set(self.keys))
+    @classmethod
+    def parse(cls, name: str, keys: Mapping[str, Any]) -> Measure:
+        """Raises ConfigError for what is no measure: a word that is none of its keys would be left out in silence."""
+        kind = next((kind for kind in KINDS if kind in keys), None)
+        if kind is None:
+            raise ConfigError(f"{name}: a measure has one of {', '.join(KINDS)}")
+        odd = keys.keys() - {kind, *MODIFIERS, *KINDS[kind].keys}
+        if odd and kind != "function":  # whose arguments Python looks at
+            raise ConfigError(f"{name}: there is no key {', '.join(sorted(odd))} of a measure by {kind}")
+        if isinstance(at := keys.get("at"), str) and at not in AT:
+            raise ConfigError(f"{name}: at={at}: must be {', '.join(AT)} or a step")
+        return cls(name, keys)
 
     def of(self, folder: Path, others: Mapping[str, float]) -> float:
         """The run's number; nan where there is none, and nothing stands for it.
@@ -63,10 +72,12 @@ class Measure:
         if summary["status"] not in ENDED:
             why = summary.get("error") or "its numbers are not complete"
             raise ConfigError(f"{folder}: {summary['status']}: {why}")
-        kind = next((kind for kind in KINDS if kind in self.keys), None)
-        if kind is None:
-            raise ConfigError(f"{self.name}: a measure has one of {', '.join(KINDS)}")
-        value = KINDS[kind](self.keys, folder, summary, others)
+        kind = next(kind for kind in KINDS if kind in self.keys)
+        try:
+            value = KINDS[kind].read(self.keys, folder, summary, others)
+        except (LookupError, ValueError, TypeError, ArithmeticError, OSError) as problem:  # of a damaged table
+            why = " ".join(f"{type(problem).__name__}: {problem}".split())
+            raise ConfigError(f"{folder}: {self.name} cannot be measured ({why})") from problem
         if isnan(value) or abs(value) == inf:
             return float(self.keys.get("lost", nan))
         if "above" in self.keys:
@@ -132,7 +143,7 @@ def _at(rows: pd.DataFrame, column: str, at: str | float) -> float:
         return float(found.iloc[0]) if len(found) else nan
     if at in ("last", "first"):
         return float(values.iloc[-1 if at == "last" else 0])
-    return float(getattr(values, at)()) if at in ("min", "max", "mean", "std") else nan
+    return float(getattr(values, at)())
 
 
 def _status(keys: Mapping[str, Any], folder: Path, summary: Mapping[str, Any], others: Mapping[str, float]) -> float:
@@ -155,8 +166,19 @@ def _over(keys: Mapping[str, Any], folder: Path, summary: Mapping[str, Any], oth
     return a / b if b else nan
 
 
-Kind = Callable[[Mapping[str, Any], Path, Mapping[str, Any], Mapping[str, float]], float]
-KINDS: dict[str, Kind] = {  # a table before metrics.csv: it has a `column`, too
-    "table": _table, "column": _column, "summary": _summary, "status": _status, "function": _function,
-    "minus": _minus, "over": _over,
-}  # fmt: skip
+class Kind(NamedTuple):
+    """How a number is read, and which keys say what of it."""
+
+    read: Callable[[Mapping[str, Any], Path, Mapping[str, Any], Mapping[str, float]], float]
+    keys: tuple[str, ...] = ()
+
+
+KINDS = {  # a table before metrics.csv: it has a `column`, too
+    "table": Kind(_table, ("where", "column", "at")),
+    "column": Kind(_column, ("at", "falls_to", "rises_to", "in")),
+    "summary": Kind(_summary),
+    "status": Kind(_status),
+    "function": Kind(_function),
+    "minus": Kind(_minus),
+    "over": Kind(_over),
+}

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.claims.claim import Claim
-from dlrun.claims.criteria import Answer, Criterion
+from dlrun.claims.criteria import SIGNS, WHAT, Answer, Criterion
 from dlrun.errors import ConfigError
 from dlrun.files.opening import inside, read
 from dlrun.files.replacing import replacing
+from dlrun.folder.formulas import guarded, unguarded
 from dlrun.folder.reading import summary_of
 from dlrun.terminal.console import number
 
@@ -64,18 +65,27 @@ def kept(folder: Path, claim: Claim) -> Folders:
     """What `keep` wrote. Raises ConfigError where that is damaged, or leads out of the folder."""
     place = f"{claim.name}/{RUNS}"
     found: dict[str, dict[int, Path]] = {setting: {} for setting in claim.settings}
-    for row in csv.DictReader(StringIO(read(folder, place), newline="")):
+    for row in _rows_of(folder, place):
         try:
-            found[str(row["setting"])][int(str(row["seed"]))] = inside(folder, str(row["run"]))
+            found[unguarded(str(row["setting"]))][int(str(row["seed"]))] = inside(folder, str(row["run"]))
         except (KeyError, ValueError) as problem:
             raise ConfigError(f"{folder / place} does not tell of the runs of {claim.name}: {problem}") from problem
     return found
 
 
+def _rows_of(folder: Path, place: str) -> list[dict[str, str]]:
+    """The rows of a table. Raises ConfigError where it is none."""
+    try:
+        return list(csv.DictReader(StringIO(read(folder, place), newline="")))
+    except csv.Error as problem:
+        raise ConfigError(f"{folder / place} is no table: {problem}") from problem
+
+
 def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a table of the machine's own numbers and names."""
+    """Write a table; a text that a spreadsheet would compute is guarded: what is told of a file may be a stranger's."""
     with replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        cells = [[guarded(str(cell)) for cell in row] for row in (header, *rows)]
+        csv.writer(file, lineterminator="\n").writerows(cells)
 
 
 def measure(claim: Claim, folders: Folders) -> Measured:
@@ -116,17 +126,7 @@ def judge(claim: Claim, folders: Folders, level: float) -> Verdict:
 def asked(claim: Claim, criterion: Criterion) -> str:
     """A criterion in words: `failed, uniform - he_normal, above 0.1`."""
     title, settings = claim.measures[criterion.of].title, criterion.settings
-    joined = {
-        "difference": " - ", "every_pairs": " - ", "rates": " - ", "ratio": " / ", "order": " < ", "slope": ", ",
-    }.get(criterion.judge, ", ")  # fmt: skip
-    what = {
-        "slope": "slope of log over log",
-        "every_slope": "slope of log over log",
-        "share": "share of runs",
-        "mean": "mean",
-        "every": "every run",
-    }
-    words = [title, joined.join(settings), what.get(criterion.judge, "")]
+    words = [title, SIGNS.get(criterion.judge, ", ").join(settings), WHAT.get(criterion.judge, "")]
     return f"{', '.join(word for word in words if word)}, {criterion.region}"
 
 

@@ -16,6 +16,7 @@ from dlrun.errors import ConfigError
 from dlrun.files.replacing import replacing
 from dlrun.plots.page import save
 from dlrun.plots.pictures import draw, draw_diagnostics
+from dlrun.terminal.console import error
 
 PAGE, PICTURE = "index.html", "claim.png"
 OF_SWEEPS = ("sensitivity", "heatmap", "race")
@@ -83,7 +84,8 @@ def _pictures(folder: Path, verdict: Verdict) -> list[str]:
             else:
                 run = next(iter(runs[setting].values()))
                 drawn = draw(run)[:1] if name == "curves" else draw_diagnostics(run, [name])
-        except ConfigError as problem:
-            raise ConfigError(f"{claim.name}: the picture {picture} cannot be drawn: {problem}") from problem
-        written += drawn
+        except (ConfigError, LookupError) as problem:
+            error(f"{claim.name}: the picture {picture} cannot be drawn, and is left out: {problem}")
+        else:
+            written += drawn
     return [each.relative_to(folder).as_posix() for each in written]

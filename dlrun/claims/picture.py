@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dlrun.claims.claim import Claim
-from dlrun.claims.criteria import Answer, Criterion
+from dlrun.claims.criteria import SIGNS, WHAT, Answer, Criterion
 from dlrun.claims.outcome import NONE, Folders, Verdict
 from dlrun.errors import ConfigError
 from dlrun.folder.reading import status_of
@@ -102,19 +102,13 @@ def _estimates(axes: Axes, criterion: Criterion, answer: Answer) -> None:
         axes.update_datalim([(end, 0) for end in seen])
         axes.autoscale_view(scaley=False)
     low, high = axes.get_xlim()
-    if criterion.judge == "ratio" and low <= 0:
-        low = min(low, 0)
     axes.axvspan(max(region.low, low), min(region.high, high), color=LR, alpha=0.12, linewidth=0)
     for end in seen:
         axes.axvline(end, color=LR, linestyle="--", linewidth=2)
     axes.set_xlim(low, high)
     axes.set_yticks([])
     axes.tick_params(labelsize=SMALL - 2)
-    what = {
-        "difference": "{} - {}", "every_pairs": "{} - {}", "rates": "share: {} - {}", "ratio": "{} / {}",
-        "share": "share of runs", "mean": "mean", "every": "every run", "slope": "slope, log over log",
-        "every_slope": "slope, log over log",
-        "order": "each setting less the one before",
-    }[criterion.judge]  # fmt: skip
-    told = what.format(*criterion.settings) if "{}" in what else what
+    told = WHAT.get(criterion.judge) or SIGNS[criterion.judge].join(criterion.settings)
+    if criterion.judge == "order":
+        told = "each setting less the one before"
     axes.set_title("\n".join(textwrap.wrap(f"{told}, {region}", 32)), fontsize=SMALL, parse_math=False)

@@ -86,7 +86,10 @@ def _claims(arguments: list[str]) -> int:
     chosen = names([word for word in arguments if word not in options and word not in words])
     for word in words:
         if not re.match(r"hydra[./]launcher|hydra\.sweep\.dir=|device=|threads=", word):
-            raise ConfigError(f"claims {word}: a claim has its runs; what counts is device, threads, hydra/launcher")
+            raise ConfigError(
+                f"claims {word}: a claim has its runs; what counts is device, threads, "
+                "hydra/launcher and hydra.sweep.dir"
+            )
     if "--list" in options:
         listing({name: load(name).sentence for name in chosen})
         return 0

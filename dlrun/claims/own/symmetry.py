@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
-from dlrun.files.opening import inside
+from dlrun.files.opening import read_bytes
 from dlrun.folder.names import arrays_of
 
 
@@ -20,7 +20,7 @@ def spread(folder: Path) -> float:
 
     Reference: lectures 002, 004 (symmetry breaking).
     """
-    arrays = load_file(inside(folder, arrays_of("trajectory")))
+    arrays = load(read_bytes(folder, arrays_of("trajectory")))
     weight = arrays[min(name for name in arrays if name.endswith("weight"))]  # (moments, units, inputs)
     largest = float(np.abs(weight).max())
     return float(np.ptp(weight, axis=1).max()) / largest if largest else 0.0
