@@ -18,6 +18,7 @@ import pytest
 from safetensors.torch import load_file
 
 from dlrun.command.cli import main
+from dlrun.command.verbs import VERBS
 from dlrun.datasets.bundled import diabetes
 from dlrun.datasets.split import split
 
@@ -329,7 +330,7 @@ def test_a_sweep_of_one_run_tells_where_it_is(dlrun: Callable[..., Ended], tmp_p
     assert ended.out.splitlines()[-1] == str(tmp_path / "sweep")
 
 
-@pytest.mark.parametrize("verb", ["list", "plot", "report", "resume", "status"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb: str, dlrun: Callable[..., Ended]) -> None:
     told = dlrun(verb, "--help")
     assert told.code == 0 and told.err == "" and told.out.startswith(f"dlrun {verb} ")

@@ -72,12 +72,12 @@ def _list(arguments: list[str]) -> int:
 def _claims(arguments: list[str]) -> int:
     """dlrun claims [NAME...] [--list] [--large] [--again] [KEY=VALUE...]
 
-    Train what shows whether the lectures' claims hold, all or these, and judge them, in
-    outputs/claims/<date>; what is there already is not trained again.
+    Train what shows whether the lectures' claims hold, all or these, and judge
+    them, in outputs/claims/<date>; what is there already is not trained again.
 
     --list     all claims, a line on each, without training
-    --large    by the lectures' own sizes, where a claim is tried with smaller ones otherwise
-    --again    on other seeds than the verdicts before, in outputs/claims/<date>-again
+    --large    by the lectures' own sizes, where a claim has smaller runs otherwise
+    --again    on other seeds than the verdicts before, in a folder of their own
     """
     from dlrun.claims.claim import load, names
 
@@ -208,8 +208,8 @@ def _report(arguments: list[str]) -> int:
     report.html, from the files in their folders.
 
     --metric NAME         what settings are compared by: accuracy, loss, ...
-    --margin X            what a difference of it must exceed to matter: settings that
-                          differ by less are called equivalent
+    --margin X            what a difference of it must exceed to matter: settings
+                          that differ by less are called equivalent
     --target NAME=VALUE   adds how soon a column reaches a value: val_accuracy=0.95
     """
     folders, options = [], {"--target": "", "--metric": "", "--margin": ""}
