@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import HealthCheck, settings
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from dlrun.config.catalogue import conf_dir
+from dlrun.config.catalogue import conf_dir, groups
 from dlrun.matrix.noise import Noise
 from dlrun.matrix.trace import Recording
 from dlrun.training.build import build
@@ -23,6 +27,8 @@ from dlrun.training.watching import Outcome
 # What an example takes is the machine's affair, and that of what else it does.
 settings.register_profile("dlrun", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("dlrun")
+PLAIN = re.compile(r"\w+(\.\w+)*=[\w.+-]*")  #: a number, a word or null, and no list
+GROUPS = groups()
 torch.set_num_threads(1)  # several threads on small tensors wait for each other more than they work
 
 
@@ -50,8 +56,24 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def config(*overrides: str) -> DictConfig:
+    """What Hydra composes of the overrides; of those that differ by plain values alone it composes one."""
+    plain = [word for word in overrides if PLAIN.fullmatch(word) and word.partition("=")[0] not in GROUPS]
+    config = deepcopy(_composed(tuple(word for word in overrides if word not in plain)))
+    for word in plain:
+        key, _, value = word.partition("=")
+        OmegaConf.update(config, key, _value(value))
+    return config
+
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("dlrun", [*overrides, "name=test"])
+
+
+@cache
+def _value(text: str) -> str | int | float | bool | None:
+    return OverridesParser.create().parse_overrides([f"key={text}"])[0].value()  # type: ignore[return-value]
 
 
 class Rows:

@@ -104,7 +104,12 @@ def trained(configs: list[DictConfig], folder: Path) -> Training:
     return training
 
 
-@pytest.mark.parametrize("choice", EVERY)
+LARGE = [f"architecture={name}" for name in ("densenet", "resnet", "resnet18", "stn")]
+
+
+@pytest.mark.parametrize(
+    "choice", [pytest.param(choice, marks=pytest.mark.slow) if choice in LARGE else choice for choice in EVERY]
+)
 def test_a_choice_trains_repeats_itself_resumes_and_stacks(choice: str, files: Path, tmp_path: Path) -> None:  # noqa: F811
     words = typed(choice)
     runs = [composed([*words, f"seed={seed}"], files) for seed in SEEDS]

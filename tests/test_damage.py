@@ -406,6 +406,7 @@ ODD: dict[str, object] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_a_checkpoint_says_is_looked_at_before_it_is_used(
     folders: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,7 +87,7 @@ def test_a_folder_says_whose_config_looks_elsewhere(folders: Path, capfd: pytest
     assert ended.code == 2 and "diagnostics.activations" in ended.err
 
 
-@pytest.mark.parametrize("which, file", [("best", "model"), ("last", "last")])
+@pytest.mark.parametrize("which, file", [pytest.param("best", "model", marks=pytest.mark.slow), ("last", "last")])
 def test_diagnose_looks_at_the_weights_of_a_finished_run(
     which: str, file: str, folders: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

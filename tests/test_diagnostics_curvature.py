@@ -230,10 +230,8 @@ def test_standard_errors_of_traces_are_those_that_repetition_shows(files: Path) 
     assert np.sqrt(np.square(errors).mean()) == pytest.approx(estimates.std(), rel=0.15)
 
 
-@pytest.mark.parametrize(
-    "architecture",
-    slow_but(("linear",), [name for name in SMALL if name != "point"]),
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", [name for name in SMALL if name != "point"])
 def test_the_density_is_near_the_full_spectrum(architecture: str, files: Path) -> None:  # noqa: F811
     stack = stack_for(architecture, files)
     few = min(60, stack.layout.params - 1)

@@ -361,7 +361,9 @@ JACOBIANS = {
 }
 
 
-@pytest.mark.parametrize("name", JACOBIANS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "cnn" else name for name in JACOBIANS]
+)
 def test_jacobians_are_those_of_autograd_sample_by_sample(stack_of: Make, tmp_path: Path, name: str) -> None:
     keys = ["precision=float64", "diagnostics=jacobian", "diagnostics.jacobian.samples=3"]
     stack = stack_of(*JACOBIANS[name], *keys, rows=SEEDS)

@@ -126,6 +126,7 @@ def test_a_clock_that_jumps_changes_nothing(jump: float, tmp_path: Path) -> None
     assert seconds.is_monotonic_increasing and seconds.iloc[0] >= 0 and seconds.iloc[-1] < 1000
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_data(disk: Path, tmp_path: Path) -> None:
     data, folder, log = tmp_path / "data.csv", disk / "run", tmp_path / "log"
     lines = [f"{i},{i * i % 7},{i % 2}" for i in range(60)]
@@ -179,6 +180,7 @@ def test_a_packed_table_is_not_unpacked_beyond_all_bounds(tmp_path: Path, monkey
         table(str(tmp_path / "bomb.csv.gz"))
 
 
+@pytest.mark.slow
 def test_what_is_too_large_for_the_memory_fails_alone(tmp_path: Path) -> None:
     def little_memory() -> None:
         import resource

@@ -170,6 +170,7 @@ def test_a_screen_without_our_signs_shows_others_and_ends_well(tmp_path: Path) -
     assert ended.stderr == b"" and b" ? " in ended.stdout and "±" in (tmp_path / "sweep" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_no_regularizers_are_none(dlrun: Callable[..., Ended], tmp_path: Path) -> None:  # noqa: F811
     for typed, folder in (("regularizer=[]", "empty"), ("regularizer=none", "none")):
         assert dlrun(*RUNS, typed, f"hydra.run.dir={folder}").code == 0

@@ -18,7 +18,7 @@ from dlrun.report.report import report
 BEGINNINGS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
 
-@pytest.mark.parametrize("form", BEGINNINGS)
+@pytest.mark.parametrize("form", ["svg", *(pytest.param(form, marks=pytest.mark.slow) for form in ("png", "pdf"))])
 def test_a_sweeps_pictures_are_of_the_form_that_its_runs_draw(form: str, tmp_path: Path) -> None:
     config = f"seed: 0\nplot:\n  format: {form}\n"
     for i, lr in enumerate((0.1, 0.2)):

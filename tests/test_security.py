@@ -327,7 +327,7 @@ def test_processes_that_libraries_start_import_nothing_from_the_working_director
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("library", ["dlrun.plots.curves", "optuna"])
+@pytest.mark.parametrize("library", ["dlrun.plots.curves", pytest.param("optuna", marks=pytest.mark.slow)])
 def test_no_settings_of_matplotlib_are_taken_from_the_working_directory(library: str, tmp_path: Path) -> None:
     """They may have it start LaTeX, or be a pipe."""
     os.mkfifo(tmp_path / "matplotlibrc")

@@ -35,6 +35,7 @@ def trained(configs: list[DictConfig]) -> tuple[Tensor, list[list[Row]]]:
     return theta, [[{**row, "seconds": 0.0} for row in rows] for rows in kept.rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", EVERY)
 def test_a_stacks_rows_are_the_runs_alone(choice: str, files: Path) -> None:  # noqa: F811
     """With their noise: what dropout, augmentation, mixup and gradient noise draw for a run is its own."""
