@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from dlrun.errors import ConfigError
+from dlrun.matrix.rows import alone
 from dlrun.matrix.seeds import NOISE, seed_of
 
 AHEAD = 2**14  #: numbers of a run that are drawn at a time, of a small draw some steps': a stream takes 20 µs to begin
@@ -29,6 +30,7 @@ _FILLED: dict[Any, Callable[..., Tensor]] = {
     aten.randn.default: lambda part, random: part.normal_(generator=random),
     aten.randn_like.default: lambda part, random: part.normal_(generator=random),
     aten.bernoulli.p: lambda part, random, p: part.bernoulli_(p, generator=random),
+    aten.bernoulli_.float: lambda part, random, p: part.bernoulli_(p, generator=random),
 }
 
 
@@ -65,6 +67,8 @@ class Noise:
         """
         like = args[0]
         shape = tuple(like.shape if isinstance(like, Tensor) else like) if operation in _FILLED else ()
+        if alone.get():  # of one run, whose network's tensors have no axis of runs
+            shape = shape and (1, *shape)
         if shape[:1] != (len(self.seeds),):
             raise ConfigError(
                 f"{operation} draws random numbers that cannot be told apart by run: layers and regularizers can "
@@ -77,7 +81,7 @@ class Noise:
         result = block[:, 0] if steps == 1 else torch.empty(shape, dtype=dtype, device=device)
         self.draws.append(Draw(_FILLED[operation], args[1:], result, block))
         self._fill(len(self.draws) - 1, self.step)
-        return result
+        return result[0] if alone.get() else result
 
     def before(self, program: Callable[..., Any], step: Callable[[], int]) -> Callable[..., Any]:
         """The program with what it draws drawn anew before every call, for the step of this number, from 0."""

@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.func import vmap
+from torch.utils._pytree import tree_map
+
+#: whether what runs now is one network's own computation, whose tensors have no axis of runs, not even under `vmap`
+alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 def keywords(method: Callable[..., Any]) -> set[str]:
@@ -40,3 +46,28 @@ def over_rows(fn: Callable[..., Any], dims: tuple[int | None, ...] | None = None
     dims: 0 for each such argument, None for one that all rows share; by default none is shared.
     """
     return vmap(fn, dims or 0, randomness="different")
+
+
+def over_single_row(fn: Callable[..., Any], dims: tuple[int | None, ...] | None = None) -> Callable[..., Any]:
+    """`over_rows` where there is one row, by the kernels that PyTorch has for one network: they round otherwise.
+
+    Images and kernels of convolutions are laid out with the channels last, which is what those kernels are fastest at.
+    """
+
+    def single(tensor: Tensor) -> Tensor:
+        own = tensor.squeeze(0)
+        return own.contiguous(memory_format=torch.channels_last) if own.ndim == 4 else own
+
+    def of_rows(*arguments: Any) -> Any:
+        own = [
+            each if dim is None else tree_map(single, each)
+            for each, dim in zip(arguments, dims or (0,) * len(arguments), strict=True)
+        ]
+        before = alone.set(True)
+        try:
+            outputs = fn(*own)
+        finally:
+            alone.reset(before)
+        return tree_map(lambda tensor: tensor.unsqueeze(0), outputs)
+
+    return of_rows

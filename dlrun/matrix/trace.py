@@ -67,7 +67,10 @@ class Recording(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         if torch.Tag.nondeterministic_seeded in func.tags:
             assert self.noise is not None, f"{func} in what is not a training step"
-            return self.noise.drawn(func, args, kwargs or {})
+            drawn = self.noise.drawn(func, args, kwargs or {})
+            if not func._schema.is_mutable:
+                return drawn
+            func, args, kwargs = aten.copy_.default, (args[0], drawn), {}
         out = func(*args, **(kwargs or {}))
         self.operations.append((func, args, kwargs or {}, out))
         return out
@@ -226,9 +229,17 @@ def _replay(graph: fx.Graph, memory: list[Tensor], scratch: Sequence[Tensor]) ->
         if name is not None:
             method = not hasattr(torch, name)
             node.op, node.target = ("call_method", name) if method else ("call_function", getattr(torch, name))
+        if node.target is aten.mkldnn_rnn_layer.default and node.meta[RECORDED][3] is not None:
+            node.target = _lstm
     module = fx.GraphModule(torch.nn.Module(), graph)
     module.__dict__["buffers"] = buffers  # live as long as the program
     return partial(module.forward, *memory)
+
+
+def _lstm(*args: Any) -> Any:
+    """PyTorch's layer of an LSTM, which gives what its backward takes only where it sees that autograd is on."""
+    with torch.enable_grad():
+        return aten.mkldnn_rnn_layer.default(*args)
 
 
 def _late(nodes: Sequence[fx.Node], moving: Collection[fx.Node]) -> set[fx.Node]:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.matrix.rows import over_rows
 from dlrun.matrix.theta import applied
 from dlrun.matrix.trace import Program, Recording
 from dlrun.optimizers.rule import State
@@ -77,7 +76,8 @@ class Evaluation:
         own = 0 if self.stack.separate else None
         x = x.repeat_interleave(self.members, 0) if self.stack.separate else x
         parameters = self.stack.layout.views(self.theta)
-        outputs = over_rows(outputs_of_row, (0, 0, own))(parameters, self.buffers, x)
+        over_networks = self.stack.over_networks(len(self.theta))
+        outputs = over_networks(outputs_of_row, (0, 0, own))(parameters, self.buffers, x)
         if self.weight is not None:
             outputs = self.stack.measures.loss.combine(outputs.unflatten(0, (self.stack.runs, -1)), self.weight)
         y = y if self.stack.separate else y.expand(self.stack.runs, *y.shape)

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlrun.architectures.recurrent import LSTMLayer
 from dlrun.datasets.dataset import Dataset
 from dlrun.initializers.initializer import Initializer
-from dlrun.matrix.rows import call, over_rows
+from dlrun.matrix.rows import call, over_rows, over_single_row
 from dlrun.matrix.theta import Layout, applied
 from dlrun.optimizers.rule import Rule, State
 from dlrun.regularizers.regularizer import Regularizer
@@ -77,6 +78,19 @@ class Stack:
     def runs(self) -> int:
         """Rows of theta."""
         return self.theta.shape[0]
+
+    def over_networks(self, rows: int) -> Callable[..., Any]:
+        """How so many rows of networks are computed: together, or one by the kernels for a network alone.
+
+        Those round otherwise, and are worth it for convolutions and an LSTM alone, on a CPU; an LSTM's is not compiled.
+        """
+        lstm, convolution = (
+            any(isinstance(module, kind) for module in self.model.modules())
+            for kind in (LSTMLayer, nn.modules.conv._ConvNd)
+        )
+        worth_it = not self.compile if lstm else convolution
+        here = self.team.size == 1 and self.theta.device.type == "cpu"
+        return over_single_row if rows == 1 and here and worth_it else over_rows
 
     def select(self, runs: Sequence[int]) -> Stack:
         """The stack of some of the runs alone, with theta and buffers of its own."""
@@ -203,7 +217,7 @@ class Stack:
             return applied(self.model, {**parameters, **buffers, **averages}, x), averages
 
         self.model.train()
-        outputs, averages = over_rows(outputs_of_row)(parameters, self.buffers, x)
+        outputs, averages = self.over_networks(self.runs)(outputs_of_row)(parameters, self.buffers, x)
         by_sample = self.measures.loss(outputs, y)
         losses = by_sample.sum(1) / batch.shape[1]
         reported = by_sample if self.measures.unit is None else self.measures.reported(outputs, y)
