@@ -111,6 +111,9 @@ def test_a_tables_rows_are_predicted_as_training_measured_them(
     rows = rows_of("test", table.table(str(houses), "sold", impute=True, dates=["year"]))
     found = run.predict(houses)
     assert (found["prediction"][rows] == HOUSES["sold"][rows]).mean() == run.summary["test_accuracy"]
+    labels = (HOUSES["sold"][rows] == "yes").astype(int)
+    right = found[["probability_no", "probability_yes"]].to_numpy()[rows, labels]
+    assert -np.log(right).mean() == pytest.approx(run.summary["test_loss"], rel=1e-5)
     # the columns in another order, as a DataFrame with types of its own, without the target, with another one
     frame = pd.DataFrame({
         "more": 1,

@@ -19,6 +19,8 @@ from dlrun.command.mistakes import readable
 from dlrun.command.start import train
 from dlrun.config import typed
 from dlrun.config.catalogue import choices, conf_dir, description, groups
+from dlrun.config.explained import explained, options
+from dlrun.config.explained import typed as typed_value
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
 from dlrun.files.replacing import refuse_existing
@@ -26,6 +28,7 @@ from dlrun.folder.names import form_of, holds_run, shell_command
 from dlrun.folder.reading import refuse_no_run
 from dlrun.terminal.console import error, listing, say
 from dlrun.terminal.exits import EXIT_CODES
+from dlrun.terminal.formulas import readable as in_letters
 from dlrun.terminal.signals import unconverted
 
 FORMATS = {
@@ -61,19 +64,49 @@ def run_verb(name: str, arguments: list[str]) -> int:
 
 
 def _list(arguments: list[str]) -> int:
-    """dlrun list [GROUP...]
+    """dlrun list [GROUP...] [GROUP/NAME...]
 
-    Every choice of every group, or of these, with what it is and its paper.
+    Every choice of every group, or of these, with what it is and its paper; of a
+    single one, as optimizer/adam, its formulas, keys, defaults and papers.
     """
     known = [*groups(), "experiment"]
-    for group in arguments or known:
+    chosen = [re.split("[/=]", word, maxsplit=1) for word in arguments] or [[group] for group in known]
+    for group, *names in chosen:
         if group not in known:
             raise ConfigError(
                 f"list {group}: there is no such group{did_you_mean(group, known)}; there are {', '.join(known)}"
             )
-        say(f"{group}=")
-        listing({name: description(conf_dir() / group / f"{name}.yaml") for name in choices(group)})
+        for name in names:
+            if name not in choices(group):
+                near = did_you_mean(name, choices(group))
+                raise ConfigError(f"list {group}/{name}: there is no such choice{near}; `dlrun list {group}` has all")
+    for place, (group, *names) in enumerate(chosen):
+        if names:
+            say("\n" * bool(place) + f"{group}={names[0]}")
+            _explain(group, names[0])
+        else:
+            say(f"{group}=")
+            listing({name: description(conf_dir() / group / f"{name}.yaml") for name in choices(group)})
     return 0
+
+
+def _explain(group: str, name: str) -> None:
+    told = explained(group, name)
+    shared = {k: v for k, v in options(conf_dir() / "dlrun.yaml").items() if k.startswith(f"{group}.")}
+    say(told.description)
+    for paragraph in told.paragraphs:
+        say(f"\n{in_letters(paragraph)}", indent=4 * paragraph.startswith("$$"))
+    for title, keys in (("Keys", told.keys), (f"Keys of every {group}", shared)):
+        if keys := {key: each for key, each in keys.items() if title == "Keys" or key not in told.keys}:
+            say(f"\n{title}")
+            listing(
+                {
+                    f"{key}={typed_value(default)}": f"{may_be.text}; {in_letters(told.meaning(key) or may_be.meaning)}"
+                    for key, (default, may_be) in keys.items()
+                }
+            )
+    if told.reference:
+        say(f"\nReference: {in_letters(told.reference)}")
 
 
 def _claims(arguments: list[str]) -> int:
