@@ -1,4 +1,4 @@
-"""What bare words ask for: claims, diagnose, export, list, plot, predict, report, resume and status."""
+"""What bare words ask for: claims, completion, diagnose, export, list, plot, predict, report, resume and status."""
 
 from __future__ import annotations
 
@@ -107,6 +107,22 @@ def _explain(group: str, name: str) -> None:
             )
     if told.reference:
         say(f"\nReference: {in_letters(told.reference)}")
+
+
+def _completion(arguments: list[str]) -> int:
+    """dlrun completion bash|zsh|fish
+
+    What has the shell complete verbs, choices, keys and their values by Tab: put the
+    line for yours into the file that it reads at its start,
+
+    eval "$(dlrun completion bash)"        ~/.bashrc
+    eval "$(dlrun completion zsh)"         ~/.zshrc
+    dlrun completion fish | source         ~/.config/fish/config.fish
+    """
+    from dlrun.command.completion import SCRIPTS
+
+    named = "".join(did_you_mean(word, list(SCRIPTS)) for word in arguments[:1])  # with a shell it has been printed
+    raise ConfigError(f"completion: name a shell, {', '.join(SCRIPTS)}{named}")
 
 
 def _claims(arguments: list[str]) -> int:
@@ -426,6 +442,7 @@ def _resume(arguments: list[str]) -> int:
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "claims": _claims,
+    "completion": _completion,
     "diagnose": _diagnose,
     "export": _export,
     "list": _list,
