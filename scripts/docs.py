@@ -1,4 +1,7 @@
-"""The pages in docs/, from conf/ and the docstrings: `python scripts/docs.py` writes them, `--check` compares them."""
+"""The pages in docs/, and conf/schema.json, from conf/ and the docstrings: `python scripts/docs.py` writes them.
+
+`--check` compares them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+import schema
 from doc_examples import commands
 from omegaconf import OmegaConf
 
@@ -13,6 +17,7 @@ from dlrun.config.catalogue import choices, conf_dir, description, groups
 from dlrun.config.explained import Explained, Keys, explained, options, typed
 
 DOCS = Path(__file__).parent.parent / "docs"
+SCHEMA = conf_dir() / "schema.json"  #: for editors; in the package in a wheel
 NOTE = "<!-- Written by scripts/docs.py from conf/ and the docstrings: change those, then run it again. -->"
 TOKEN = re.compile(
     r"(?P<code>`[^`]*`)|\$(?P<math>[^$]+)\$|arXiv:(?P<arxiv>[\d.]*\d)"
@@ -100,14 +105,20 @@ def outdated(folder: Path) -> list[str]:
     return [name for name, text in pages().items() if found.get(name) != text]
 
 
+def outdated_schema() -> list[str]:
+    """conf/schema.json, if conf/'s comments say something else."""
+    return [SCHEMA.name] if not SCHEMA.exists() or SCHEMA.read_text(encoding="utf-8") != schema.text() else []
+
+
 def main(arguments: list[str]) -> int:
     if arguments == ["--check"]:
-        stale = outdated(DOCS)
+        stale = outdated(DOCS) + outdated_schema()
         print(f"not up to date: {', '.join(stale)}; run python scripts/docs.py" if stale else "docs/ is up to date")
         return bool(stale)
     DOCS.mkdir(exist_ok=True)
     for name, text in pages().items():
         (DOCS / name).write_text(text, encoding="utf-8")
+    SCHEMA.write_text(schema.text(), encoding="utf-8")
     return 0
 
 

@@ -112,8 +112,8 @@ def _explain(group: str, name: str) -> None:
 def _completion(arguments: list[str]) -> int:
     """dlrun completion bash|zsh|fish
 
-    What has the shell complete verbs, choices, keys and their values by Tab: put the
-    line for yours into the file that it reads at its start,
+    What has the shell complete verbs, choices, keys and their values by Tab: put
+    the line for yours into the file that it reads at its start.
 
     eval "$(dlrun completion bash)"        ~/.bashrc
     eval "$(dlrun completion zsh)"         ~/.zshrc

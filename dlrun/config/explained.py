@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 from importlib.util import find_spec
 from operator import getitem
 from pathlib import Path
@@ -69,13 +69,17 @@ def options(file: Path, prefix: str = "") -> Keys:
 def docstring(target: str) -> str:
     """That of a class or function of this name, "" where it has none: an import would take torch's seconds."""
     module, _, name = target.rpartition(".")
+    return _docstrings(module).get(name, "")
+
+
+@cache
+def _docstrings(module: str) -> dict[str, str]:
     found = find_spec(module)
     if found is None or found.origin is None:
-        return ""
-    for node in ast.parse(Path(found.origin).read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
-            return inspect.cleandoc(ast.get_docstring(node, clean=False) or "")
-    return ""
+        return {}
+    nodes = ast.parse(Path(found.origin).read_text(encoding="utf-8")).body
+    named = (node for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef))
+    return {node.name: inspect.cleandoc(ast.get_docstring(node, clean=False) or "") for node in named}
 
 
 def typed(value: Any) -> str:
