@@ -370,6 +370,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "no run": (without("config.yaml"), "holds no run: it has no config.yaml"),
     "a stranger's code": (replaced("dlrun.architectures.mlp.MLP", "os.system"), "only dlrun's own code is run"),
     "a borrowed class": (replaced("dlrun.architectures.mlp.MLP", "dlrun.job.run.run"), "is no choice of architecture"),
+    "no architecture": (replaced("architecture:", "architecture: 7\nother:"), "architecture=7"),
+    "a list for a name": (replaced("dlrun.architectures.mlp.MLP", "[a]"), "only dlrun's own code is run"),
     "the environment": (replaced("- 4", "- ${oc.env:HOME}"), "architecture.hidden=.*must be list of int"),
     "a list": (edited("encoding.json", lambda found: [found]), "does not tell how"),
     "no columns": (edited("encoding.json", of("source", "columns", value=7)), "does not tell how"),

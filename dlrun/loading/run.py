@@ -83,7 +83,8 @@ class LoadedRun:
     @cached_property
     def encoding(self) -> Encoded:
         """How new rows become the network's inputs."""
-        if self.config.get("architecture", {}).get("_target_", "").endswith(".Point"):
+        architecture = self.config.get("architecture")
+        if isinstance(architecture, dict) and architecture.get("_target_") == "dlrun.architectures.point.Point":
             raise ConfigError(
                 f"{self.folder} is a run on a test function: it has a point, and no network to predict with"
             )
@@ -93,8 +94,6 @@ class LoadedRun:
     def predictor(self) -> Predictor:
         """The network with what stands before and after it: from a source's numbers to predictions."""
         encoding, node = self.encoding, self._node()
-        data = task_of(node, encoding.empty())
-        loss = component(node["loss"])[0].for_dataset(data)
         file = WEIGHTS[self.which]
         if not (self.folder / file).exists() and self.summary["status"] not in COMPLETE:
             raise ConfigError(
@@ -103,6 +102,8 @@ class LoadedRun:
             )
         saved = read_weights(self.folder, file)
         try:
+            data = task_of(node, encoding.empty())
+            loss = component(node["loss"])[0].for_dataset(data)
             model = network(node, data, loss.outputs(data.outputs), saved)
         except ConfigError:
             raise
