@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import config
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_cli import Ended
 from test_datasets import need
 from test_images import pictures
+from test_report import SPREAD, TEST, VAL, sweep  # noqa: F401
 
 import dlrun
 from dlrun.command.cli import main
@@ -27,6 +29,8 @@ from dlrun.datasets.data import Samples
 from dlrun.datasets.related import with_classes
 from dlrun.datasets.split import split
 from dlrun.errors import ConfigError
+from dlrun.job.run import run as train
+from dlrun.report.collect import write_tables
 from dlrun.training.build import build
 
 SMALL = ["architecture.hidden=[4]", "compile=false", "plots=none"]
@@ -57,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         if words not in known:
             known[words] = place / str(len(known))
             own = SMALL["architecture=" in " ".join(words) :]
-            assert command(*own, "epochs=3", *words, f"hydra.run.dir={known[words]}") == 0
+            assert train(config(*own, "epochs=3", *words), known[words]) == "finished"
         return known[words]
 
     return of
@@ -101,7 +105,11 @@ def test_predictions_of_the_test_part_have_the_accuracy_that_training_measured(
             run.summary[{"best": "best_val_loss" if part == "val" else "test_loss"}.get(which, "last_test_loss")],
             rel=1e-6,
         )
-        pd.testing.assert_frame_equal(run.predict(source.inputs[rows]), found.reset_index(drop=True))
+        again = source.inputs[rows]
+        turned = np.ascontiguousarray(again[::-1])[::-1].astype(">f8")
+        turned.flags.writeable = False
+        for numbers in (again, again.tolist(), torch.tensor(again), turned):
+            pd.testing.assert_frame_equal(run.predict(numbers), found.reset_index(drop=True))
 
 
 def test_a_tables_rows_are_predicted_as_training_measured_them(
@@ -204,7 +212,7 @@ NETWORKS: dict[str, tuple[list[str], Callable[[], Samples]]] = {
 }
 
 
-QUICK = ("kernels of a gas", "a likelihood", "another order of pixels")
+QUICK = ("kernels of a gas", "a likelihood")
 
 
 @pytest.mark.parametrize(
@@ -293,6 +301,7 @@ INPUTS: dict[str, tuple[Callable[[], Any], str]] = {
     "no file": (lambda: "nowhere.csv", "there is no file nowhere.csv"),
     "another shape": (lambda: np.zeros((3, 2)), "rows of 9 numbers are wanted, (rows, 9), and these are (3, 2)"),
     "texts": (lambda: np.array([["a"] * 9]), "numbers are wanted"),
+    "ragged": (lambda: [[1.0] * 9, [2.0]], "numbers are wanted, (rows, 9): "),
     "a spreadsheet": (lambda: __file__, "a table is wanted, and this ends in none of .csv"),
 }  # fmt: skip
 
@@ -419,38 +428,31 @@ def test_a_class_of_ones_own_counts_where_it_is_allowed(
     assert type(dlrun.load(run, allow_targets=["mine_to_load"]).model).__name__ == "Net"
 
 
-def test_a_sweep_has_its_tables_and_settings(tmp_path: Path) -> None:
-    words = [
-        "dataset=iris",
-        *SMALL,
-        "epochs=2",
-        "lr=0.1,0.0001",
-        "seed=range(3)",
-        "hydra.launcher.workers=1",
-        f"hydra.sweep.dir={tmp_path / 'sweep'}",
-    ]
-    assert command("-m", *words) == 0
-    sweep = dlrun.load_sweep(tmp_path / "sweep")
-    assert sweep.runs["lr"].tolist() == [0.1] * 3 + [0.0001] * 3 and sweep.runs["status"].eq("finished").all()
-    assert sweep.curves.groupby("run")["epoch"].max().tolist() == [2] * 6 and "6 runs" in repr(sweep)
-    settings = sweep.settings()
-    assert settings["lr"].tolist() == [0.1, 0.0001] and settings["n"].tolist() == [3, 3]
-    means = sweep.runs.groupby("lr")[["test_accuracy", "test_loss"]].mean()
-    assert settings["mean"].tolist() == pytest.approx(means["test_accuracy"].loc[settings["lr"]].tolist())
-    by_loss = sweep.settings("loss")
-    assert by_loss["mean"].tolist() == pytest.approx(means["test_loss"].loc[by_loss["lr"]].tolist())
-    run = sweep.run(sweep.runs["run"].iloc[0])
-    assert run.summary["test_accuracy"] == sweep.runs["test_accuracy"].iloc[0]
+def test_a_sweep_has_its_tables_and_settings(sweep: Path) -> None:  # noqa: F811
+    loaded = dlrun.load_sweep(sweep)
+    with pytest.raises(ConfigError, match=r"has no sweep.csv; `dlrun report"):
+        _ = loaded.runs
+    write_tables([sweep], sweep)
+    names, rates = [name for name, _ in VAL for _ in SPREAD], [rate for _, rate in VAL for _ in SPREAD]
+    assert loaded.runs["optimizer"].tolist() == names and loaded.runs["lr"].tolist() == list(map(float, rates))
+    assert loaded.curves.groupby("run")["epoch"].max().eq(2).all() and f"{len(names)} runs" in repr(loaded)
+    settings = loaded.settings()
+    ranked = sorted(VAL, key=lambda key: -VAL[key])
+    assert list(zip(settings["optimizer"], settings["lr"], strict=True)) == [(name, float(lr)) for name, lr in ranked]
+    means = [float(np.mean([TEST[key] - off for off in SPREAD])) for key in ranked]
+    assert settings["mean"].tolist() == pytest.approx(means) and settings["n"].tolist() == [len(SPREAD)] * len(VAL)
+    assert loaded.settings("loss")["mean"].tolist() == pytest.approx([1 - mean for mean in means])
+    assert loaded.run("2").summary["test_accuracy"] == loaded.runs["test_accuracy"][2]
+    (sweep / "plan.json").write_text("{}")
+    (sweep.parent / "empty").mkdir()
     for wrong, message in (
-        (lambda: sweep.settings("acuracy"), "did you mean accuracy"),
-        (lambda: sweep.run("9"), "no run 9"),
+        (lambda: loaded.settings("acuracy"), "did you mean accuracy"),
+        (lambda: loaded.run("99"), "no run 99"),
+        (lambda: dlrun.load(sweep), "it is a sweep's; give that of one of its runs"),
+        (lambda: dlrun.load_sweep(sweep.parent / "empty"), "holds no run"),
     ):
         with pytest.raises(ConfigError, match=message):
             wrong()
-    with pytest.raises(ConfigError, match="it is a sweep's; give that of one of its runs"):
-        dlrun.load(tmp_path / "sweep")
-    with pytest.raises(ConfigError, match="holds no run"):
-        dlrun.load_sweep(tmp_path)._folders if (tmp_path / "sweep").rename(tmp_path.parent / "gone") else None
 
 
 def test_the_command_writes_predictions_and_overwrites_nothing(

@@ -50,26 +50,22 @@ SCRIPTS = {
 complete -F _dlrun dlrun""",
     "zsh": r"""(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
 _dlrun() {
-    local -a lines values shown closed
+    local -a lines open open_shown closed closed_shown
+    local line value text
     lines=("${(@f)$(dlrun completion zsh "$LBUFFER" 2>/dev/null)}")
     case $lines[1] in
         :files) compset -P '*='; _files; return ;;
         :folders) compset -P '*='; _files -/; return ;;
         '') return 1 ;;
     esac
-    local line value
     for line in $lines; do
         value=${line%%$'\t'*}
-        if [[ $value == *[=./,] ]]; then values+=($value); shown+=("$value  ${line#*$'\t'}")
-        else closed+=($value); fi
+        text="$value  ${line#*$'\t'}"
+        if [[ $value == *[=./,] ]]; then open+=("$value"); open_shown+=("${text[1,COLUMNS-1]}")
+        else closed+=("$value"); closed_shown+=("${text[1,COLUMNS-1]}"); fi
     done
-    (( $#values )) && compadd -Q -S '' -d shown -- $values
-    shown=()
-    for line in $lines; do
-        value=${line%%$'\t'*}
-        [[ $value == *[=./,] ]] || shown+=("$value  ${line#*$'\t'}")
-    done
-    (( $#closed )) && compadd -Q -d shown -- $closed
+    (( $#open )) && compadd -l -S '' -d open_shown -- $open
+    (( $#closed )) && compadd -l -d closed_shown -- $closed
 }
 compdef _dlrun dlrun""",
     "fish": r"""function __dlrun_complete

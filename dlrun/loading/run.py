@@ -143,52 +143,55 @@ class LoadedRun:
 
         Raises ConfigError for other columns, another shape, an unknown category and the like.
         """
-        encoding = self.encoding
-        files: list[Path] = []
-        index = None
-        place = "the inputs"
-        if isinstance(inputs, pd.DataFrame):
-            if not encoding.columns:
-                raise ConfigError(
-                    f"a DataFrame has no rows of this run: its inputs are {_shape(encoding.shape)} numbers, as an array"
-                )
-            numbers, index, place = new_rows.of_frame(inputs, encoding), inputs.index, "the DataFrame"
-        elif paths := _paths(inputs):
-            place = str(paths[0])
-            for path in paths:
-                if not path.exists():
-                    raise ConfigError(f"there is no file {path}")
-            if encoding.image:
-                files = [file for path in paths for file in new_rows.images_in(path)]
-                numbers = new_rows.of_images(files, encoding)
-            elif len(paths) == 1:
-                numbers = new_rows.of_file(paths[0], encoding)
-            else:
-                raise ConfigError(f"{paths[1]}: give one file of rows")
-        else:
-            numbers = _array(inputs, encoding.shape)
+        numbers, place, files = self._numbers(inputs)
         if not len(numbers):
             raise ConfigError(f"{place}: there are no rows")
-        new_rows.refuse_missing(numbers, encoding, place)
+        new_rows.refuse_missing(numbers, self.encoding, place)
         found = self._predicted(numbers, place)
-        found.index = found.index if index is None else index
+        if isinstance(inputs, pd.DataFrame):
+            found.index = inputs.index
         if files:
             found.insert(0, "file", list(map(str, files)))
         return found
 
+    def _numbers(self, inputs: Any) -> tuple[np.ndarray, str, list[Path]]:
+        """(rows, *shape) numbers, where they are from, and the images that they are of."""
+        encoding = self.encoding
+        if isinstance(inputs, pd.DataFrame):
+            if not encoding.columns:
+                shape = _shape(encoding.shape)
+                raise ConfigError(
+                    f"a DataFrame has no rows of this run, whose inputs are {shape} numbers: give an array"
+                )
+            return new_rows.of_frame(inputs, encoding), "the DataFrame", []
+        paths = _paths(inputs)
+        if not paths:
+            return _array(inputs, encoding.shape), "the inputs", []
+        if absent := [path for path in paths if not path.exists()]:
+            raise ConfigError(f"there is no file {absent[0]}")
+        if encoding.image:
+            files = [file for path in paths for file in new_rows.images_in(path)]
+            return new_rows.of_images(files, encoding), str(paths[0]), files
+        if len(paths) > 1:
+            raise ConfigError(f"{paths[1]}: give one file of rows")
+        return new_rows.of_file(paths[0], encoding), str(paths[0]), []
+
     def _predicted(self, numbers: np.ndarray, place: str) -> pd.DataFrame:
-        predictor, told, numbers_of = self.predictor, [], []
-        for chunk in torch.as_tensor(numbers).split(chunk_size(1, torch.as_tensor(numbers))):
+        predictor, rows = self.predictor, torch.as_tensor(numbers)
+        told, classes = [], []
+        classify = predictor.data.task != "regression"  # an autoencoder's is one, whatever its data
+        for chunk in rows.split(chunk_size(1, rows)):
             x = predictor.encode(chunk)
             if not bool(torch.isfinite(x).all()):
                 raise ConfigError(f"{place} holds numbers too large for {predictor.precision}")
             outputs = predictor.network(x)
             told.append(predictor.decode(outputs))
-            numbers_of.append(classes_of(outputs, predictor.binary) if predictor.data.task != "regression" else outputs)
+            if classify:
+                classes.append(classes_of(outputs, predictor.binary))
         found = pd.DataFrame(torch.cat(told).numpy(), columns=predictor.columns)
-        if predictor.data.task != "regression":
+        if classify:
             names = np.array(predictor.data.class_names, dtype=object)
-            found.insert(0, "prediction", names[torch.cat(numbers_of).long().numpy()])
+            found.insert(0, "prediction", names[torch.cat(classes).long().numpy()])
         return found
 
 
@@ -214,14 +217,17 @@ def _paths(inputs: Any) -> list[Path]:
 
 def _array(inputs: Any, shape: tuple[int, ...]) -> np.ndarray:
     """(rows, *shape) numbers."""
-    found = inputs.detach().cpu().numpy() if isinstance(inputs, Tensor) else np.asarray(inputs)
+    try:
+        found = inputs.detach().cpu().numpy() if isinstance(inputs, Tensor) else np.asarray(inputs)
+    except ValueError as problem:  # lists of different lengths
+        raise ConfigError(f"numbers are wanted, (rows, {_shape(shape, ', ')}): {problem}") from problem
     if found.dtype.kind not in "fiub":
         raise ConfigError(f"numbers are wanted, (rows, {_shape(shape, ', ')}), and these are {found.dtype}")
     if found.shape[1:] != shape:
         raise ConfigError(
             f"rows of {_shape(shape)} numbers are wanted, (rows, {_shape(shape, ', ')}), and these are {found.shape}"
         )
-    return found
+    return np.require(found, found.dtype.newbyteorder("="), ["C", "W"])  # as torch takes them
 
 
 def _shape(shape: tuple[int, ...], between: str = " x ") -> str:
