@@ -138,6 +138,26 @@ def test_a_tables_rows_are_predicted_as_training_measured_them(
     pd.testing.assert_frame_equal(run.predict(tmp_path / "houses.tsv"), found)
 
 
+@pytest.mark.parametrize("place", [0, 3])
+def test_without_a_header_columns_are_known_by_their_place(place: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 3)).round(3)
+    table_of = np.insert(rows.astype(object), place, rows.sum(1) > 0, axis=1)
+    for name, columns in (("all", table_of), ("less", rows), ("more", np.column_stack([table_of, rows]))):
+        pd.DataFrame(columns).to_csv(tmp_path / f"{name}.csv", header=False, index=False)
+    words = ["dataset=table", f"dataset.path={tmp_path / 'all.csv'}", "dataset.header=false"]
+    words += [f"dataset.target=column_{place + 1}", "dataset.drop=[column_2]"]  # of the others each is one to the right
+    assert train(config(*SMALL, "epochs=1", *words), tmp_path / "run") == "finished"
+    run = dlrun.load(tmp_path / "run")
+    found = run.predict(tmp_path / "all.csv")
+    for name in ("less", "more"):
+        if name == "less" and place == 3:
+            pd.testing.assert_frame_equal(run.predict(tmp_path / "less.csv"), found)
+        else:
+            with pytest.raises(ConfigError, match="columns, and the training's file 4: without a header"):
+                run.predict(tmp_path / f"{name}.csv")
+
+
 def test_a_regression_is_predicted_in_its_own_unit(trained: Callable[..., Path], houses: Path) -> None:
     run = dlrun.load(trained(*table_words(houses, "price"), "epochs=9"))
     rows = rows_of("test", table.table(str(houses), "price", impute=True, dates=["year"]))

@@ -35,7 +35,8 @@ class Encoded:
     shape: of a row of numbers. features: their names, if they have any. missing: what stands for a missing number, or
     None where none were missing. inputs, targets: the scaling of each. outputs: numbers that a regression predicts.
     columns: those of a table that the features are made of. form: how its file is written, in the words of the keys.
-    image: how pictures become numbers; empty for other sources. target: the name of the column that is predicted.
+    image: how pictures become numbers; empty for other sources. target: the name of the column of a table that is
+    predicted, "" for other sources.
     """
 
     shape: tuple[int, ...]
@@ -50,6 +51,7 @@ class Encoded:
     columns: list[Column]
     form: dict[str, Any]
     image: dict[str, Any]
+    target: str
 
     def empty(self) -> Dataset:
         """The dataset without its samples."""
@@ -116,6 +118,7 @@ def _encoded(found: Any, folder: Path) -> Encoded:
         columns=columns,
         form=_form(source.get("format", {})),
         image=_image(source.get("image", {}), shape),
+        target=str(source.get("target", {}).get("name", "")),
     )
 
 
@@ -159,10 +162,11 @@ def _column(given: dict[str, Any]) -> Column:
 
 
 def _form(given: dict[str, Any]) -> dict[str, Any]:
-    """separator, header, encoding, comment and missing of a text file."""
+    """separator, header, encoding, comment, missing and, without a header, width of a text file."""
     found = {key: given.get(key) for key in ("separator", "header", "encoding", "comment")}
     _texts([value for value in found.values() if value is not None and not isinstance(value, bool)])
-    return {**found, "missing": _texts(given.get("missing", list(MISSING)))}
+    width = given.get("width")
+    return {**found, "width": width and _counts([width])[0], "missing": _texts(given.get("missing", list(MISSING)))}
 
 
 def _image(given: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ STORED = {
     "date": ("date", "text", "string"),
     "category": ("number", "boolean", "time", "date", "text", "string"),
 }
+UTF = ("utf-8", "utf-8-sig", "utf-16")  #: encodings of which a file says itself which it has
 NAMED = 10  #: columns, rows and images that a message names
 
 
@@ -64,13 +65,18 @@ def _raws(file: Path, encoded: Encoded) -> list[Raw]:
     form = encoded.form
     if file.suffix.lower() == ".parquet":
         return read_columns(file, {}, form["missing"])[0]
-    marked = str(form["encoding"]).lower().startswith("utf")  # of which a file says itself which it is
-    layout = {key: form[key] for key in ("separator", "header", "comment")} | {
-        "encoding": None if marked else form["encoding"]
-    }
+    layout = {key: form[key] for key in ("separator", "header", "comment", "encoding")}
+    if layout["encoding"] in UTF:
+        layout["encoding"] = None
     raws = read_columns(file, layout, form["missing"])[0]
     if form["separator"] and len(raws) == 1 < len(encoded.columns):  # written with another one
         raws = read_columns(file, {**layout, "separator": None}, form["missing"])[0]
+    width = form["width"]
+    if width and len(raws) != width and not (len(raws) == width - 1 and encoded.target == f"column_{width}"):
+        raise ConfigError(
+            f"{file} has {len(raws)} columns, and the training's file {width}: without a header they are known by "
+            "their place; a column may be missing only at the end, where it is the target"
+        )
     return raws
 
 

@@ -87,6 +87,8 @@ def table(
             raise ConfigError(f"dataset.dates: {part!r} is no part of a date; there are {', '.join(PARTS)}")
     layout = {"separator": separator, "header": header, "encoding": encoding, "comment": comment, "decimal": decimal}
     raws, form, notes = read_columns(file, layout, missing)
+    if form.get("header") is False:
+        form["width"] = len(raws)  # new rows know their columns by their place
     total, size = len(raws), len(raws[0].values)
 
     chosen = choose_columns(raws, None if target is None else clean_text(str(target)), keys, file)
