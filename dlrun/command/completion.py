@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import yaml
 
-from dlrun.config.catalogue import conf_dir, constraints, description, groups, takes_several
+from dlrun.config.catalogue import Constraint, conf_dir, constraints, description, groups, takes_several
 from dlrun.errors import ConfigError
 
 #: of Hydra's and dlrun's own options those that are of use in a command, with what they are
@@ -27,6 +27,7 @@ OPTIONS = {
     "--resolve": "with --cfg: interpolations resolved", "--hydra-help": "all options",
 }  # fmt: skip
 VALUES = {"--cfg": ("job", "hydra", "all"), "--format": ("onnx", "torch")}  #: of options
+TAKE_PLACES = {"--config-dir": "folders", "-cd": "folders", "--output": "files"}
 HYDRAS = ("hydra/launcher", "hydra/sweeper")
 PLACES = {"hydra.run.dir": "folders", "hydra.sweep.dir": "folders", "settings": "files"}  #: keys that name places
 LOADED = {"which": ("best", "last")}  #: keys of the verbs that look at finished runs
@@ -104,7 +105,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     start = 0 if quote or shell != "bash" else _break(word)
     for value, told in sorted(found.words.items()):
-        print(value[start:] if shell == "bash" else f"{value}\t{told}")
+        if f"{value}{told}".isprintable():
+            print(value[start:] if shell == "bash" else f"{value}\t{told}")
     return 0
 
 
@@ -141,20 +143,22 @@ def complete(words: Sequence[str], word: str) -> Found:
     known = verbs()
     if words and words[0] in known:
         return _of_verb(words[0], words[1:], word, known[words[0]])
-    if words and (option := words[-1]) in VALUES:
-        return _beginning(dict.fromkeys(VALUES[option], ""), word)
-    if words and words[-1] in ("--config-dir", "-cd"):
-        return Found({}, "folders")
+    if words and words[-1] in (*VALUES, *TAKE_PLACES):
+        return _value(words[-1], word, "")
     if word.startswith("-"):
         option, equals, value = word.partition("=")
-        if equals:
-            of = _beginning(dict.fromkeys(VALUES.get(option, ()), ""), value)
-            return Found({f"{option}={each}": told for each, told in of.words.items()}, "" if of.words else "folders")
-        return _beginning(OPTIONS, word)
+        return _value(option, value) if equals else _beginning(OPTIONS, word)
     found = _override(words, word)
     if not words and "=" not in word:
         found.words.update(_beginning({name: told for name, (told, _) in known.items()}, word).words)
     return found
+
+
+def _value(option: str, value: str, sign: str = "=") -> Found:
+    """Of an option's value, which stands behind an equals sign or is a word of its own."""
+    before = f"{option}{sign}" if sign else ""
+    of = _beginning(dict.fromkeys(VALUES.get(option, ()), ""), value)
+    return Found({f"{before}{each}": "" for each in of.words}, TAKE_PLACES.get(option, ""))
 
 
 def verbs() -> dict[str, tuple[str, list[str]]]:
@@ -173,16 +177,11 @@ def _options(text: str) -> list[str]:
 
 
 def _of_verb(verb: str, words: Sequence[str], word: str, told: tuple[str, list[str]]) -> Found:
-    if words and words[-1] in VALUES:
-        return _beginning(dict.fromkeys(VALUES[words[-1]], ""), word)
-    if words and words[-1] == "--output":
-        return Found({}, "files")
+    if words and words[-1] in (*VALUES, *TAKE_PLACES):
+        return _value(words[-1], word, "")
     if word.startswith("-"):
         option, equals, value = word.partition("=")
-        if equals:
-            of = _beginning(dict.fromkeys(VALUES.get(option, ()), ""), value)
-            return Found({f"{option}={each}": "" for each in of.words}, "" if of.words else "files")
-        return _beginning(dict.fromkeys([*told[1], "--help"], ""), word)
+        return _value(option, value) if equals else _beginning(dict.fromkeys([*told[1], "--help"], ""), word)
     if verb == "completion":
         return _beginning(dict.fromkeys(SCRIPTS, "") if not words else {}, word)
     if verb == "claims":
@@ -222,18 +221,14 @@ def _override(words: Sequence[str], word: str) -> Found:
             of = {f"{name}{sign}": told for name, told in of.items() for sign in "],"}
     elif place := PLACES.get(key):
         return Found({}, place)
-    elif may_be := _keys(words, all_of_them=True).get(key):
-        kinds = [
-            kind for each in may_be.partition(";")[0].split(" or ") for kind in [each.strip().removeprefix("list of ")]
-        ]
+    elif constraint := _constraints(words).get(key):
+        kinds = constraint.text.removeprefix("list of ").split(" or ")
         if "path" in kinds:
             return Found({}, "files")
-        of = {kind: "" for kind in kinds if re.fullmatch(r"[A-Za-z]\w*", kind) and kind not in NO_WORDS}
+        of = dict.fromkeys(constraint.words, "")
         of |= {"true": "", "false": ""} if "bool" in kinds else {}
+        of |= {"null": ""} if "null" in kinds else {}
     return Found({f"{plus}{key}={before}{each}": told for each, told in _beginning(of, last).words.items()})
-
-
-NO_WORDS = ("bool", "text", "path", "any", "int", "number", "numbers", "minutes")  #: kinds, which no one types
 
 
 def _beginning(words: dict[str, str], start: str) -> Found:
@@ -259,7 +254,7 @@ def _choices(group: str, words: Sequence[str]) -> dict[str, str]:
             found[file.stem] = description(file)
         except (OSError, StopIteration, UnicodeDecodeError):
             found[file.stem] = ""
-    return {name: told for name, told in found.items() if f"{name}{told}".isprintable()}
+    return found
 
 
 def _chosen(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -275,9 +270,15 @@ def _chosen(words: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield group, name
 
 
-def _keys(words: Sequence[str], all_of_them: bool = False) -> dict[str, str]:
+def _keys(words: Sequence[str]) -> dict[str, str]:
     """The keys of the config that a command makes, groups among them, with what each may be and means."""
-    found = {} if all_of_them else {**dict.fromkeys(_groups(), "one of its choices"), **dict.fromkeys(HYDRAS, "")}
+    places = {**dict.fromkeys(_groups(), "one of its choices"), **dict.fromkeys((*HYDRAS, *PLACES), "")}
+    return places | {key: f"{each.text}; {each.meaning}" for key, each in _constraints(words).items()}
+
+
+def _constraints(words: Sequence[str]) -> dict[str, Constraint]:
+    """What each key of that config may be."""
+    found: dict[str, Constraint] = {}
     files = [("", conf_dir() / "dlrun.yaml")]
     files += [
         (f"{group.replace('/', '.')}.", file)
@@ -287,6 +288,5 @@ def _keys(words: Sequence[str], all_of_them: bool = False) -> dict[str, str]:
     ]
     for prefix, file in files:
         with suppress(ConfigError, OSError):  # of a file of one's own, which the command itself will tell
-            for path, may_be in ((path, each) for path, each in constraints(file).items() if each):
-                found[prefix + ".".join(path)] = f"{may_be.text}; {may_be.meaning}"
-    return found | ({} if all_of_them else dict.fromkeys(("hydra.run.dir", "hydra.sweep.dir"), "a folder"))
+            found |= {prefix + ".".join(path): each for path, each in constraints(file).items() if each}
+    return found
