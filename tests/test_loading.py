@@ -116,12 +116,14 @@ def test_a_tables_rows_are_predicted_as_training_measured_them(
     trained: Callable[..., Path], houses: Path, tmp_path: Path
 ) -> None:
     run = dlrun.load(trained(*table_words(houses, "sold"), "epochs=9"))
-    rows = rows_of("test", table.table(str(houses), "sold", impute=True, dates=["year"]))
+    samples = table.table(str(houses), "sold", impute=True, dates=["year"])
     found = run.predict(houses)
-    assert (found["prediction"][rows] == HOUSES["sold"][rows]).mean() == run.summary["test_accuracy"]
-    labels = (HOUSES["sold"][rows] == "yes").astype(int)
-    right = found[["probability_no", "probability_yes"]].to_numpy()[rows, labels]
-    assert -np.log(right).mean() == pytest.approx(run.summary["test_loss"], rel=1e-5)
+    for part, measured in (("train", "best_train_"), ("val", "best_val_"), ("test", "test_")):
+        rows = rows_of(part, samples)
+        labels = (HOUSES["sold"][rows] == "yes").astype(int)
+        right = found[["probability_no", "probability_yes"]].to_numpy()[rows, labels]
+        assert (found["prediction"][rows] == HOUSES["sold"][rows]).mean() == run.summary[f"{measured}accuracy"]
+        assert -np.log(right).mean() == pytest.approx(run.summary[f"{measured}loss"], rel=1e-5)
     # the columns in another order, as a DataFrame with types of its own, without the target, with another one
     frame = pd.DataFrame({
         "more": 1,
