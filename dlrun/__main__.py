@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from types import FrameType
 
 
@@ -11,6 +12,11 @@ def main() -> None:
     """See `dlrun.command.cli.main`. The exit code is 130 after Ctrl-C, whenever it comes."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _leave)
+    if sys.argv[1:2] == ["completion"]:  # at every Tab, which does not wait for Hydra
+        from dlrun.command import completion
+
+        if 3 <= len(sys.argv) <= 4 and sys.argv[2] in completion.SCRIPTS:
+            sys.exit(completion.main(sys.argv[2:]))
     from dlrun.command import cli
 
     try:

@@ -57,6 +57,10 @@ class Loss:
         """What the metrics compare with the targets, (..., batch, n)."""
         return outputs
 
+    def deviation(self, outputs: Tensor) -> Tensor | None:
+        """The standard deviation that the network gives of each prediction, (..., batch, n), if it gives one."""
+        return None
+
     def in_unit(self, outputs: Tensor, targets: Tensor, unit: Tensor) -> Tensor:
         """The loss of a regression in the targets' own unit, where outputs and targets are standardised, (..., batch).
 
@@ -205,6 +209,9 @@ class GaussianNLL(Loss):
 
     def prediction(self, outputs: Tensor) -> Tensor:
         return outputs.chunk(2, dim=-1)[0]
+
+    def deviation(self, outputs: Tensor) -> Tensor:
+        return (outputs.chunk(2, dim=-1)[1] / 2).exp()
 
 
 class Margin(Loss):

@@ -47,6 +47,15 @@ def confidence_of(outputs: Tensor, binary: bool) -> Tensor:
     return (logits - logits.amax(-1, keepdim=True)).exp().sum(-1).reciprocal()
 
 
+def probabilities_of(outputs: Tensor, binary: bool) -> Tensor:
+    """The probability of each class, (..., batch, classes) doubles, where softmax or sigmoid of the outputs means one;
+    the largest is `confidence_of`."""
+    if not binary:
+        return outputs.double().softmax(-1)
+    second = outputs.double().sigmoid()
+    return torch.cat([1 - second, second], -1)
+
+
 def right_of(outputs: Tensor, targets: Tensor, binary: bool) -> Tensor:
     """Whether `classes_of` is each sample's target, (..., batch)."""
     return classes_of(outputs, binary) == (targets > 0.5 if binary else targets)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlrun.config.catalogue import Constraint, conf_dir, targets
+from dlrun.config.explained import typed
 
 #: what a run needs beside the choice, by a part of its class's name
 NEEDED = {
@@ -72,14 +73,3 @@ def values(default: Any, constraint: Constraint) -> list[Any]:
         if bounded and default >= 0.5:  # a share such as 0.99, that counts by how far from 1 it is
             found = [1 - 10 * (1 - default), default, 1 - 0.1 * (1 - default)]
     return [value for value in found if constraint.allows(value)][:3]
-
-
-def typed(value: Any) -> str:
-    """A value as one types it."""
-    if isinstance(value, list):
-        return f"[{','.join(map(typed, value))}]"
-    if value is None:
-        return "null"
-    if isinstance(value, float):
-        return re.sub(r"e([+-])0*", r"e\1", f"{value:g}").replace("e+", "e")
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,24 +1,23 @@
-"""The pages in docs/, from conf/ and the docstrings: `python scripts/docs.py` writes them, `--check` compares them."""
+"""The pages in docs/, and conf/schema.json, from conf/ and the docstrings: `python scripts/docs.py` writes them.
+
+`--check` compares them.
+"""
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
-from functools import reduce
-from operator import getitem
 from pathlib import Path
-from typing import Any
 
-from doc_examples import commands, typed
-from hydra.utils import get_object
+import schema
+from doc_examples import commands
 from omegaconf import OmegaConf
 
-from dlrun.config.catalogue import Constraint, choices, conf_dir, constraints, description, groups, targets
-
-Keys = dict[str, tuple[Any, Constraint]]  #: a key as it is typed, optimizer.beta1: its default, and what it may be
+from dlrun.config.catalogue import choices, conf_dir, description, groups
+from dlrun.config.explained import Explained, Keys, explained, options, typed
 
 DOCS = Path(__file__).parent.parent / "docs"
+SCHEMA = conf_dir() / "schema.json"  #: for editors; in the package in a wheel
 NOTE = "<!-- Written by scripts/docs.py from conf/ and the docstrings: change those, then run it again. -->"
 TOKEN = re.compile(
     r"(?P<code>`[^`]*`)|\$(?P<math>[^$]+)\$|arXiv:(?P<arxiv>[\d.]*\d)"
@@ -44,13 +43,6 @@ def pages() -> dict[str, str]:
     return {"README.md": "\n\n".join(index) + "\n", **found}
 
 
-def options(file: Path, prefix: str = "") -> Keys:
-    """The keys of a YAML file as they are typed."""
-    values: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    told = constraints(file).items()
-    return {prefix + ".".join(path): (reduce(getitem, path, values), c) for path, c in told if c is not None}
-
-
 def head(group: str, common: Keys) -> str:
     """How one chooses from the group, and the keys that all its choices share."""
     defaults = [entry for entry in OmegaConf.load(conf_dir() / "dlrun.yaml").defaults if group in entry]
@@ -65,20 +57,10 @@ def head(group: str, common: Keys) -> str:
 
 def section(group: str, name: str, common: Keys) -> str:
     """One choice: what it is, its formulas, its keys, its reference and two commands."""
-    file = conf_dir() / group / f"{name}.yaml"
-    own = options(file, f"{group}.")
-    text = "\n\n".join(inspect.cleandoc(get_object(target).__doc__ or "") for target in sorted(targets(file)))
-    body, _, reference = text.partition("Reference:")
-    paragraphs = [part for part in body.split("\n\n") if not part.startswith("Args:")]
-    paragraphs = [part.replace("Raises ConfigError", "Refused") for part in paragraphs]
-    meanings = {
-        key.strip(): " ".join(meaning.split()).rstrip(".")
-        for keys, meaning in re.findall(r"^ {4}(\w[\w, ]*): (.*(?:\n {8}.*)*)", body, re.MULTILINE)
-        for key in keys.split(",")
-    }
-    examples = "\n".join(commands(group, name, own | common | own))
-    parts = [f"## {name}", prose(description(file)), *map(formulas, paragraphs), table(own, meanings)]
-    parts += [reference and f"Reference: {prose(reference)}", f"```sh\n{examples}\n```"]
+    told = explained(group, name)
+    examples = "\n".join(commands(group, name, told.keys | common | told.keys))
+    parts = [f"## {name}", prose(told.description), *map(formulas, told.paragraphs), table(told.keys, told)]
+    parts += [told.reference and f"Reference: {prose(told.reference)}", f"```sh\n{examples}\n```"]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -103,12 +85,11 @@ def prose(text: str) -> str:
     return TOKEN.sub(told, " ".join(text.split()))
 
 
-def table(keys: Keys, meanings: dict[str, str] | None = None) -> str:
-    """A line for each key; its meaning is the docstring's or the YAML file's, whichever says more."""
+def table(keys: Keys, told: Explained | None = None) -> str:
+    """A line for each key, with what a choice says of it."""
     lines = []
     for key, (default, constraint) in keys.items():
-        said = (meanings or {}).get(key.rpartition(".")[2], "").replace("None", "null")
-        meaning = prose(max(constraint.meaning, said, key=len))
+        meaning = prose(told.meaning(key) if told else constraint.meaning)
         lines.append([f"`{key}`", f"`{typed(default)}`", f"`{constraint.text}`", meaning])
     return grid(["key", "default", "allowed", "meaning"], lines) if lines else ""
 
@@ -124,14 +105,20 @@ def outdated(folder: Path) -> list[str]:
     return [name for name, text in pages().items() if found.get(name) != text]
 
 
+def outdated_schema() -> list[str]:
+    """conf/schema.json, if conf/'s comments say something else."""
+    return [SCHEMA.name] if not SCHEMA.exists() or SCHEMA.read_text(encoding="utf-8") != schema.text() else []
+
+
 def main(arguments: list[str]) -> int:
     if arguments == ["--check"]:
-        stale = outdated(DOCS)
+        stale = outdated(DOCS) + outdated_schema()
         print(f"not up to date: {', '.join(stale)}; run python scripts/docs.py" if stale else "docs/ is up to date")
         return bool(stale)
     DOCS.mkdir(exist_ok=True)
     for name, text in pages().items():
         (DOCS / name).write_text(text, encoding="utf-8")
+    SCHEMA.write_text(schema.text(), encoding="utf-8")
     return 0
 
 

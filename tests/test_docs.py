@@ -40,6 +40,7 @@ def section(group: str, name: str) -> str:
 def test_pages_are_up_to_date(tmp_path, monkeypatch, capsys):
     assert docs.outdated(ROOT / "docs") == [], "run python scripts/docs.py"
     monkeypatch.setattr(docs, "DOCS", tmp_path / "docs")
+    monkeypatch.setattr(docs, "SCHEMA", tmp_path / "schema.json")
     assert docs.main(["--check"]) == 1
     assert docs.main([]) == 0 and docs.main(["--check"]) == 0
     page = tmp_path / "docs" / "optimizer.md"

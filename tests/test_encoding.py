@@ -88,7 +88,8 @@ def test_raw_rows_are_encoded_again_from_the_folder_alone(
     again = encoded(samples.inputs[rows(samples)], tmp_path / "run")
     assert np.abs(again - dataset.inputs.numpy()).max() < 1e-6 * max(1, float(dataset.inputs.abs().max()))
     targets = json.loads((tmp_path / "run" / "encoding.json").read_text())["targets"]
-    assert targets == {"task": samples.task, **({"classes": samples.class_names} if samples.class_names else {})}
+    named = {"outputs": 1} if samples.task == "regression" else {"classes": samples.class_names or ["0", "1"]}
+    assert targets == {"task": samples.task, **named}
 
 
 def test_a_tables_raw_cells_are_encoded_again_from_the_folder_alone(tmp_path: Path) -> None:

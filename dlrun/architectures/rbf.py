@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -63,6 +63,12 @@ class RBF(nn.Module):
         self.kernels = Kernels()
         self.learn_widths = learn_widths
         self.phase_sets = self.phases(phases)
+
+    @staticmethod
+    def of_saved(saved: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The options by which a network has as many kernels as saved tensors have, whatever the data."""
+        centres = saved.get("centres", torch.zeros(0, 0))
+        return {"centres": "samples", "width": 1.0, "train_inputs": centres}
 
     def phases(self, phases: int) -> list[set[str]]:
         """The names of the parameters that train in each phase.

@@ -119,5 +119,5 @@ def _refuse_completion(overrides: Sequence[str]) -> None:
     known = len(overrides) == 1 and re.fullmatch("(install|uninstall|query)=(bash|zsh|fish)", overrides[0])
     if not known or (known[1] == "query" and "COMP_LINE" not in os.environ):
         raise ConfigError(
-            'the shell completes keys and choices by Tab after `eval "$(dlrun -sc install=bash)"`, or zsh, or fish'
+            'the shell completes keys and choices by Tab after `eval "$(dlrun completion bash)"`, or zsh, or fish'
         )

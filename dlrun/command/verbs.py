@@ -1,4 +1,4 @@
-"""What bare words ask for: claims, diagnose, list, plot, report, resume and status."""
+"""What bare words ask for: claims, completion, diagnose, export, list, plot, predict, report, resume and status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from math import inf, nan
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -19,12 +19,22 @@ from dlrun.command.mistakes import readable
 from dlrun.command.start import train
 from dlrun.config import typed
 from dlrun.config.catalogue import choices, conf_dir, description, groups
+from dlrun.config.explained import explained, options
+from dlrun.config.explained import typed as typed_value
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
+from dlrun.files.replacing import refuse_existing
 from dlrun.folder.names import form_of, holds_run, shell_command
+from dlrun.folder.reading import refuse_no_run
 from dlrun.terminal.console import error, listing, say
 from dlrun.terminal.exits import EXIT_CODES
+from dlrun.terminal.formulas import readable as in_letters
 from dlrun.terminal.signals import unconverted
+
+FORMATS = {
+    "onnx": "model.onnx",
+    "torch": "model.pt2",
+}  #: of `dlrun export`, with the name of the file in the run's folder
 
 
 def run_verb(name: str, arguments: list[str]) -> int:
@@ -54,19 +64,65 @@ def run_verb(name: str, arguments: list[str]) -> int:
 
 
 def _list(arguments: list[str]) -> int:
-    """dlrun list [GROUP...]
+    """dlrun list [GROUP...] [GROUP/NAME...]
 
-    Every choice of every group, or of these, with what it is and its paper.
+    Every choice of every group, or of these, with what it is and its paper; of a
+    single one, as optimizer/adam, its formulas, keys, defaults and papers.
     """
     known = [*groups(), "experiment"]
-    for group in arguments or known:
+    chosen = [re.split("[/=]", word, maxsplit=1) for word in arguments] or [[group] for group in known]
+    for group, *names in chosen:
         if group not in known:
             raise ConfigError(
                 f"list {group}: there is no such group{did_you_mean(group, known)}; there are {', '.join(known)}"
             )
-        say(f"{group}=")
-        listing({name: description(conf_dir() / group / f"{name}.yaml") for name in choices(group)})
+        for name in names:
+            if name not in choices(group):
+                near = did_you_mean(name, choices(group))
+                raise ConfigError(f"list {group}/{name}: there is no such choice{near}; `dlrun list {group}` has all")
+    for place, (group, *names) in enumerate(chosen):
+        if names:
+            say("\n" * bool(place) + f"{group}={names[0]}")
+            _explain(group, names[0])
+        else:
+            say(f"{group}=")
+            listing({name: description(conf_dir() / group / f"{name}.yaml") for name in choices(group)})
     return 0
+
+
+def _explain(group: str, name: str) -> None:
+    told = explained(group, name)
+    shared = {k: v for k, v in options(conf_dir() / "dlrun.yaml").items() if k.startswith(f"{group}.")}
+    say(told.description)
+    for paragraph in told.paragraphs:
+        say(f"\n{in_letters(paragraph)}", indent=4 * paragraph.startswith("$$"))
+    for title, keys in (("Keys", told.keys), (f"Keys of every {group}", shared)):
+        if keys := {key: each for key, each in keys.items() if title == "Keys" or key not in told.keys}:
+            say(f"\n{title}")
+            listing(
+                {
+                    f"{key}={typed_value(default)}": f"{may_be.text}; {in_letters(told.meaning(key) or may_be.meaning)}"
+                    for key, (default, may_be) in keys.items()
+                }
+            )
+    if told.reference:
+        say(f"\nReference: {in_letters(told.reference)}")
+
+
+def _completion(arguments: list[str]) -> int:
+    """dlrun completion bash|zsh|fish
+
+    What has the shell complete verbs, choices, keys and their values by Tab: put
+    the line for yours into the file that it reads at its start.
+
+    eval "$(dlrun completion bash)"        ~/.bashrc
+    eval "$(dlrun completion zsh)"         ~/.zshrc
+    dlrun completion fish | source         ~/.config/fish/config.fish
+    """
+    from dlrun.command.completion import SCRIPTS
+
+    named = "".join(did_you_mean(word, list(SCRIPTS)) for word in arguments[:1])  # with a shell it has been printed
+    raise ConfigError(f"completion: name a shell, {', '.join(SCRIPTS)}{named}")
 
 
 def _claims(arguments: list[str]) -> int:
@@ -212,16 +268,7 @@ def _report(arguments: list[str]) -> int:
                           that differ by less are called equivalent
     --target NAME=VALUE   adds how soon a column reaches a value: val_accuracy=0.95
     """
-    folders, options = [], {"--target": "", "--metric": "", "--margin": ""}
-    rest = iter(arguments)
-    for argument in rest:
-        option, _, value = argument.partition("=")
-        if option in options:
-            options[option] = value or next(rest, "")
-            if not options[option]:
-                raise ConfigError(f"report {option}: give a value after it")
-        else:
-            folders.append(argument)
+    folders, options = _options("report", arguments, "--target", "--metric", "--margin")
     if not folders:
         raise ConfigError("report: name the folders of one or more sweeps or runs")
     column, _, value = options["--target"].partition("=")
@@ -236,6 +283,21 @@ def _report(arguments: list[str]) -> int:
     return 0
 
 
+def _options(verb: str, arguments: list[str], *names: str) -> tuple[list[str], dict[str, str]]:
+    """The arguments that are no options, and the value of each of these, "" where it is not given."""
+    rest, options = [], dict.fromkeys(names, "")
+    left = iter(arguments)
+    for argument in left:
+        option, _, value = argument.partition("=")
+        if option in options:
+            options[option] = value or next(left, "")
+            if not options[option]:
+                raise ConfigError(f"{verb} {option}: give a value after it")
+        else:
+            rest.append(argument)
+    return rest, options
+
+
 def _margin(text: str) -> float:
     try:
         margin = float(text)
@@ -244,6 +306,80 @@ def _margin(text: str) -> float:
     if not 0 < margin < inf:
         raise ConfigError(f"--margin {text}: give a number above 0, in the metric's unit, as --margin 0.01")
     return margin
+
+
+def _predict(arguments: list[str]) -> int:
+    """dlrun predict FOLDER FILE --output predictions.csv [which=last]
+
+    What a run's network predicts of the rows of a table, or of an image or a folder
+    of images, encoded as those that it was trained on.
+
+    --output FILE           gets a row for each, and must not be there yet
+    which=last              by the last parameters in place of the best
+    allow_targets=[NAME]    packages of your own that the network is made of
+    """
+    words, options = _options("predict", arguments, "--output")
+    places, which = _places("predict", words)
+    if len(places) != 2:
+        raise ConfigError("predict: name the folder of a run, and one file with new rows, or one folder of images")
+    if not options["--output"]:
+        raise ConfigError("predict: say where the predictions go: --output predictions.csv")
+    output = Path(options["--output"])
+    refuse_existing(output)
+    from dlrun.loading.run import LoadedRun
+    from dlrun.report.cells import cell_of, write_csv
+
+    found = LoadedRun(places[0], which).predict(places[1])
+    header = list(map(str, found.columns))
+    write_csv(output, header, [dict(zip(header, map(cell_of, row), strict=True)) for row in found.values.tolist()])
+    say(f"{output}: {len(found):,} rows of {', '.join(header[:4])}{', ...' * (len(header) > 4)}")
+    return 0
+
+
+def _export(arguments: list[str]) -> int:
+    """dlrun export FOLDER --format onnx|torch [--output FILE] [which=last]
+
+    A run's network as one file for ONNX Runtime, or for torch.export.load: raw
+    numbers in, probabilities or numbers in their own unit out.
+
+    --format onnx|torch     the kind of file
+    --output FILE           in place of model.onnx or model.pt2 in FOLDER
+    which=last              the last parameters in place of the best
+    allow_targets=[NAME]    packages of your own that the network is made of
+    """
+    words, options = _options("export", arguments, "--format", "--output")
+    places, which = _places("export", words)
+    form = options["--format"]
+    if len(places) != 1:
+        raise ConfigError("export: name the folder of one run")
+    if form not in FORMATS:
+        raise ConfigError(f"export --format {form or '...'}: must be onnx or torch{did_you_mean(form, list(FORMATS))}")
+    file = Path(options["--output"] or Path(places[0]) / FORMATS[form])
+    refuse_existing(file)
+    from dlrun.loading.export import export
+    from dlrun.loading.run import LoadedRun
+
+    told = export(LoadedRun(places[0], which), form, file)
+    for way in ("input", "output"):
+        say(f"{way}: {' x '.join(map(str, told[way]['shape']))} numbers")
+    say(str(file))
+    return 0
+
+
+def _places(verb: str, arguments: list[str]) -> tuple[list[str], Literal["best", "last"]]:
+    """The words that do not say how a run is loaded, of which the first is its folder; and which parameters count."""
+    words, places = _told_apart(arguments)
+    which = "best"
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in ("which", "allow_targets"):
+            raise ConfigError(f"{verb} {word}: a finished run has its config; what counts is which, and allow_targets")
+        which = value if key == "which" else which
+    if which not in ("best", "last"):
+        raise ConfigError(f"which={which}: must be best or last{did_you_mean(which, ['best', 'last'])}")
+    for place in places[:1]:
+        refuse_no_run(Path(place))
+    return places, cast(Any, which)
 
 
 def _status(arguments: list[str]) -> int:
@@ -306,9 +442,12 @@ def _resume(arguments: list[str]) -> int:
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "claims": _claims,
+    "completion": _completion,
     "diagnose": _diagnose,
+    "export": _export,
     "list": _list,
     "plot": _plot,
+    "predict": _predict,
     "report": _report,
     "resume": _resume,
     "status": _status,

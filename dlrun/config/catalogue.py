@@ -102,7 +102,8 @@ def constraints(path: Path) -> dict[KeyPath, Constraint | None]:
         ) from problem
 
 
-_RANGE = re.compile(r"(?:(>=|>|<=|<) (\S+)|in ([\[(])(\S+), (\S+)([\])]))$")
+#: of numbers: a sign and a bound, or an interval
+RANGE = re.compile(r"(?:(>=|>|<=|<) (\S+)|in ([\[(])(\S+), (\S+)([\])]))$")
 _TYPES: dict[str, type | tuple[type, ...]] = {"int": int, "number": (int, float), "text": str}
 
 
@@ -170,7 +171,7 @@ def _is_finite(value: float) -> bool:
 def _in_range(text: str, value: Any) -> bool:
     if not text:
         return True
-    match = _RANGE.match(text)
+    match = RANGE.match(text)
     if match is None:
         raise ValueError(f"not a constraint: {text!r}")
     sign, bound, left, low, high, right = match.groups()

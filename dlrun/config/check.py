@@ -93,11 +93,12 @@ class Rules(Keys):
     Args:
         values: the config, resolved, without Hydra's part.
         hydra: that part, which tells where the user's YAML files are.
+        packages: whose code may run beside dlrun's; None takes what is typed.
     """
 
-    def __init__(self, values: dict[str, Any], hydra: DictConfig) -> None:
+    def __init__(self, values: dict[str, Any], hydra: DictConfig, packages: Iterable[str] | None = None) -> None:
         super().__init__(_known(values, _search_path(hydra)))
-        self._packages = typed.packages()
+        self._packages = typed.packages() if packages is None else set(packages)
 
     def problem(self, path: KeyPath, value: Any) -> str | None:
         """What is wrong with a key or its value, or None."""

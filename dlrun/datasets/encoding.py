@@ -29,7 +29,9 @@ class Encoding:
         self.inputs, self.targets, self.matrix = inputs, targets, inputs.matrix
         self._source, self._medians, self._precision = samples.encoding, medians, precision
         self._shape, self._features = list(samples.inputs.shape[1:]), samples.feature_names
-        self._task, self._classes = samples.task, samples.class_names
+        self._task, self._outputs = samples.task, int(np.prod(samples.targets.shape[1:]))
+        count = 2 if samples.task == "binary" else 0 if samples.task == "regression" else int(samples.targets.max()) + 1
+        self._classes = samples.class_names or [str(number) for number in range(count)]
 
     @cached_property
     def text(self) -> str:
@@ -40,8 +42,8 @@ class Encoding:
         inputs |= _numbers(self.inputs)
         if self.matrix is not None:
             inputs["matrix"] = self.matrix_file
-        classes = {"classes": self._classes} if self._task in ("binary", "multiclass") else {}
-        targets = {"task": self._task, **classes, **_numbers(self.targets)}
+        of = {"outputs": self._outputs} if self._task == "regression" else {"classes": self._classes}
+        targets = {"task": self._task, **of, **_numbers(self.targets)}
         whole = {"source": self._source, "inputs": inputs, "targets": targets, "precision": self._precision}
         lines = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in whole.items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -133,7 +133,7 @@ def decode_all(files: Sequence[Path], size: int | None) -> Images:
         warnings.simplefilter("ignore")  # Pillow's name no file
         decoded = list(
             track(
-                pool.map(lambda file: _decode(file, size), files),
+                pool.map(lambda file: decode(file, size), files),
                 f"decoding {len(files)} images",
                 total=len(files),
                 console=Console(stderr=True),
@@ -164,7 +164,7 @@ def _some(lines: list[str]) -> list[str]:
     return [*lines[:NAMED], *([f"  and {len(lines) - NAMED} more"] if len(lines) > NAMED else [])]
 
 
-def _decode(file: Path, size: int | None) -> tuple[np.ndarray, int, int] | str:
+def decode(file: Path, size: int | None) -> tuple[np.ndarray, int, int] | str:
     """An image (1 or 3, height, width) uint8, its remarks, and a hash of the file; or why there is none."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 

@@ -19,7 +19,8 @@ class Scaling:
     """The map of values x (rows, columns...) to factor (x - offset) / divisor + shift; with a matrix, to
     (x - offset) matrix of the flattened values; without an offset, to x.
 
-    offset, divisor: (1, ...), as they broadcast to the values. matrix: (features, features).
+    offset, divisor: (1, ...), as they broadcast to the values. matrix: (features, features). They are arrays, or
+    tensors for values that are tensors.
     """
 
     offset: np.ndarray | None = None
@@ -32,7 +33,7 @@ class Scaling:
         if self.offset is None:
             return x
         if self.matrix is not None:
-            return ((_flat(x) - self.offset) @ self.matrix).reshape(x.shape)
+            return ((x.reshape(x.shape[0], -1) - self.offset) @ self.matrix).reshape(x.shape)
         scaled = (x - self.offset) / self.divisor
         return scaled if self.factor == 1 else self.factor * scaled + self.shift
 

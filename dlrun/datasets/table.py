@@ -86,7 +86,9 @@ def table(
         if part not in PARTS:
             raise ConfigError(f"dataset.dates: {part!r} is no part of a date; there are {', '.join(PARTS)}")
     layout = {"separator": separator, "header": header, "encoding": encoding, "comment": comment, "decimal": decimal}
-    raws, form, notes = _read(file, layout, missing)
+    raws, form, notes = read_columns(file, layout, missing)
+    if form.get("header") is False:
+        form["width"] = len(raws)  # new rows know their columns by their place
     total, size = len(raws), len(raws[0].values)
 
     chosen = choose_columns(raws, None if target is None else clean_text(str(target)), keys, file)
@@ -138,7 +140,7 @@ def table(
     )
 
 
-def _read(
+def read_columns(
     file: Path, layout: Mapping[str, Any], missing: Sequence[Any] | None
 ) -> tuple[list[Raw], dict[str, Any], list[str]]:
     """The columns of a file, how it is written, in the words of the keys, and what is to be said of it."""

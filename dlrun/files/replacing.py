@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from dlrun.errors import ConfigError
+
 
 @contextmanager
 def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
@@ -30,6 +32,12 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
         finally:
             with suppress(OSError):  # what went wrong before says more
                 part.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise ConfigError where there is something that a new file would take the place of."""
+    if path.exists() or path.is_symlink():
+        raise ConfigError(f"{path} is there already, and is not overwritten: move it away, or name another --output")
 
 
 @contextmanager

@@ -10,10 +10,21 @@ from dlrun.files.opening import read
 from dlrun.folder import wellformed
 from dlrun.folder.columns import NEEDED
 from dlrun.folder.formulas import unguarded
-from dlrun.folder.names import METRICS, SUMMARY
+from dlrun.folder.names import CONFIG, METRICS, PLAN, SUMMARY
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def refuse_no_run(folder: Path) -> None:
+    """Raise ConfigError where a folder is not that of a single run."""
+    if not (folder / CONFIG).exists():
+        way = (
+            "it is a sweep's; give that of one of its runs"
+            if (folder / PLAN).exists()
+            else "give the folder of one run"
+        )
+        raise ConfigError(f"{folder} holds no run: it has no {CONFIG}; {way}")
 
 
 def read_metrics(folder: str | Path, name: str = METRICS) -> pd.DataFrame:

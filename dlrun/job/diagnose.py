@@ -9,27 +9,24 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from safetensors import SafetensorError
-from safetensors.torch import load
 
 from dlrun.config.check import Rules, leaves, resolved
 from dlrun.diagnostics.diagnostic import DuringTraining
 from dlrun.diagnostics.finished import look
 from dlrun.errors import ConfigError
-from dlrun.files.opening import read_bytes
 from dlrun.folder.clearing import refuse_foreign_files
 from dlrun.folder.lock import locked
-from dlrun.folder.names import BEST, LAST, shell_command, table_of
+from dlrun.folder.names import shell_command, table_of
 from dlrun.folder.reading import read_summary
 from dlrun.folder.records import write_summary
 from dlrun.folder.resume import COMPLETE, read_config
+from dlrun.job.weights import WEIGHTS, read_weights, refuse_unlike
 from dlrun.terminal.console import say
 from dlrun.terminal.progress import Working
 from dlrun.training.build import build
 from dlrun.training.components import Node, structure
 from dlrun.training.stack import Stack
 
-WEIGHTS = {"best": BEST, "last": LAST}
 WIDTH = 16  #: runs that are looked at together, at most
 
 
@@ -97,7 +94,10 @@ def _stack(folders: Sequence[Path], nodes: Sequence[Node], which: str) -> Stack:
     for row, folder in enumerate(folders):
         if read_summary(folder).get("data") not in (None, stack.dataset.digest):
             raise ConfigError(f"the data have changed since {folder} was trained: put them back as they were")
-        _load(stack, row, folder, WEIGHTS[which])
+        saved = read_weights(folder, WEIGHTS[which])
+        refuse_unlike(folder / WEIGHTS[which], stack.unlike(saved))
+        for name, tensor in stack.tensors.items():
+            tensor[row].copy_(saved[name])
     return stack
 
 
@@ -122,16 +122,3 @@ def _moment(summary: Mapping[str, Any], which: str) -> tuple[float, int]:
     if which == "last":
         return epochs, steps
     return summary.get("best_epoch") or 0, step
-
-
-def _load(stack: Stack, row: int, folder: Path, file: str) -> None:
-    """Put a run's parameters and running averages into its row. Raises ConfigError where the file has others."""
-    try:
-        saved = load(read_bytes(folder, file))
-    except (SafetensorError, OSError) as problem:
-        raise ConfigError(f"{folder / file} cannot be read as safetensors ({problem})") from problem
-    wrong = stack.unlike(saved)
-    if wrong:
-        raise ConfigError(f"{folder / file} is not of this run's network: {', '.join(wrong)}")
-    for name, tensor in stack.tensors.items():
-        tensor[row].copy_(saved[name])

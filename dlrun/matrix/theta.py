@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
@@ -77,6 +77,12 @@ def applied(model: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> Tenso
     finally:
         for store, key, own in places:
             store[key] = own
+
+
+def unlike(own: Mapping[str, Sequence[int]], saved: Mapping[str, Tensor]) -> list[str]:
+    """The names that a network, whose tensors have these shapes, or a saved one has alone, or in another shape."""
+    there = {name: tensor.shape for name, tensor in saved.items()}
+    return [name for name in {**own, **there} if own.get(name) != there.get(name)]
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from operator import getitem
@@ -70,7 +70,7 @@ def build(
     loss = component(node["loss"])[0].for_dataset(dataset)
 
     own = [variants[v] for v in variant]
-    models = [_model(node, data, loss.outputs(data.outputs)) for node, data in zip(nodes, own, strict=True)]
+    models = [network(node, data, loss.outputs(data.outputs)) for node, data in zip(nodes, own, strict=True)]
     model, layout = models[0], Layout(models[0])
     initializers: list[Initializer] = [component(node["initializer"])[0] for node in nodes]
     for initializer, each_model, data in zip(initializers, models, own, strict=True):
@@ -188,7 +188,12 @@ def plain(config: DictConfig | Node) -> Node:
     return {str(key): value for key, value in node.items()}
 
 
-def _model(node: Node, dataset: Dataset, outputs: int) -> nn.Module:
+def network(node: Node, dataset: Dataset, outputs: int, saved: Mapping[str, Tensor] | None = None) -> nn.Module:
+    """The network that a config makes for a dataset, with initial values that count for nothing.
+
+    saved: the tensors of a trained one, by name. Then the training inputs, which some architectures look at, are not
+    needed: it gets the structure that these tensors have.
+    """
     options = {key: value for key, value in node["architecture"].items() if key != "_target_"}
     dropout = node["regularizer"].get("dropout", {"p_input": None, "p_hidden": None})
     blocks = Blocks(
@@ -201,6 +206,8 @@ def _model(node: Node, dataset: Dataset, outputs: int) -> nn.Module:
     cls = named(node["architecture"]["_target_"])
     given = {"train_inputs": dataset.part("train")[0], "random": generator(node["seed"], STRUCTURE)}
     options |= {key: value for key, value in given.items() if key in inspect.signature(cls).parameters}
+    if saved is not None and hasattr(cls, "of_saved"):
+        options |= cls.of_saved(saved)
     model: nn.Module = cls(tuple(dataset.inputs.shape[1:]), outputs, blocks, **options)
     if blocks.hidden_layers == 0 and not isinstance(blocks.normalization, NoNormalization):
         raise ConfigError(
@@ -230,7 +237,7 @@ def _initial(node: Node, initializer: Initializer, model: nn.Module, dataset: Da
 def _start(node: Node, dataset: Dataset, outputs: int, layout: Layout) -> dict[str, Tensor]:
     """The network with which one run begins, drawn once more: theta, (params,), and running averages by name."""
     here = replace(dataset, inputs=dataset.inputs.cpu(), targets=dataset.targets.cpu())
-    model = _model(node, here, outputs)
+    model = network(node, here, outputs)
     theta = _initial(node, component(node["initializer"])[0], model, here, layout)
     return {"theta": theta, **{name: model.get_buffer(name) for name in sorted(running_averages(model))}}
 

@@ -23,7 +23,7 @@ def datasets_of(nodes: Sequence[Node]) -> tuple[list[Dataset], list[int]]:
     for node in nodes:
         key = repr(node["dataset"])
         if key not in found:
-            found[key] = _task(node, _dataset(node))
+            found[key] = task_of(node, _dataset(node))
         order.append(list(found).index(key))
     return list(found.values()), order
 
@@ -57,7 +57,7 @@ def _samples(target: str, options: Node) -> Samples:
     return _last_samples[key]
 
 
-def _task(node: Node, dataset: Dataset) -> Dataset:
+def task_of(node: Node, dataset: Dataset) -> Dataset:
     """What the architecture makes of the dataset; ConfigError where it can make nothing of it."""
     cls = named(node["architecture"]["_target_"])
     point = getattr(cls, "tasks", ()) == ("none",)

@@ -15,7 +15,7 @@ from dlrun.architectures.recurrent import LSTMLayer
 from dlrun.datasets.dataset import Dataset
 from dlrun.initializers.initializer import Initializer
 from dlrun.matrix.rows import call, over_rows, over_single_row
-from dlrun.matrix.theta import Layout, applied
+from dlrun.matrix.theta import Layout, applied, unlike
 from dlrun.optimizers.rule import Rule, State
 from dlrun.regularizers.regularizer import Regularizer
 from dlrun.schedules.schedule import Schedule
@@ -161,9 +161,7 @@ class Stack:
 
     def unlike(self, saved: Rows) -> list[str]:
         """The names that a run's network or a saved one has alone, or in another shape."""
-        here = {name: tensor.shape[1:] for name, tensor in self.tensors.items()}
-        there = {name: tensor.shape for name, tensor in saved.items()}
-        return [name for name in {**here, **there} if here.get(name) != there.get(name)]
+        return unlike({name: tensor.shape[1:] for name, tensor in self.tensors.items()}, saved)
 
     def minibatch(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs and targets to train on, and the data's own targets, (runs, batch, ...).

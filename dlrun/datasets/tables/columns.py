@@ -14,6 +14,7 @@ from dlrun.datasets.tables.cells import date_part, dates, hours, numbers
 from dlrun.errors import ConfigError
 
 MISSING = "missing"  #: the category of a text cell without text
+LISTED = 10  #: categories that a message names
 BOOLEANS = {"True": 1, "TRUE": 1, "true": 1, "False": 0, "FALSE": 0, "false": 0}
 
 
@@ -186,7 +187,10 @@ class Column:
         texts = [*raw.texts, *([MISSING] if (raw.values < 0).any() else [])]
         unknown = [text for text in texts if text not in place]
         if unknown:
-            raise ConfigError(f"{self.name!r} holds {unknown[0]!r}, which is none of its {len(place)} categories")
+            known = ", ".join(map(repr, self.categories[:LISTED])) + ", ..." * (len(place) > LISTED)
+            raise ConfigError(
+                f"{self.name!r} holds {unknown[0]!r}, which is none of its {len(place)} categories: {known}"
+            )
         return np.array([place.get(text, -1) for text in [*raw.texts, MISSING]], dtype=np.int64)[raw.values]
 
     def as_json(self) -> dict[str, Any]:

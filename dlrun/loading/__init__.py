@@ -1,0 +1,1 @@
+"""Finished runs and sweeps in Python: loaded from their folders, predicted with, exported."""
