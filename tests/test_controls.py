@@ -15,8 +15,12 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import controls  # noqa: E402
 
-#: of a minute together, on two cores
-CHEAP = ["xor_bad_init"]
+#: half a minute together, on two cores
+CHEAP = [
+    "adam_bias", "backprop_example", "beale_race", "bias_penalty", "clipping", "depth_beats_width", "momentum_window",
+    "mse_is_mle", "permutation_symmetry", "quadratic_bowl", "rmsprop_first_step", "symmetry_breaking", "whitening",
+    "xavier_vs_naive",
+]  # fmt: skip
 
 
 def test_every_claim_has_a_control_and_none_of_them_was_reproduced() -> None:
