@@ -1,4 +1,4 @@
-"""Negative controls: fed with wrong settings, no claim is reproduced."""
+"""Negative controls: fed with wrong settings, no claim is reproduced; and the verdicts that the gate asks for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import controls  # noqa: E402
+import verdicts  # noqa: E402
 
 #: half a minute together, on two cores
 CHEAP = [
@@ -58,3 +59,22 @@ def test_fed_wrongly_no_claim_is_reproduced(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "controls.py"), str(tmp_path / "controls"), *CHEAP]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("changed", [None, "clipping"])
+def test_the_gate_fails_where_a_verdict_is_another(
+    changed: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = verdicts.verdicts(verdicts.DOCS / "claims.csv")
+    assert {"backprop_example", "clipping", "whitening"} <= {*verdicts.exact()} <= told.keys()
+
+    def claims(command: list[str], **options: object) -> None:
+        found = {name: "inconclusive" if name == changed else told[name] for name in command if name in told}
+        (tmp_path / "claims.csv").write_text("\n".join(["claim,verdict", *map(",".join, found.items())]))
+
+    monkeypatch.setattr(verdicts.subprocess, "run", claims)
+    monkeypatch.setattr(sys, "argv", ["verdicts.py", str(tmp_path)])
+    assert verdicts.main() == int(bool(changed))
+    assert capsys.readouterr().err == (
+        "clipping: inconclusive, and docs/claims.csv says reproduced\n" if changed else ""
+    )
