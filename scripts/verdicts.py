@@ -1,7 +1,7 @@
 """Whether claims still have the verdicts that docs/claims.csv tells: all exact ones, and three statistical ones.
 
-`python scripts/verdicts.py FOLDER` trains them in a folder, and fails where a verdict is another. They take 84 s of a core,
-launcher and workers together (2026-11-27).
+`python scripts/verdicts.py FOLDER` trains them in a folder, and fails where a verdict is another. They take 84 s of a
+core, launcher and workers together (2026-11-27).
 """
 
 from __future__ import annotations
