@@ -77,9 +77,10 @@ def replaced(words: Sequence[str], by: Sequence[str]) -> list[str]:
 def train(folder: Path, chosen: Sequence[Control]) -> None:
     """Run `dlrun claims` on the controls."""
     by_name = {each.claim.name: each for each in chosen}
-    known = {"names": lambda asked: [*by_name], "load": lambda name, large=False: by_name[name].claim}
+    known = patch.object(claims, "names", lambda asked: [*by_name])
+    loaded = patch.object(claims, "load", lambda name, large=False: by_name[name].claim)
     command = ["dlrun", "claims", f"hydra.sweep.dir={folder}"]
-    with patch.multiple(claims, **known), patch.object(sys, "argv", command), suppress(SystemExit):
+    with known, loaded, patch.object(sys, "argv", command), suppress(SystemExit):
         dlrun()  # what came to no verdict is told by its rows
 
 
@@ -125,9 +126,9 @@ def page(rows: Sequence[Row]) -> str:
     """docs/controls.md. rows: of docs/controls.csv."""
     rightly: dict[str, dict[str, str]] = {}
     verdicts: dict[str, str] = {}
-    for row in read(ROOT / "docs" / "claims.csv"):
-        rightly.setdefault(row["claim"], {})[row["asked"]] = row["holds"]
-        verdicts[row["claim"]] = row["verdict"]
+    for each in read(ROOT / "docs" / "claims.csv"):
+        rightly.setdefault(each["claim"], {})[each["asked"]] = each["holds"]
+        verdicts[each["claim"]] = each["verdict"]
     counts = ", ".join(f"{count} {word}" for word, count in Counter(map(told, rows)).most_common())
     head = f"""# Negative controls of the claims
 A criterion that holds whatever is trained says nothing. So each claim is also fed with wrong settings, one or two of
