@@ -13,9 +13,11 @@ from collections import Counter
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from dlrun.claims.claim import load
+from dlrun.plots.comparison import COLOURS
 from dlrun.terminal.console import number
 
 HERE = Path(__file__).parent
@@ -91,7 +93,10 @@ def _shrink(source: Path, target: Path) -> None:
     with Image.open(source) as image:
         size = WIDTH, round(image.height * WIDTH / image.width)
         small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        small.quantize(256).save(target, optimize=True)
+        palette = small.quantize(256 - len(COLOURS))  # which drops the colour of a line of which little is seen
+        own = [round(255 * part) for colour in COLOURS for part in to_rgb(colour)]
+        palette.putpalette([*(palette.getpalette() or [])[: 3 * (256 - len(COLOURS))], *own])
+        small.quantize(palette=palette, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 def main() -> None:

@@ -198,14 +198,14 @@ def test_real_mnist_has_the_published_counts_and_mean():
 # CIFAR, the binary version
 
 
-def write_cifar(folder: Path, version: cifar.Version, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Two records per file; returns images and fine labels in the order of the files."""
+def write_cifar(folder: Path, version: cifar.Version, seed: int = 0, each: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """So many records per file; returns images and fine labels in the order of the files."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     images, labels = [], []
     for name in (*version.train, version.test):
-        planes = rng.integers(0, 256, (2, 3, 32, 32), np.uint8)
-        fine = rng.integers(0, version.classes, 2)
+        planes = rng.integers(0, 256, (each, 3, 32, 32), np.uint8)
+        fine = rng.integers(0, version.classes, each)
         coarse = [7] if version is cifar.CIFAR100 else []
         records = [bytes([*coarse, label]) + image.tobytes() for label, image in zip(fine, planes, strict=True)]
         (folder / name).write_bytes(b"".join(records))

@@ -400,6 +400,23 @@ def test_times_have_all_their_digits_before_the_point() -> None:
     assert _time(Median(52.5, 0.08642, inf)).text == "52.5 [0.0864, ∞]"
 
 
+def test_runs_that_differ_in_name_and_seed_are_one_setting(tmp_path: Path) -> None:
+    for lr in (0.1, 0.2):
+        for seed in range(3):
+            write_run(tmp_path / f"{lr}-{seed}", f"lr={lr}", f"seed={seed}", f"name='{lr}-{seed}'", "epochs=1")
+    found = findings(tmp_path)
+    assert found.axes == ["lr"] and found.settings["n"].tolist() == [3, 3] and found.constant == {"epochs": 1}
+
+
+def test_a_setting_is_not_named_by_keys_that_it_lacks(tmp_path: Path) -> None:
+    for number, words in enumerate([["optimizer=sgd"], ["optimizer=momentum", "optimizer.momentum=0.5"]]):
+        write_run(tmp_path / str(number), *words, "seed=0")
+    settings = findings(tmp_path).settings["setting"]
+    assert sorted(settings) == ["optimizer=momentum optimizer.momentum=0.5", "optimizer=sgd"]
+    rows = [line.split("  ")[0] for line in printed(tmp_path).splitlines()]
+    assert "optimizer=sgd" in rows and "optimizer=momentum momentum=0.5" in rows
+
+
 def test_settings_differ_also_by_what_nobody_typed(tmp_path: Path) -> None:
     for number, depth in enumerate([1, 2]):
         write_run(tmp_path / str(number), config=f"architecture: {{depth: {depth}}}\nname: n{depth}\n")
@@ -518,7 +535,7 @@ def test_the_page_needs_nothing_but_itself(sweep: Path) -> None:
 def test_no_value_is_taken_for_html(tmp_path: Path) -> None:
     evil = "<script>alert(1)<"
     for number, name in enumerate([f"{evil}a>", "b&amp;c"]):
-        write_run(tmp_path / "s" / name, f"name={evil}{number}", f"seed={number}", "+tag=<b>", error=f"{evil}")
+        write_run(tmp_path / "s" / name, f"+label={evil}{number}", f"seed={number}", "+tag=<b>", error=f"{evil}")
     printed(tmp_path / "s")
     page = Tags((tmp_path / "s" / "report.html").read_text())
     assert [tag for tag, _ in page.found].count("script") == 1 and "b" not in [tag for tag, _ in page.found]
@@ -532,7 +549,7 @@ def test_a_link_opens_the_file_that_shows_most(tmp_path: Path) -> None:
         ("drawn", ("curves.png", "dlrun.log"), "finished"), ("failed", ("dlrun.log",), "failed"),
         ("100 %#1", (), "finished"),
     ):  # fmt: skip
-        run = write_run(tmp_path / "s" / name, f"name={len(name)}", status=status)
+        run = write_run(tmp_path / "s" / name, f"+label={len(name)}", status=status)
         for file in files:
             (run / file).write_text("")
     (tmp_path / "s" / "empty" / ".hydra").mkdir(parents=True)

@@ -88,6 +88,23 @@ def test_what_follows_the_seed_is_part_of_the_repetition(tmp_path: Path) -> None
     assert list(sweep.apart()[0]) == ["dataset.split_seed"]
 
 
+def test_data_that_are_drawn_by_the_seed_are_part_of_the_repetition(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    for seed in range(3):
+        sweep.add(data=f"d{seed}", dataset__seed=seed, raw={"dataset.seed": "${seed}"})
+    assert sweep.apart() == ({}, "")
+    sweep.add(data="other", dataset__seed=2, raw={"dataset.seed": "${seed}"})
+    sweep.rows[-1]["seed"] = 2  # of which there are two samples now
+    assert list(sweep.apart()[0]) == ["data"]
+
+
+def test_a_split_by_the_seed_excuses_no_other_data(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    for seed in range(2):
+        sweep.add(data=f"d{seed}", dataset__split_seed=seed, raw={"dataset.split_seed": "${seed}"})
+    assert list(sweep.apart()[0]) == ["data"]
+
+
 def test_a_choice_stands_for_its_keys_unless_another_has_its_name(tmp_path: Path) -> None:
     sgd = {"optimizer___target_": "dlrun.optimizers.sgd.SGD", "optimizer__beta1": 0}
     sweep = Sweep(tmp_path / "named")

@@ -92,7 +92,7 @@ def _page(racers: Mapping[str, Racer], heading: str) -> tuple[Figure, Axes, dict
     for (name, racer), colour in zip(shown.items(), COLOURS, strict=False):
         handles.append(Line2D([], [], color=colour, linewidth=4, marker="o", markersize=12, markeredgecolor="black"))
         last, step = racer.path["objective"].iloc[-1], int(racer.path["step"].iloc[-1])
-        labels.append(textwrap.fill(f"{name}: {number(last)}" + (f" at step {step:,}" if step < end else ""), 44))
+        labels.append(textwrap.fill(f"{name}: {number(last)}" + (f" at step {step:,}" if step < end else ""), 38))
     legend = page.legend(
         handles, labels, loc="outside lower center", ncols=2, fontsize=SMALL, frameon=False,
         title=f"{label} after {end:,} steps", title_fontsize=SMALL,

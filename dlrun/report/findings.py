@@ -23,6 +23,7 @@ from dlrun.report.statistics import BOUNDS, FINISHED, UNBOUNDED, Interval, edge_
 from dlrun.report.survival import Median
 
 FEW = 10  #: seeds, from which on intervals hold of skewed values that nothing bounds, see docs/statistics.md
+NO_SETTING = ("seed", "name")  #: what tells runs of a setting apart; names may be made of seeds
 NAMED = 3  #: settings that a note names at most
 T = TypeVar("T")
 TIMES = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
@@ -108,7 +109,7 @@ def find(
     return Findings(
         table=table,
         axes=axes,
-        constant={column: table[column].iloc[0] for column in _overrides(table) if column not in (*axes, "seed")},
+        constant={key: table[key].iloc[0] for key in _overrides(table) if key not in (*_varied(table), "seed")},
         metric=metric,
         larger_is_better=larger_is_better,
         chosen_by=chosen_by,
@@ -129,7 +130,11 @@ def _overrides(table: pd.DataFrame) -> list[str]:
 
 
 def _axes(table: pd.DataFrame) -> list[str]:
-    return [key for key in _overrides(table) if key != "seed" and table[key].nunique(dropna=False) > 1]
+    return [key for key in _varied(table) if key not in NO_SETTING]
+
+
+def _varied(table: pd.DataFrame) -> list[str]:
+    return [key for key in _overrides(table) if table[key].nunique(dropna=False) > 1]
 
 
 def _metrics(run: Path) -> tuple[str, set[str]]:

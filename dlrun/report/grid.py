@@ -135,7 +135,8 @@ def folded(text: str, width: int, indent: str = "") -> Iterator[str]:
 
 
 def _pairs(names: Sequence[str], values: Sequence[str]) -> str:
-    return " ".join(f"{name}={value}" for name, value in zip(names, values, strict=False))  # values: the row's first
+    pairs = zip(names, values, strict=False)  # values: the row's first
+    return " ".join(f"{name}={value}" for name, value in pairs if value != NOTHING.text) or NOTHING.text
 
 
 def _flowing(parts: Sequence[str], width: int) -> Iterator[str]:

@@ -17,7 +17,7 @@ from dlrun.report.findings import TIMES, Findings
 from dlrun.report.grid import NOTHING, Cell, Grid
 from dlrun.report.statistics import FINISHED
 from dlrun.report.survival import Median
-from dlrun.report.tables import typed
+from dlrun.report.tables import lacking, typed
 from dlrun.terminal.console import number
 
 MOST = 1000  #: rows of a table that the page shows
@@ -116,7 +116,8 @@ def _joint(found: Findings) -> str:
 def _setting(row: dict[Any, Any], axes: Sequence[str]) -> Iterator[Cell]:
     """What names a setting: its axes' values."""
     for axis in axes:
-        yield Cell(typed(row[axis]) or "all runs", row[axis])
+        lacks = len(axes) > 1 and lacking(row[axis])
+        yield NOTHING if lacks else Cell(typed(row[axis]) or "all runs", row[axis])
 
 
 def runs_grid(found: Findings, runs: Mapping[str, Path], into: Path) -> Grid:

@@ -23,6 +23,7 @@ from dlrun.report.collect import composed_of, config_of, config_text, configured
 
 T = TypeVar("T")
 DATA = "data"  #: the column with the digest of a run's samples, where runs differ in them
+BY_SEED = "by seed"  #: in place of a digest, where each seed is to have its own data
 IGNORED = ("defaults", "seed", "zip", "settings", *FREE)
 _IGNORED_LINES = tuple(f"{key}:" for key in IGNORED)
 #: what a value is made of that stands in every run's own config, or is its folder
@@ -54,6 +55,11 @@ def told_apart(table: pd.DataFrame, axes: Sequence[str], runs: Mapping[str, Path
             whole = {run: found for run, found in configs.items() if found}
             keys |= dict.fromkeys(_differing(list(whole.values()), [runs[run] for run in whole]))
         known = Counter(digests[run] for run in members if digests[run])
+        if len(known) > 1 and all(of(run, _drawn_by_seed) for run in members if digests[run]):
+            own = twins.assign(digest=twins["run"].map(digests)).groupby("seed")["digest"]
+            if own.nunique().max() == 1:  # each seed has data of its own, and not two
+                digests |= dict.fromkeys(members, BY_SEED)
+                continue
         data = data or len(known) > 1
         if known:  # of a run that died before it had read its data nothing is known
             digests |= {run: digests[run] or known.most_common(1)[0][0] for run in members}
@@ -83,6 +89,15 @@ def _essence(folder: Path) -> str | None:
 def _configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A run's config as it was trained, and as it was composed, by key."""
     return _leaves(config_of(folder)), _leaves(composed_of(folder))
+
+
+def _drawn_by_seed(folder: Path) -> bool:
+    """Whether a run's samples themselves, not their split into parts, were to follow its seed: dataset.seed=${seed}."""
+    keys = _leaves(composed_of(folder))
+    return any(
+        key.startswith("dataset.") and key != "dataset.split_seed" and "${seed}" in str(value)
+        for key, value in keys.items()
+    )
 
 
 def _differing(members: Sequence[tuple[dict[str, Any], dict[str, Any]]], folders: Sequence[Path]) -> list[str]:

@@ -167,8 +167,14 @@ def lost(status: pd.Series) -> str:
 
 
 def name(setting: dict[str, Any]) -> str:
-    """What tells a setting from its rivals, as it would be typed: `optimizer=adam lr=0.001`."""
-    return " ".join(f"{axis}={typed(value)}" for axis, value in setting.items())
+    """What tells a setting from its rivals, as typed, without keys that it lacks: `optimizer=adam lr=0.001`."""
+    own = {axis: value for axis, value in setting.items() if not lacking(value)}
+    return " ".join(f"{axis}={typed(value)}" for axis, value in (own or setting).items())
+
+
+def lacking(value: Any) -> bool:
+    """Whether a setting has no such key, as SGD has no momentum: its cell is empty, and nan among numbers."""
+    return value == "" or value != value
 
 
 def typed(value: Any) -> str:
