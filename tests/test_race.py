@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from dlrun.plots.comparison import COLOURS
 from dlrun.plots.diagnostics import interpolation, landscape, trajectory
 from dlrun.plots.diagnostics.contours import LEVELS, label_of, levels_of, surface
 from dlrun.plots.film import gif, mp4
-from dlrun.plots.page import png
+from dlrun.plots.page import png, seen
 from dlrun.plots.race import Racer
 from dlrun.report import collect
 from dlrun.report.findings import find
@@ -377,3 +378,41 @@ def contestants_of_nothing(folder: Path) -> dict[str, Racer]:
         f"hydra.sweep.dir={folder}", "plots=none",
     )  # fmt: skip
     return contestants(folder)
+
+
+# Long paths
+
+
+def test_of_a_long_path_the_ways_are_drawn_that_lead_where_none_led_before() -> None:
+    """Round and round a circle, then away: one round and the way out are drawn, with a gap between them."""
+    turns, out = np.linspace(0, 2 * np.pi * 8, 8001)[:-1], np.linspace(1, 1.9, 1000)
+    x, y = np.append(np.cos(turns), out), np.append(np.sin(turns), 0 * out)
+    x[4321] = np.nan
+    drawn = trajectory.seen_on_a_plane([x, y], (-2, 2), (-2, 2))
+    kept = drawn.places[drawn.places >= 0]
+    assert kept[0] == 0 and kept[-1] == 8999 and 4321 not in kept
+    assert (kept <= 1000).sum() > 400 and (np.diff(np.unique(kept)) > 5000).any() and (kept > 7990).sum() > 50
+    assert (drawn.places == -1).sum() == 1  # after the first round
+    every = np.stack([x, y], 1)[np.isfinite(x)]
+    left = np.stack([x, y], 1)[kept]
+    nearest = np.array([np.abs(left - point).sum(1).min() for point in every[::7]])
+    assert nearest.max() < 2 * 4 / trajectory.CELLS  # nothing of the path is far from what is drawn
+    line = drawn.line([x, y], 6000)
+    assert [values[-1] for values in line] == [x[5999], y[5999]] and np.isnan(line[0]).sum() >= 1
+    short = trajectory.seen_on_a_plane([x[:100], y[:100]], (-2, 2), (-2, 2))
+    assert np.array_equal(short.places, np.arange(100)) and short.moments == 100
+
+
+def test_of_a_long_line_every_peak_is_drawn_and_every_gap() -> None:
+    values = np.random.default_rng(0).normal(size=60_000)
+    values[[12_345, 54_321]] = 50, -50
+    values[777], values[40_000:41_000] = np.nan, np.inf
+    kept = seen(values)
+    assert len(kept) <= 4000 and {0, 777, 12_345, 54_321, 59_999} <= set(kept.tolist())
+    assert not np.isfinite(values[kept[(kept >= 40_000) & (kept < 41_000)]]).any()
+    edges = np.linspace(0, 60_000, 1001).astype(int)
+    for start, stop in pairwise(edges):
+        of = values[start:stop][np.isfinite(values[start:stop])]
+        own = values[kept[(kept >= start) & (kept < stop)]]
+        assert not len(of) or {of.min(), of.max()} <= set(own.tolist())
+    assert np.array_equal(seen(values[:3000]), np.arange(3000))
