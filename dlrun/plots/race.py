@@ -1,4 +1,4 @@
-"""Runs that descend one surface of two parameters, side by side: their paths, and an animation of them."""
+"""Runs that descend one surface, side by side: their paths, and an animation of them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from PIL import Image
 
 from dlrun.plots.comparison import COLOURS, DRAWN
 from dlrun.plots.diagnostics.contours import GREYS, bar, fill, grid_of, label_of, levels_of
-from dlrun.plots.diagnostics.trajectory import AXES, Drawn, frame, seen_on_a_plane
+from dlrun.plots.diagnostics.trajectory import AXES, Drawn, coordinates, frame, seen_on_a_plane
 from dlrun.plots.page import LARGE, SMALL, competition, gaps, left_out
 from dlrun.terminal.console import number
 
-COORDINATES = ("theta_0", "theta_1")
 AROUND = 0.2  #: of the range of the paths, what is shown around them
 FRAMES = 100  #: of the animation, at most
 DOTS = 75  #: per inch: 900 wide
@@ -68,7 +67,8 @@ def pictures(racers: Mapping[str, Racer], heading: str) -> list[Image.Image]:
 def _page(racers: Mapping[str, Racer], heading: str) -> tuple[Figure, Axes, dict[str, Racer], list[Drawn]]:
     """The contours and the legend; the settings that are drawn, and what of their paths."""
     shown = dict(list(racers.items())[:DRAWN])
-    surfaces = [grid_of(racer.surface, *COORDINATES, "objective") for racer in shown.values()]
+    names = coordinates(next(iter(shown.values())).path)
+    surfaces = [grid_of(racer.surface, *names, "objective") for racer in shown.values()]
     view = [_view(shown, surfaces, i) for i in (0, 1)]
     inside = [
         z[np.ix_((y >= view[1][0]) & (y <= view[1][1]), (x >= view[0][0]) & (x <= view[0][1]))] for x, y, z in surfaces
@@ -86,11 +86,11 @@ def _page(racers: Mapping[str, Racer], heading: str) -> tuple[Figure, Axes, dict
     axes.set_facecolor("white")  # where no run has a surface
     end, moments = _end(shown), sum(len(racer.path) for racer in shown.values())
     drawn = [
-        seen_on_a_plane([racer.path[name] for name in COORDINATES], axes.get_xlim(), axes.get_ylim())
+        seen_on_a_plane([racer.path[name] for name in names], axes.get_xlim(), axes.get_ylim())
         for racer in shown.values()
     ]
-    axes.set_xlabel(AXES["theta_0"], fontsize=LARGE)
-    axes.set_ylabel(AXES["theta_1"], fontsize=LARGE)
+    axes.set_xlabel(AXES[names[0]], fontsize=LARGE)
+    axes.set_ylabel(AXES[names[1]], fontsize=LARGE)
     thinned = left_out(sum(each.moments for each in drawn), moments, "moments")
     handles, labels = [], []
     for (name, racer), colour in zip(shown.items(), COLOURS, strict=False):
@@ -114,7 +114,7 @@ def _view(
     """The range of a coordinate that the paths take, where they lie on their surfaces, and some more."""
     spans = []
     for racer, grid in zip(shown.values(), surfaces, strict=True):
-        path = racer.path[COORDINATES[i]].clip(grid[i][0], grid[i][-1])
+        path = racer.path[coordinates(racer.path)[i]].clip(grid[i][0], grid[i][-1])
         spans.append((path.min(), path.max()))
     low, high, _ = competition(spans)
     margin = AROUND * (high - low)
@@ -135,7 +135,9 @@ def _artists(axes: Axes, shown: Mapping[str, Racer]) -> list[tuple[Line2D, Line2
         path.set(color=colour, linewidth=3.5)
         # the best on top, and the others round it where they arrive too
         head.set(color=colour, marker="o", markersize=13 + 2.5 * order, markeredgecolor="black", markeredgewidth=1.5)
-        axes.plot(*(racer.path[name].iloc[:1] for name in COORDINATES), "s", color="black", markersize=9, zorder=4)
+        axes.plot(
+            *(racer.path[name].iloc[:1] for name in coordinates(racer.path)), "s", color="black", markersize=9, zorder=4
+        )
         found.append((edge, path, head))
     return found
 
@@ -144,7 +146,7 @@ def _move(lines: tuple[Line2D, Line2D, Line2D], racer: Racer, drawn: Drawn, step
     """Draw a path up to a step, between two moments on the straight line; it stands still when it has ended."""
     steps = racer.path["step"].to_numpy(float)
     past = int((steps <= step).sum())
-    at = [gaps(racer.path[name]) for name in COORDINATES]
+    at = [gaps(racer.path[name]) for name in coordinates(racer.path)]
     with np.errstate(invalid="ignore"):
         head = [np.interp(step, steps, values) for values in at]
     edge, path, dot = lines

@@ -44,7 +44,7 @@ def figure(folder: str | Path) -> Figure:
     axes.plot(*line, color=VAL, linewidth=3, marker=marker, markersize=7, label=f"path, {len(path):,} moments{told}")
     ends(axes, at[0][0], at[1][0], at[0][-1], at[1][-1])
     frame(axes, (x[0], x[-1]), (y[0], y[-1]))
-    x_label, y_label = (f"{AXES[name]}{_explained(summary, name)}" for name in names)
+    x_label, y_label = (f"{AXES[name]}{explained(summary, NAME, name)}" for name in names)
     axes.set_xlabel(x_label, fontsize=LARGE)
     axes.set_ylabel(y_label, fontsize=LARGE)
     page.legend(loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
@@ -118,6 +118,7 @@ def frame(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
     axes.tick_params(labelsize=SMALL)
 
 
-def _explained(summary: dict, name: str) -> str:
-    share = told_of(summary, NAME).get(name.replace("pc", "explained"))
+def explained(summary: dict, diagnostic: str, name: str) -> str:
+    """What of a path's variance an axis explains, where the summary tells that."""
+    share = told_of(summary, diagnostic).get(name.replace("pc", "explained"))
     return f", {share:.0%} of the variance" if isinstance(share, float) else ""
