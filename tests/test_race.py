@@ -21,13 +21,12 @@ from PIL import Image
 
 from dlrun.command.cli import main
 from dlrun.folder.reading import read_table
-from dlrun.plots import race
 from dlrun.plots.comparison import COLOURS
-from dlrun.plots.diagnostics import interpolation, landscape, trajectory
+from dlrun.plots.diagnostics import interpolation, landscape, race, trajectory
 from dlrun.plots.diagnostics.contours import LEVELS, label_of, levels_of, surface
+from dlrun.plots.diagnostics.race import Racer
 from dlrun.plots.film import gif, mp4
 from dlrun.plots.page import png, seen
-from dlrun.plots.race import Racer
 from dlrun.report import collect
 from dlrun.report.findings import find
 from dlrun.report.race import racers

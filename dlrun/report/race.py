@@ -9,7 +9,7 @@ from typing import Any
 from dlrun.errors import ConfigError
 from dlrun.folder.names import surface_of, table_of
 from dlrun.folder.reading import read_table
-from dlrun.plots.race import Racer
+from dlrun.plots.diagnostics.race import Racer
 from dlrun.report.collect import config_of
 from dlrun.report.findings import Findings
 

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from dlrun.folder.names import surface_of, table_of
 from dlrun.folder.reading import read_table, summary_of, told_of
-from dlrun.plots import race
+from dlrun.plots.diagnostics import race
+from dlrun.plots.diagnostics.race import Racer
 from dlrun.plots.diagnostics.trajectory import explained
 from dlrun.plots.page import SMALL, shortened, title
-from dlrun.plots.race import Racer
 
 NAME = "paths"
 LETTERS = 100  #: of what was left out
