@@ -415,3 +415,25 @@ def test_of_a_long_line_every_peak_is_drawn_and_every_gap() -> None:
         own = values[kept[(kept >= start) & (kept < stop)]]
         assert not len(of) or {of.min(), of.max()} <= set(own.tolist())
     assert np.array_equal(seen(values[:3000]), np.arange(3000))
+
+
+def test_paths_of_networks_are_drawn_over_one_surface(tmp_path: Path) -> None:
+    """The run that ended lowest comes first, and what was left out is said."""
+    moments = {"step": [0, 5, 9], "loss": [2.0, 1, 1]}
+    ways = {"1 (SGD, lr=0.1)": ([0.0, 0.4, 0.8], 0.9), "0 (Adam, lr=0.01)": ([0.0, -0.5, -0.9], 0.6)}
+    frames = [
+        pd.DataFrame({"run": name, **moments, "objective": [2.0, 1, end], "pc_1": x, "pc_2": np.multiply(x, 2)})
+        for name, (x, end) in ways.items()
+    ]
+    folder = table(tmp_path / "run", "paths", pd.concat(frames))
+    table(folder, "paths_surface", plane([-1, 0, 1], [-2, 0, 2], ("pc_1", "pc_2")))
+    told = {"paths": {"explained_1": 0.8, "explained_2": 0.15, "left_out": "2: another network"}}
+    (folder / "summary.json").write_text(json.dumps({"status": "finished", "name": "it", "diagnostics": told}))
+    page = paths.figure(folder)
+    assert [text.partition(":")[0] for text in words(page)] == ["0 (Adam, lr=0.01)", "1 (SGD, lr=0.1)"]
+    axes = page.axes[0]
+    assert axes.get_xlabel() == "first principal axis, 80% of the variance"
+    assert axes.get_title() == "left out: 2: another network"
+    drawn = [line.get_xydata() for line in axes.get_lines() if line.get_linewidth() == 3.5]
+    for line, (x, _) in zip(drawn, reversed(ways.values()), strict=True):
+        np.testing.assert_allclose(np.asarray(line)[:3], np.stack([x, np.multiply(x, 2)], 1))

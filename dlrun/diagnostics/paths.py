@@ -26,6 +26,7 @@ from dlrun.terminal.printable import in_line
 from dlrun.training.stack import Stack
 
 KEPT = arrays_of("trajectory")
+LETTERS = 100  #: of a run's name
 SAME = 1e-6  #: of a path's first parameters, by which those of another may differ from them
 
 
@@ -179,7 +180,7 @@ def _name(folder: Path, several: bool) -> str:
     try:
         config = read_config(folder)
     except ConfigError:
-        return in_line(place)
+        return in_line(place)[:LETTERS]
     optimizer = config.get("optimizer")
     target = optimizer.get("_target_", "") if isinstance(optimizer, dict) else ""
-    return in_line(f"{place} ({str(target).rpartition('.')[2]}, lr={config.get('lr')})")
+    return in_line(f"{place} ({str(target).rpartition('.')[2]}, lr={config.get('lr')})")[:LETTERS]
