@@ -301,7 +301,11 @@ MISTAKES: dict[str, tuple[list[str], Callable[[Path], None] | None, str]] = {
     "weights of another kind": (["diagnostics=[weights]"], of_another_kind, "is not of this run's network"),
     "weights cut short": (["diagnostics=[weights]"], cut_short, "cannot be read as safetensors"),
     "weights that are a pipe": (["diagnostics=[weights]"], a_pipe, "is a pipe"),
-    "no weights": (["diagnostics=[weights]"], without("model.safetensors"), "has no model.safetensors"),
+    "no weights": (
+        ["diagnostics=[weights]"],
+        without("model.safetensors"),
+        "has no weights: there is no model.safetensors",
+    ),
     "no config": (["diagnostics=[weights]"], without("config.yaml"), "has no config.yaml: put it back"),
     "still training": (["diagnostics=[weights]"], without("summary.json"), "still trains or was ended"),
 }

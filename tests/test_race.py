@@ -22,7 +22,7 @@ from PIL import Image
 from dlrun.command.cli import main
 from dlrun.folder.reading import read_table
 from dlrun.plots.comparison import COLOURS
-from dlrun.plots.diagnostics import interpolation, landscape, race, trajectory
+from dlrun.plots.diagnostics import interpolation, landscape, paths, race, trajectory
 from dlrun.plots.diagnostics.contours import LEVELS, label_of, levels_of, surface
 from dlrun.plots.diagnostics.race import Racer
 from dlrun.plots.film import gif, mp4
