@@ -311,6 +311,7 @@ def test_what_is_computed_together_is_what_each_computes_alone(name: str) -> Non
     kinds = {
         "activations": (Activations, ("train", samples, "batch")),
         "noise": (GradientNoise, ("train", samples, 5, "running")),
+        "noise of batches": (GradientNoise, ("train", samples, 5, "batch")),
         "gradients": (Gradients, ("train", samples, "batch")),
         "others": (Activations, ("val", samples, "batch")),
         **recurrent,
