@@ -35,7 +35,7 @@ LESS = {
     "trajectory": ["samples=200"],
     "spectrum": ["samples=128", "vectors=2"],
 }
-#: left out: the 50,000 regions of the plane that are followed take longer than all the rest
+#: left out: 100 lines through some thousand regions each take 13 minutes, longer than all the rest
 LONG = {("LeNet's sizes on 28 x 28", "linear_regions")}
 TOGETHER = ("activations", "gradients", "gradient_noise")
 EVERY = {"every step": "1steps", "every 16th": "16steps"}

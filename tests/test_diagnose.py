@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -140,6 +141,26 @@ def test_an_earlier_look_is_replaced_and_said_so(
     assert json.loads((run / "summary.json").read_text())["diagnostics"]["weights"]["which"] == "last"
 
 
+def test_a_look_that_was_killed_is_taken_again(
+    folders: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tables are there, and the summary does not tell of them."""
+    run = shutil.copytree(folders / "plain", tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("dlrun.job.diagnose.write_summary", lambda *_: os._exit(9))
+        child = os.fork()
+        if not child:
+            command(capfd, "diagnose", str(run), "diagnostics=[weights]")
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    (run / ".weights.csv.123.part").touch()
+    assert (run / "weights.csv").exists()
+    ended = command(capfd, "diagnose", str(run), "diagnostics=[weights]")
+    assert ended.code == 0 and "weights.csv (in place of an earlier one)" in ended.out, ended.err
+    assert json.loads((run / "summary.json").read_text())["diagnostics"]["weights"]["which"] == "best"
+    assert not list(run.glob(".*.part"))
+
+
 def test_a_folder_may_have_an_equals_sign_in_its_name(
     folders: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,6 +241,26 @@ def changed(folder: Path) -> None:
     save_file({name: torch.zeros(3) for name in tensors}, folder / "model.safetensors")
 
 
+def of_another_kind(folder: Path) -> None:
+    """An integer or a complex number would be taken for a weight, its imaginary part dropped."""
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: tensor.to(torch.complex64) for name, tensor in tensors.items()}, folder / "model.safetensors")
+
+
+def cut_short(folder: Path) -> None:
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:-100])
+
+
+def without(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def a_pipe(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+
+
 def other_data(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").write_text(json.dumps(summary | {"data": "other"}))
@@ -257,6 +298,16 @@ MISTAKES: dict[str, tuple[list[str], Callable[[Path], None] | None, str]] = {
     "a stranger's code": (["diagnostics=[weights]"], foreign, "only dlrun's own code is run"),
     "a value in the folder": (["diagnostics=[weights]"], out_of_range, "batch_size=-3: must be"),
     "a link": (["diagnostics=[weights]"], linked, "weights.csv"),
+    "weights of another kind": (["diagnostics=[weights]"], of_another_kind, "is not of this run's network"),
+    "weights cut short": (["diagnostics=[weights]"], cut_short, "cannot be read as safetensors"),
+    "weights that are a pipe": (["diagnostics=[weights]"], a_pipe, "is a pipe"),
+    "no weights": (
+        ["diagnostics=[weights]"],
+        without("model.safetensors"),
+        "has no weights: there is no model.safetensors",
+    ),
+    "no config": (["diagnostics=[weights]"], without("config.yaml"), "has no config.yaml: put it back"),
+    "still training": (["diagnostics=[weights]"], without("summary.json"), "still trains or was ended"),
 }
 
 

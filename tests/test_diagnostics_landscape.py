@@ -24,6 +24,7 @@ from dlrun.diagnostics.during import During
 from dlrun.diagnostics.interpolation import Interpolation, _shape
 from dlrun.diagnostics.keeping import LARGEST, packed, unpacked
 from dlrun.diagnostics.landscape import Landscape, negative_curvature, total_variation
+from dlrun.diagnostics.paths import Paths
 from dlrun.diagnostics.points import Points
 from dlrun.diagnostics.trajectory import Trajectory
 from dlrun.errors import ConfigError
@@ -473,3 +474,84 @@ def test_records_are_read_back_as_they_were() -> None:
     steps, thetas = unpacked(content, torch.zeros(3))
     for (step, theta), got_step, got in zip(records(4), steps, thetas, strict=True):
         assert got_step == step and torch.equal(got, theta)
+
+
+# Paths of several runs
+
+
+def walked(stack: Stack, folder: Path, path: Tensor) -> None:
+    """What diagnostics=[trajectory] leaves of a run whose parameters took this path, (moments, params)."""
+    folder.mkdir(parents=True)
+    views = {name: view.contiguous() for name, view in stack.layout.views(path).items()}
+    save_file({"step": 10 * torch.arange(len(path)), **views}, folder / "trajectory.safetensors")
+
+
+def test_paths_of_several_runs_lie_on_one_surface(tmp_path: Path) -> None:
+    """In a plane through the network distances are those in all dimensions, and losses are those of networks there."""
+    stack = stack_of("architecture.hidden=[5]", "regularizer=l2", runs=2)
+    centre = stack.theta[RUN]
+    random = torch.Generator().manual_seed(0)
+    u, v = torch.linalg.qr(torch.randn(stack.layout.params, 2, generator=random, dtype=torch.float64)).Q.T
+    turns = torch.linspace(0, 3, 31, dtype=torch.float64)[:, None]
+    path = {"0": centre + turns * u, "1": centre + turns * u + turns**2 / 3 * v, "10": centre + turns * (u - 2 * v)}
+    for name, way in path.items():
+        walked(stack, tmp_path / "sweep" / name, way)
+    walked(stack, tmp_path / "sweep" / "2", centre + 1 + turns * u)
+    other = stack_of("architecture.hidden=[4]", runs=1)
+    walked(other, tmp_path / "sweep" / "3", other.theta.repeat(3, 1))
+    (tmp_path / "sweep" / "0" / "config.yaml").write_text("lr: 0.1\noptimizer: {_target_: dlrun.optimizers.sgd.SGD}\n")
+
+    diagnostic = Paths([str(tmp_path / "sweep")], 11, 5, "train", 40, "batch")
+    diagnostic.fits(stack)
+    found = diagnostic.look(View(stack, 0))[RUN]
+    assert found.summary["left_out"] == "2: another beginning, 3: another network"
+    shares = found.summary["explained_1"], found.summary["explained_2"]
+    assert sum(map(float, shares)) == pytest.approx(1)
+    names = ["0 (SGD, lr=0.1)", "1", "10"]
+    assert [row["run"] for row in found.rows] == [name for name in names for _ in range(11)]
+    assert [row["step"] for row in found.rows[:11]] == list(range(0, 301, 30))
+    theta = torch.cat([way[::3] for way in path.values()])
+    got = torch.from_numpy(np.stack([column(found, "pc_1"), column(found, "pc_2")], 1))
+    np.testing.assert_allclose(torch.cdist(got, got), torch.cdist(theta, theta), atol=1e-6)
+    np.testing.assert_allclose(got.norm(dim=1), (theta - centre).norm(dim=1), atol=1e-9)
+    for place in (0, 7, 20, 32):
+        assert found.rows[place]["objective"] == pytest.approx(objective_at(stack, theta[place], 40), rel=1e-9)
+    # the point of the surface nearest to a moment is that moment's network, moved within the plane
+    axes = torch.linalg.lstsq(got, theta - centre).solution
+    at = torch.from_numpy(np.stack([column(found, "pc_1", True), column(found, "pc_2", True)], 1))
+    for place in (0, 11, 24):
+        wanted = objective_at(stack, centre + at[place] @ axes, 40)
+        assert column(found, "objective", True)[place] == pytest.approx(wanted, rel=1e-6)
+
+
+def objective_at(stack: Stack, theta: Tensor, samples: int) -> float:
+    """What training minimises, by a module with these parameters."""
+    model, (x, y) = module_of(stack, RUN), samples_of(stack, RUN, "train", samples)
+    with torch.no_grad():
+        for name, view in stack.layout.views(theta[None]).items():
+            model.get_parameter(name).copy_(view[0])
+        loss = stack.measures.loss(model(x), y).mean()
+        penalty = stack.penalty(theta[None].expand(stack.runs, -1))
+    assert penalty is not None
+    return (loss + penalty[RUN]).item()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "paths of two runs or more are wanted; left out: sweep: no trajectory.safetensors"),
+        ({}, "is not what diagnostics=.trajectory. leaves"),
+        ({"step": torch.arange(3), "1.weight": torch.zeros(2, 5)}, "is not what diagnostics=.trajectory. leaves"),
+        ({"step": torch.arange(2), "1.weight": torch.zeros(2, dtype=torch.int64)}, "is not what"),
+        (b"damaged", "cannot be read as safetensors"),
+    ],
+)
+def test_paths_that_are_none_are_refused(content: Any, message: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "sweep" / "0").mkdir(parents=True)
+        file = tmp_path / "sweep" / "0" / "trajectory.safetensors"
+        file.write_bytes(content) if isinstance(content, bytes) else save_file(content, file)
+    with pytest.raises(ConfigError, match=message):
+        Paths([str(tmp_path / "sweep")], 11, 5, "train", None, "batch").fits(stack_of(runs=1))
+    with pytest.raises(ConfigError, match=r"give diagnostics\.paths\.of="):
+        Paths(None, 11, 5, "train", None, "batch").fits(stack_of(runs=1))

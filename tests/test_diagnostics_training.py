@@ -13,7 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from twins import loss_of, module_of, outputs_kept, samples_of
 
 from dlrun.architectures.units import hidden_units
-from dlrun.diagnostics import counting
 from dlrun.diagnostics.activations import Activations
 from dlrun.diagnostics.diagnostic import Diagnostic, Found, View
 from dlrun.diagnostics.during import During
@@ -22,12 +21,13 @@ from dlrun.diagnostics.gradient_norm import GradientNorm
 from dlrun.diagnostics.gradients import Gradients
 from dlrun.diagnostics.lags import Lags
 from dlrun.diagnostics.moments import Moments
-from dlrun.diagnostics.spread import LARGEST, spread
+from dlrun.diagnostics.spread import LARGEST, _flat, _flat_by_numpy, _spread, _spread_by_numpy, quantities, spread
 from dlrun.diagnostics.updates import Updates
 from dlrun.diagnostics.weights import Weights
 from dlrun.errors import ConfigError
 from dlrun.training.build import build
 from dlrun.training.stack import Stack
+from dlrun.training.state import State
 from dlrun.training.train import fit
 
 NETWORKS = {
@@ -206,26 +206,45 @@ def test_weights_and_their_percentiles() -> None:
 
 def test_percentiles_are_of_all_numbers_where_these_are_few() -> None:
     values = torch.randperm(1000).double()[None] + 1
-    got = spread(values, (1, 15, 50, 85, 99))
-    assert {name: value.item() for name, value in got.items() if name[0] == "p"} == {
+    ranks = (1, 15, 50, 85, 99)
+    got = dict(zip(quantities(ranks), spread([values], ranks)[0].tolist(), strict=True))
+    assert {name: value for name, value in got.items() if name[0] == "p"} == {
         "p1": 10, "p15": 150, "p50": 500, "p85": 850, "p99": 990
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("numpy", [True, False], ids=["on a CPU", "on other devices"])
-def test_ranks_and_zeros_are_those_of_sorted_lists(dtype: torch.dtype, numpy: bool) -> None:
+@pytest.mark.parametrize("of", [_spread, _spread_by_numpy], ids=["on other devices", "on a CPU"])
+def test_statistics_are_those_of_plain_loops(dtype: torch.dtype, of: Any) -> None:
     values = torch.tensor([[3, 0, torch.inf, -2, 0, -0.0], [torch.nan, 1, 1, 0, -torch.inf, 7]], dtype=dtype)
-    rank, zero = (
-        (counting._of_rank_by_numpy, counting._zeros_by_numpy) if numpy else (counting._of_rank, counting._zeros)
-    )
     for given in (values, values.T.contiguous().T):
-        got = rank(given, [1, 3, 5, 6])
-        assert got.dtype == dtype
-        assert got.tolist()[0] == [-2, 0, 3, math.inf]
-        assert got.tolist()[1][:3] == [-math.inf, 1, 7] and math.isnan(got[1, 3])
-        assert zero(given).tolist() == [3, 1]
-    assert zero(torch.tensor([[True, False, False]])).tolist() == [2]
+        got = of([given], [1, 50, 75, 99], True)
+        assert got.dtype == torch.float64
+        assert got[0, 2:6].tolist() == [-2, 0, 3, math.inf]
+        assert got[1, 2:5].tolist() == [-math.inf, 1, 7] and math.isnan(got[1, 5])
+        assert got[:, -1].tolist() == [3 / 6, 1 / 6]
+        assert got[0, 0] == math.inf and all(map(math.isnan, got[1, :2].tolist()))
+    many = 1e3 + torch.randn(2, 3 * LARGEST + 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    got = of([many.to(dtype), many[:, :9].to(dtype)], (15, 50, 85), True)
+    for row, numbers in zip(got.tolist(), many.to(dtype).double().numpy(), strict=True):
+        for told, some in ((row[:7], numbers), (row[7:], numbers[:9])):
+            wanted = [some.mean(), some.std(), np.linalg.norm(some)]
+            assert [told[0], told[1], told[5]] == pytest.approx(wanted, rel=1e-12 if dtype == torch.float64 else 1e-4)
+            for p, percentile in zip((15, 50, 85), told[2:5], strict=True):
+                assert (some <= percentile).mean() == pytest.approx(p / 100, abs=0.015 if len(some) > 9 else 0.1)
+
+
+@pytest.mark.parametrize("of", [_flat, _flat_by_numpy], ids=["on other devices", "on a CPU"])
+def test_a_unit_is_dead_where_it_is_flat_for_all_samples(of: Any) -> None:
+    """Of three samples and two units, last or as channels; one run has a number that is none."""
+    slope = torch.tensor([[0.01, 1], [-0.01, 0], [0, 0.5]])
+    of_units, of_channels = slope[None].repeat(2, 1, 1), slope[None, :, :, None, None].repeat(2, 1, 1, 2, 2)
+    of_channels[0, 1, 0, 1, 1] = -3  # at one place of one sample the first unit, too, is steep
+    given = torch.zeros(2, 3, 2)
+    given[1, 2, 1] = torch.nan
+    got = of([of_units, of_channels], [given, given], [0.05, 0.05])
+    assert got[0].tolist() == pytest.approx([4 / 6, 1 / 2, 15 / 24, 0])
+    assert got[1].isnan().all()
 
 
 def test_numbers_are_those_of_all_axes_however_they_lie_in_memory() -> None:
@@ -237,33 +256,78 @@ def test_numbers_are_those_of_all_axes_however_they_lie_in_memory() -> None:
         values[:1].expand(2, 3, 4, 5),
     ):
         for run in range(2):
-            got, wanted = {name: value[run].item() for name, value in spread(given).items()}, statistics(given[run])
-            assert got == pytest.approx(wanted, rel=1e-12)
+            got = dict(zip(quantities(), spread([given])[run].tolist(), strict=True))
+            assert got == pytest.approx(statistics(given[run]), rel=1e-12)
+
+
+class Passes(TorchDispatchMode):
+    """Counts the transfer functions that are computed."""
+
+    relus = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.relus += func.name().startswith("aten::relu")
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize(
-    "diagnostic",
+    "diagnostics",
     [
-        Activations(None, "train", 20, "batch"),
-        Gradients(None, "train", 20, "batch"),
-        GradientNoise(None, "train", 20, 5, "batch"),
+        [Activations(None, "train", 20, "batch")],
+        [Gradients(None, "train", 20, "batch")],
+        [GradientNoise(None, "train", 20, 5, "batch")],
+        [
+            GradientNoise(None, "train", 20, 5, "running"),
+            Activations(None, "train", 20, "batch"),
+            Gradients(None, "train", 20, "batch"),
+        ],
     ],
-    ids=lambda each: type(each).__name__,
+    ids=lambda each: "+".join(type(one).__name__ for one in each),
 )
-def test_a_look_goes_through_the_network_once(diagnostic: Any) -> None:
-    class Passes(TorchDispatchMode):
-        relus = 0
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            self.relus += func.name().startswith("aten::relu")
-            return func(*args, **(kwargs or {}))
-
+def test_looks_at_a_moment_go_through_the_network_once(diagnostics: list[Any]) -> None:
     stack = stack_of("architecture.hidden=[7,5]")
-    diagnostic.fits(stack)
-    diagnostic.look(View(stack, 0))
+    for each in diagnostics:
+        each.fits(stack)
+    looks = During({str(i): each for i, each in enumerate(diagnostics)}, stack, lambda run, name, found: None)
+    looks.look(stack, State(stack))
     with Passes() as passes:
-        diagnostic.look(View(stack, 0))
-    assert passes.relus == 2
+        looks.look(stack, State(stack))
+    # that of the slopes is another where the pass is by groups
+    assert passes.relus == (4 if len(diagnostics) > 1 else 2)
+
+
+SHARING = {
+    **{name: NETWORKS[name] for name in ("mlp", "cnn", "lstm")},
+    "batch norm": ["architecture.hidden=[7,5]", "normalization=batch"],
+    "a sample is left over": ["architecture.hidden=[5]"],
+}
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_what_is_computed_together_is_what_each_computes_alone(name: str) -> None:
+    """Batch normalization by the samples' own statistics has no groups, and samples left over have none either."""
+    stack, samples = stack_of(*SHARING[name]), 21 if name == "a sample is left over" else 20
+    recurrent = {"lags": (Lags, ("train", samples))} if name == "lstm" else {}
+    kinds = {
+        "activations": (Activations, ("train", samples, "batch")),
+        "noise": (GradientNoise, ("train", samples, 5, "running")),
+        "noise of batches": (GradientNoise, ("train", samples, 5, "batch")),
+        "gradients": (Gradients, ("train", samples, "batch")),
+        "others": (Activations, ("val", samples, "batch")),
+        **recurrent,
+    }
+    got: dict[str, dict[int, Found]] = {each: {} for each in kinds}
+    together = {each: kind(None, *keys) for each, (kind, keys) in kinds.items()}  # type: ignore[operator]
+    for diagnostic in together.values():
+        diagnostic.fits(stack)
+    During(together, stack, lambda run, which, found: got[which].update({run: found})).look(stack, State(stack))
+    for each, (kind, keys) in kinds.items():
+        for run, found in enumerate(kind(None, *keys).look(View(stack, 0))):  # type: ignore[operator]
+            assert got[each][run].rows[0].keys() == found.rows[0].keys()
+            for row, wanted in zip(got[each][run].rows, found.rows, strict=True):
+                for key, value in row.items():
+                    other = wanted[key] if isinstance(value, str) else pytest.approx(wanted[key], 1e-8, 1e-14, True)
+                    assert value == other, (each, row, wanted)
 
 
 class Told(Rows):

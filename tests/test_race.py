@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,12 @@ from PIL import Image
 
 from dlrun.command.cli import main
 from dlrun.folder.reading import read_table
-from dlrun.plots import race
 from dlrun.plots.comparison import COLOURS
-from dlrun.plots.diagnostics import interpolation, landscape, trajectory
+from dlrun.plots.diagnostics import interpolation, landscape, paths, race, trajectory
 from dlrun.plots.diagnostics.contours import LEVELS, label_of, levels_of, surface
+from dlrun.plots.diagnostics.race import Racer
 from dlrun.plots.film import gif, mp4
-from dlrun.plots.page import png
-from dlrun.plots.race import Racer
+from dlrun.plots.page import png, seen
 from dlrun.report import collect
 from dlrun.report.findings import find
 from dlrun.report.race import racers
@@ -377,3 +377,63 @@ def contestants_of_nothing(folder: Path) -> dict[str, Racer]:
         f"hydra.sweep.dir={folder}", "plots=none",
     )  # fmt: skip
     return contestants(folder)
+
+
+# Long paths
+
+
+def test_of_a_long_path_the_ways_are_drawn_that_lead_where_none_led_before() -> None:
+    """Round and round a circle, then away: one round and the way out are drawn, with a gap between them."""
+    turns, out = np.linspace(0, 2 * np.pi * 8, 8001)[:-1], np.linspace(1, 1.9, 1000)
+    x, y = np.append(np.cos(turns), out), np.append(np.sin(turns), 0 * out)
+    x[4321] = np.nan
+    drawn = trajectory.seen_on_a_plane([x, y], (-2, 2), (-2, 2))
+    kept = drawn.places[drawn.places >= 0]
+    assert kept[0] == 0 and kept[-1] == 8999 and 4321 not in kept
+    assert (kept <= 1000).sum() > 400 and (np.diff(np.unique(kept)) > 5000).any() and (kept > 7990).sum() > 50
+    assert 1 <= (drawn.places == -1).sum() <= 3  # after the first round, and where rounding leads elsewhere
+    every = np.stack([x, y], 1)[np.isfinite(x)]
+    left = np.stack([x, y], 1)[kept]
+    nearest = np.array([np.abs(left - point).sum(1).min() for point in every[::7]])
+    assert nearest.max() < 2 * 4 / trajectory.CELLS  # nothing of the path is far from what is drawn
+    line = drawn.line([x, y], 6000)
+    assert [values[-1] for values in line] == [x[5999], y[5999]] and np.isnan(line[0]).sum() >= 1
+    short = trajectory.seen_on_a_plane([x[:100], y[:100]], (-2, 2), (-2, 2))
+    assert np.array_equal(short.places, np.arange(100)) and short.moments == 100
+
+
+def test_of_a_long_line_every_peak_is_drawn_and_every_gap() -> None:
+    values = np.random.default_rng(0).normal(size=60_000)
+    values[[12_345, 54_321]] = 50, -50
+    values[777], values[40_000:41_000] = np.nan, np.inf
+    kept = seen(values)
+    assert len(kept) <= 4000 and {0, 777, 12_345, 54_321, 59_999} <= set(kept.tolist())
+    assert not np.isfinite(values[kept[(kept >= 40_000) & (kept < 41_000)]]).any()
+    edges = np.linspace(0, 60_000, 1001).astype(int)
+    for start, stop in pairwise(edges):
+        of = values[start:stop][np.isfinite(values[start:stop])]
+        own = values[kept[(kept >= start) & (kept < stop)]]
+        assert not len(of) or {of.min(), of.max()} <= set(own.tolist())
+    assert np.array_equal(seen(values[:3000]), np.arange(3000))
+
+
+def test_paths_of_networks_are_drawn_over_one_surface(tmp_path: Path) -> None:
+    """The run that ended lowest comes first, and what was left out is said."""
+    moments = {"step": [0, 5, 9], "loss": [2.0, 1, 1]}
+    ways = {"1 (SGD, lr=0.1)": ([0.0, 0.4, 0.8], 0.9), "0 (Adam, lr=0.01)": ([0.0, -0.5, -0.9], 0.6)}
+    frames = [
+        pd.DataFrame({"run": name, **moments, "objective": [2.0, 1, end], "pc_1": x, "pc_2": np.multiply(x, 2)})
+        for name, (x, end) in ways.items()
+    ]
+    folder = table(tmp_path / "run", "paths", pd.concat(frames))
+    table(folder, "paths_surface", plane([-1, 0, 1], [-2, 0, 2], ("pc_1", "pc_2")))
+    told = {"paths": {"explained_1": 0.8, "explained_2": 0.15, "left_out": "2: another network"}}
+    (folder / "summary.json").write_text(json.dumps({"status": "finished", "name": "it", "diagnostics": told}))
+    page = paths.figure(folder)
+    assert [text.partition(":")[0] for text in words(page)] == ["0 (Adam, lr=0.01)", "1 (SGD, lr=0.1)"]
+    axes = page.axes[0]
+    assert axes.get_xlabel() == "first principal axis, 80% of the variance"
+    assert axes.get_title() == "left out: 2: another network"
+    drawn = [line.get_xydata() for line in axes.get_lines() if line.get_linewidth() == 3.5]
+    for line, (x, _) in zip(drawn, reversed(ways.values()), strict=True):
+        np.testing.assert_allclose(np.asarray(line)[:3], np.stack([x, np.multiply(x, 2)], 1))

@@ -1,4 +1,4 @@
-"""Where the hidden units of a network are, whatever its architecture."""
+"""Where the hidden units and the normalizations of a network are, whatever its architecture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from dlrun.architectures.rbf import Kernels
 from dlrun.architectures.recurrent import Layer
 
 TRANSFER = tuple(each for each in ACTIVATIONS.values() if isinstance(each, type))
+
+
+NORMALIZING = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)  #: of which normalizations.py makes all of them
 
 
 def is_transfer(module: nn.Module) -> bool:
@@ -28,3 +31,12 @@ def hidden_units(model: nn.Module) -> dict[str, nn.Module]:
         if layer or is_transfer(module) or isinstance(module, Kernels):
             found[f"{name} {type(module).__name__}".strip()] = module
     return found
+
+
+def normalizing(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules that normalize, in the order of the network, by what a table calls them: `2 BatchNorm1d`."""
+    return {
+        f"{name} {type(module).__name__}": module
+        for name, module in model.named_modules()
+        if isinstance(module, NORMALIZING)
+    }

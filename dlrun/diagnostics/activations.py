@@ -6,11 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.architectures.units import hidden_units, is_transfer
-from dlrun.diagnostics.diagnostic import DuringTraining, Found, Part, Statistics, View, long_form
-from dlrun.diagnostics.layers import kept_on_the_way
-from dlrun.diagnostics.probe import Probe, set_mode
-from dlrun.diagnostics.recorded import Recorded, Values
-from dlrun.diagnostics.spread import share, spread
+from dlrun.diagnostics.measuring import Measuring, Values
+from dlrun.diagnostics.passes import OUTPUT, Pass
+from dlrun.diagnostics.spread import flat, quantities, spread
 from dlrun.errors import ConfigError
 from dlrun.matrix.rows import over_rows
 from dlrun.matrix.theta import applied
@@ -19,7 +17,7 @@ from dlrun.training.stack import Stack
 FLAT = 0.05  #: of a transfer function's steepest slope, below which a unit counts as saturated
 
 
-class Activations(DuringTraining):
+class Activations(Measuring):
     r"""Per layer of hidden units, over units and samples: mean, std and percentiles of what they put out (`mean`,
     `std`, `p15`, `p50`, `p85`) and of what their transfer function f takes in (`input_mean`, ...).
 
@@ -35,43 +33,32 @@ class Activations(DuringTraining):
     Reference: Glorot & Bengio 2010; Ioffe & Szegedy 2015, arXiv:1502.03167 (figure 1); lecture 002.
     """
 
-    def __init__(self, every: float | str | None, part: Part, samples: int | None, statistics: Statistics) -> None:
-        super().__init__(every)
-        self.part, self.samples, self.statistics = part, samples, statistics
-        self.recorded = Recorded(self._measure, part, samples)
-
     def fits(self, stack: Stack) -> None:
         if not hidden_units(stack.model):
             raise ConfigError("this network has no hidden units to look at")
         for module in filter(is_transfer, hidden_units(stack.model).values()):
             steepest(type(module))  # a number, which is found before anything is recorded
 
-    def look(self, view: View) -> list[Found]:
-        return long_form(view, self.recorded(view.stack))
-
-    def _measure(self, stack: Stack, probe: Probe) -> Values:
-        set_mode(stack.model, self.statistics)
-        modules = hidden_units(stack.model)
-        values: Values = {}
-        for name, calls in kept_on_the_way(stack, probe, _output_and_input).items():
-            parts = [
-                torch.stack(tensors, 2) if len(tensors) > 1 else tensors[0] for tensors in zip(*calls, strict=True)
-            ]
-            values |= {(name, quantity): value for quantity, value in spread(parts[0]).items()}
-            if len(parts) == 2:
-                given = parts[1]
-                values |= {(name, f"input_{quantity}"): value for quantity, value in spread(given).items()}
-                flat = slope_of(stack, name, modules[name], given).abs() < FLAT * steepest(type(modules[name]))
-                lost = given.flatten(1).isnan().any(1)  # nothing of these is known
-                units = 2 if flat.ndim == 5 else -1  # (runs, samples, channels, height, width), or units last
-                dead = flat.movedim(units, 1).flatten(2).all(2)
-                for quantity, condition in (("saturated", flat), ("dead", dead)):
-                    values[name, quantity] = torch.where(lost, torch.nan, share(condition))
+    def measure(self, passed: Pass) -> list[Values]:
+        stack, modules = passed.stack, hidden_units(passed.stack.model)
+        units = {
+            name: [torch.stack(each, 2) if len(each) > 1 else each[0] for each in zip(*passed.calls[name], strict=True)]
+            for name in modules
+            if passed.calls[name]
+        }
+        functions = [name for name in units if is_transfer(modules[name])]
+        tensors = {(name, ""): output for name, (_, output) in units.items()}
+        tensors |= {(name, "input_"): units[name][0] for name in functions}
+        tensors[OUTPUT, ""] = passed.outputs
+        told = [(name, f"{of}{quantity}") for name, of in tensors for quantity in quantities()]
+        values = [Values(told, spread(list(tensors.values())))]
+        if functions:
+            given = [units[name][0] for name in functions]
+            slopes = [slope_of(stack, name, modules[name], z) for name, z in zip(functions, given, strict=True)]
+            least = [FLAT * steepest(type(modules[name])) for name in functions]
+            shares = [(name, quantity) for name in functions for quantity in ("saturated", "dead")]
+            values.append(Values(shares, flat(slopes, given, least)))
         return values
-
-
-def _output_and_input(name: str, module: nn.Module, given: Tensor, output: Tensor) -> tuple[Tensor, ...]:
-    return (output, given) if is_transfer(module) else (output,)
 
 
 @torch.enable_grad()

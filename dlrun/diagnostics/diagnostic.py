@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -42,6 +42,7 @@ class View:
     taken: what the steps since the last evaluation returned, see `State.taken`.
     progress: told what is done, and how much of how much, where it may take long.
     schedule: the memory of the learning rate's schedule; None of a finished network.
+    shared: what diagnostics that look at this moment have computed together, by who computes it.
     """
 
     stack: Stack
@@ -50,6 +51,7 @@ class View:
     taken: Sequence[tuple[Tensor, ...]] = ()
     progress: Callable[[str, int, int], None] = lambda text, done, total: None
     schedule: Mapping[str, Tensor] | None = None
+    shared: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def norms(self) -> list[Tensor]:
@@ -131,12 +133,16 @@ class OfFinished(Diagnostic):
 
 def long_form(view: View, values: Mapping[tuple[str, str], Tensor]) -> list[Found]:
     """Rows `epoch,step,layer,quantity,value` of every run, from (runs,) values by layer and quantity."""
-    numbers = torch.stack([value.double() for value in values.values()], 1).tolist()
-    epoch = view.epoch
+    return by_quantity(view, list(values), torch.stack([value.double() for value in values.values()], 1).tolist())
+
+
+def by_quantity(view: View, names: Sequence[tuple[str, str]], numbers: Sequence[Sequence[float]]) -> list[Found]:
+    """The same from layers and quantities, and the values of each run."""
+    epoch, step = view.epoch, view.step
     return [
         Found([
-            {"epoch": epoch, "step": view.step, "layer": layer, "quantity": quantity, "value": value}
-            for (layer, quantity), value in zip(values, row, strict=True)
+            {"epoch": epoch, "step": step, "layer": layer, "quantity": quantity, "value": value}
+            for (layer, quantity), value in zip(names, row, strict=True)
         ])
         for row in numbers
     ]  # fmt: skip

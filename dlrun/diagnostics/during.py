@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from dlrun.diagnostics.diagnostic import Diagnostic, DuringTraining, Found, View
+from dlrun.diagnostics.measuring import look_together
 from dlrun.training.stack import Stack
 from dlrun.training.state import State
 
@@ -21,6 +22,7 @@ class During:
 
     def __init__(self, chosen: Mapping[str, Diagnostic], stack: Stack, tell: Callable[[int, str, Found], None]) -> None:
         self.looking = {name: each for name, each in chosen.items() if isinstance(each, DuringTraining)}
+        look_together(self.looking.values())
         self.steps = {name: each.steps(stack) for name, each in self.looking.items()}
         self.total, self.tell = stack.steps, tell
         self.before: Tensor | None = None

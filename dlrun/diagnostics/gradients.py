@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from dlrun.diagnostics.diagnostic import DuringTraining, Found, Part, Statistics, View, long_form
-from dlrun.diagnostics.layers import OUTPUT, kept_on_the_way, outputs_with
-from dlrun.diagnostics.probe import Probe, set_mode
-from dlrun.diagnostics.recorded import Recorded, Values
-from dlrun.diagnostics.spread import flattened, share_of_zeros, spread
-from dlrun.training.stack import Stack
+from dlrun.diagnostics.measuring import Measuring, Values
+from dlrun.diagnostics.passes import Pass
+from dlrun.diagnostics.spread import quantities, spread
 
 
-class Gradients(DuringTraining):
+class Gradients(Measuring):
     r"""Gradients of the objective L, the mean loss of the samples plus penalties, by layer.
 
     Of each parameter, such as `1.weight`: mean, std and percentiles of the entries of $\partial L / \partial \theta$
@@ -32,43 +28,14 @@ class Gradients(DuringTraining):
     Reference: Glorot & Bengio 2010 (figures 6, 7); Hochreiter 1991; lectures 002, 004.
     """
 
-    def __init__(self, every: float | str | None, part: Part, samples: int | None, statistics: Statistics) -> None:
-        super().__init__(every)
-        self.statistics = statistics
-        self.recorded = Recorded(self._measure, part, samples)
-
-    def look(self, view: View) -> list[Found]:
-        return long_form(view, self.recorded(view.stack))
-
-    @torch.enable_grad()
-    def _measure(self, stack: Stack, probe: Probe) -> Values:
-        set_mode(stack.model, self.statistics)
-        calls = kept_on_the_way(stack, probe, lambda name, module, given, output: (output,))
-        # Adding 0 to what a layer puts out, the gradient in the 0 is that in the layer's output. The zeros are made of
-        # shapes alone, and not by `zeros_like`, so that no replay repeats the pass that told the shapes.
-        added = {
-            name: [torch.zeros(o.shape, dtype=o.dtype, device=o.device).requires_grad_() for (o,) in outputs]
-            for name, outputs in calls.items()
-            if outputs and name != OUTPUT
+    def measure(self, passed: Pass) -> list[Values]:
+        penalty = passed.stack.penalty_and_gradient(passed.stack.theta)
+        of_penalty = {} if penalty is None else passed.stack.layout.views(penalty[1])
+        tensors = {
+            name: gradient + of_penalty[name] if of_penalty else gradient
+            for name, gradient in passed.of_parameters.items()
         }
-        parameters = {name: view.detach().requires_grad_() for name, view in stack.layout.views(stack.theta).items()}
-        losses = stack.measures.loss(outputs_with(stack, parameters, probe, added), probe.targets(stack.runs))
-        back = [tensor for tensors in added.values() for tensor in tensors]
-        leaves = [*parameters.values(), *back]
-        found = iter(torch.autograd.grad(losses.mean(1).sum(), leaves, allow_unused=True, materialize_grads=True))
-        penalty = stack.penalty_and_gradient(stack.theta)
-        of_penalty = {} if penalty is None else stack.layout.views(penalty[1])
-        values: Values = {}
-        for name in parameters:
-            gradient = next(found)
-            told = _told(gradient + of_penalty[name] if of_penalty else gradient)
-            values |= {(name, quantity): value for quantity, value in told.items()}
-        for name, tensors in added.items():
-            of_units = torch.stack([next(found) for _ in tensors], 1) * probe.samples
-            values |= {(name, quantity): value for quantity, value in _told(of_units).items()}
-        return values
-
-
-def _told(gradient: Tensor) -> dict[str, Tensor]:
-    gradient = flattened(gradient)
-    return {**spread(gradient), "norm": torch.linalg.vector_norm(gradient, dim=1), "zero": share_of_zeros(gradient)}
+        for name, calls in passed.of_units.items():
+            tensors[name] = torch.stack(calls, 1) if len(calls) > 1 else calls[0]
+        told = [(name, quantity) for name in tensors for quantity in quantities(length=True)]
+        return [Values(told, spread(list(tensors.values()), length=True))]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from dlrun.architectures.recurrent import Layer
-from dlrun.diagnostics.diagnostic import DuringTraining, Found, Part, View
-from dlrun.diagnostics.probe import Probe, set_mode
-from dlrun.diagnostics.recorded import Recorded, Values
+from dlrun.diagnostics.diagnostic import Found, Part, View
+from dlrun.diagnostics.measuring import Measuring, Values
+from dlrun.diagnostics.passes import Pass
 from dlrun.errors import ConfigError
-from dlrun.matrix.rows import over_rows
 from dlrun.training.stack import Stack
 
 
-class Lags(DuringTraining):
+class Lags(Measuring):
     r"""How long the gradient is that reaches the inputs of each time of a sequence, by how far that is from its end.
 
     $$\frac1n \sum_i \left\| \frac{\partial \ell_i}{\partial x_{i, T - \text{lag}}} \right\|, \quad
@@ -35,8 +33,7 @@ class Lags(DuringTraining):
     """
 
     def __init__(self, every: float | str | None, part: Part, samples: int | None) -> None:
-        super().__init__(every)
-        self.recorded = Recorded(self._measure, part, samples)
+        super().__init__(every, part, samples, "running")
 
     def fits(self, stack: Stack) -> None:
         if not any(isinstance(module, Layer) for module in stack.model.modules()):
@@ -45,20 +42,14 @@ class Lags(DuringTraining):
             )
 
     def look(self, view: View) -> list[Found]:
-        norms = torch.stack(list(self.recorded(view.stack).values()), 1).tolist()
+        _, norms = self.together(view, self)
         return [
             Found([{"epoch": view.epoch, "step": view.step, "lag": lag, "norm": norm} for lag, norm in enumerate(row)])
             for row in norms
         ]
 
-    @torch.enable_grad()
-    def _measure(self, stack: Stack, probe: Probe) -> Values:
-        set_mode(stack.model, "running")
-        x = (probe.x.expand(stack.runs, *probe.x.shape) if probe.shared else probe.x).detach().clone().requires_grad_()
-        outputs: Tensor = over_rows(stack.outputs_of_row, (0, 0, 0))(stack.layout.views(stack.theta), stack.buffers, x)
-        losses = stack.measures.loss(outputs, probe.targets(stack.runs))
-        (gradient,) = torch.autograd.grad(losses.sum(), x)
+    def measure(self, passed: Pass) -> list[Values]:
         # Times stand before last, of sequences (time, features) and of images (channels, rows, columns) alike.
-        by_time = gradient.movedim(-2, 2).flatten(3)
+        by_time = passed.of_inputs().movedim(-2, 2).flatten(3)
         norms = torch.linalg.vector_norm(by_time, dim=3).mean(1)
-        return {("lag", str(lag)): norms[:, -1 - lag] for lag in range(norms.shape[1])}
+        return [Values([("lag", str(lag)) for lag in range(norms.shape[1])], norms.flip(1).double())]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-from dlrun.diagnostics.diagnostic import DuringTraining, Found, Part, Statistics, View, long_form
-from dlrun.diagnostics.layers import OUTPUT, kept_on_the_way
-from dlrun.diagnostics.probe import Probe, set_mode
-from dlrun.diagnostics.recorded import Recorded, Values
+from dlrun.architectures.units import normalizing
+from dlrun.diagnostics.diagnostic import Part, Statistics
+from dlrun.diagnostics.measuring import Measuring, Values
+from dlrun.diagnostics.passes import Pass
 from dlrun.errors import ConfigError
 from dlrun.training.stack import Stack
 
-KINDS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)  #: of which normalizations.py makes all of them
 
-
-class Moments(DuringTraining):
+class Moments(Measuring):
     r"""How far the outputs of each normalization are from mean 0 and variance 1, over the sets of four of them.
 
     Of outputs y of a layer, (samples n, channels c, places), before scale and shift, with mean and variance over each
@@ -47,24 +46,25 @@ class Moments(DuringTraining):
     def __init__(
         self, every: float | str | None, part: Part, samples: int | None, statistics: Statistics, groups: int
     ) -> None:
-        super().__init__(every)
-        self.statistics, self.groups = statistics, groups
-        self.recorded = Recorded(self._measure, part, samples)
+        super().__init__(every, part, samples, statistics)
+        self.channels = groups  #: that the channels are parted into
 
     def fits(self, stack: Stack) -> None:
         if not normalizing(stack.model):
             raise ConfigError("this network has no normalization to look at: normalization=batch, say, gives it one")
 
-    def look(self, view: View) -> list[Found]:
-        return long_form(view, self.recorded(view.stack))
-
-    def _measure(self, stack: Stack, probe: Probe) -> Values:
-        set_mode(stack.model, self.statistics)
-        kept = kept_on_the_way(stack, probe, _before_scale_and_shift, normalizing(stack.model))
-        values: Values = {}
-        for name, calls in kept.items():
-            for (output,) in calls if name != OUTPUT else ():
-                values |= {(name, quantity): value for quantity, value in self._told(output.double()).items()}
+    def measure(self, passed: Pass) -> list[Values]:
+        stack, values = passed.stack, list[Values]()
+        parameters = stack.layout.views(stack.theta)
+        for name in normalizing(stack.model):
+            place = name.partition(" ")[0]
+            scale, shift = (parameters.get(f"{place}.{own}") for own in ("weight", "bias"))
+            for _, output in passed.calls[name]:
+                if scale is not None and shift is not None:  # else it is affine=false, and has none
+                    axes = (stack.runs, 1, -1, *[1] * (output.ndim - 3))
+                    output = (output - shift.view(axes)) / scale.view(axes)
+                told = self._told(output.double())
+                values.append(Values([(name, quantity) for quantity in told], torch.stack(list(told.values()), 1)))
         return values
 
     def _told(self, y: Tensor) -> dict[str, Tensor]:
@@ -73,24 +73,10 @@ class Moments(DuringTraining):
         sets = {"batch": y.movedim(2, 1).flatten(2), "layer": y.flatten(2)}
         if y.shape[3] > 1:
             sets["instance"] = y
-        if y.shape[2] % self.groups == 0 and y[0, 0].numel() > self.groups:
-            sets["group"] = y.reshape(*y.shape[:2], self.groups, -1)
+        if y.shape[2] % self.channels == 0 and y[0, 0].numel() > self.channels:
+            sets["group"] = y.reshape(*y.shape[:2], self.channels, -1)
         told = {}
         for name, of in sets.items():
             told[f"{name}_mean"] = of.mean(-1).abs().flatten(1).amax(1)
             told[f"{name}_variance"] = (of.var(-1, correction=0) - 1).abs().flatten(1).amax(1)
         return told
-
-
-def _before_scale_and_shift(name: str, module: nn.Module, given: Tensor, output: Tensor) -> tuple[Tensor, ...]:
-    if not isinstance(module, KINDS) or module.weight is None:  # the network's own output, or affine=false
-        return (output,)
-    scale, shift = (each.view(-1, *[1] * (output.ndim - 2)) for each in (module.weight, module.bias))
-    return ((output - shift) / scale,)
-
-
-def normalizing(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules that normalize, in the order of the network, by what a table calls them: `2 BatchNorm1d`."""
-    return {
-        f"{name} {type(module).__name__}": module for name, module in model.named_modules() if isinstance(module, KINDS)
-    }

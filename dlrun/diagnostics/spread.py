@@ -1,53 +1,143 @@
-"""How numbers spread: their mean, standard deviation and percentiles."""
+"""How numbers spread: their mean, deviation, percentiles and length, and how many are zero, or in flat places.
+
+Both are operators of PyTorch on many tensors, so that a recorded look has them as one operation each. On a CPU they are
+NumPy's, which is faster: three ranks among 10,000 numbers in single precision took it 0.03 ms, on a core with AVX-512,
+and `kthvalue` 0.29 ms; the zeros among 78,400 took 0.01 ms, and `(values == 0).sum()` 0.26 ms.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.diagnostics.counting import of_rank, zeros
-
 PERCENTILES = (15, 50, 85)
 LARGEST = 10_000  #: numbers that percentiles are taken of: to find them among more takes long
+BLOCK = 10_000  #: numbers whose squares are summed up in their own precision; of more, BLAS would use all cores
+
+_operators = torch.library.Library("dlrun", "DEF")
+_operators.define("spread(Tensor[] values, int[] percentiles, bool length) -> Tensor")
+_operators.define("flat(Tensor[] slopes, Tensor[] given, float[] least) -> Tensor")
 
 
-def spread(values: Tensor, percentiles: tuple[int, ...] = PERCENTILES) -> dict[str, Tensor]:
-    """mean, std and p15, p50, p85 of each run's numbers, (runs,) each.
+def quantities(percentiles: Sequence[int] = PERCENTILES, length: bool = False) -> list[str]:
+    """What `spread` tells of a tensor: `mean`, `std`, `p15`, ..., and `norm`, `zero`."""
+    return ["mean", "std", *(f"p{p}" for p in percentiles), *(["norm", "zero"] if length else [])]
+
+
+def spread(tensors: Sequence[Tensor], percentiles: Sequence[int] = PERCENTILES, length: bool = False) -> Tensor:
+    """Of each tensor, and of each run's numbers in it, the mean, the standard deviation and percentiles, with `length`
+    also the Euclidean one, and the share that is exactly 0: (runs, tensors * quantities) doubles.
 
     The standard deviation divides by their count. A percentile p is the number of rank ceil(p / 100 n), from 1, among
-    n, which are all of them up to 10,000. Of more, 10,000 that lie evenly among them tell it, so that its rank is right
-    to half a per cent or so.
+    n, which are all of them up to 10,000; NaN ranks above all others. Of more, 10,000 that lie evenly among them tell
+    it, so that its rank is right to half a per cent or so.
 
-    values: (runs, ...).
+    tensors: (runs, ...).
     """
-    flat = flattened(values)
-    mean = flat.mean(1)
-    std = (flat - mean[:, None]).square().mean(1).sqrt()
-    some = flat if flat.shape[1] <= LARGEST else flat.index_select(1, evenly(flat.shape[1], LARGEST).to(flat.device))
-    found = of_rank(some, [max(1, -(-p * some.shape[1] // 100)) for p in percentiles])
-    return {"mean": mean, "std": std, **{f"p{p}": value for p, value in zip(percentiles, found.unbind(1), strict=True)}}
+    found: Tensor = torch.ops.dlrun.spread([flattened(each) for each in tensors], percentiles, length)
+    return found
+
+
+def flat(slopes: Sequence[Tensor], given: Sequence[Tensor], least: Sequence[float]) -> Tensor:
+    """Of each function, and of each run's numbers, the share at which its slope is less than this, whatever its sign,
+    and the share of units that are so for all samples: (runs, functions * 2) doubles; NaN for runs of whose numbers
+    some are NaN.
+
+    slopes, given: of the functions at these numbers, (runs, samples, ..., units) or (runs, samples, channels, height,
+    width), where the units are the channels.
+    """
+    found: Tensor = torch.ops.dlrun.flat(slopes, given, least)
+    return found
 
 
 def flattened(values: Tensor) -> Tensor:
     """(runs, numbers) of (runs, ...), in the order in which they lie in memory, which spares a copy where that is
     another than that of the axes, as it is of the gradient of a linear map's weights."""
-    axes = sorted(range(1, values.ndim), key=lambda axis: (-values.stride()[axis], axis))
-    return values.permute(0, *axes).flatten(1)
+    return values.permute(0, *in_memory(values)).flatten(1)
 
 
-def evenly(size: int, count: int) -> Tensor:
+def in_memory(values: Tensor) -> list[int]:
+    """The axes but the first in the order in which they lie in memory."""
+    return sorted(range(1, values.ndim), key=lambda axis: (-values.stride()[axis], axis))
+
+
+@lru_cache(2**8)
+def evenly(size: int, count: int) -> np.ndarray:
     """The places of `count` among `size` that lie evenly, the first and the last among them."""
-    return torch.from_numpy(np.linspace(0, size - 1, count).round().astype(np.int64))  # no operation to be recorded
+    return np.linspace(0, size - 1, count).round().astype(np.int64)
 
 
-def share(condition: Tensor) -> Tensor:
-    """The share of true entries in each run, (runs,), of (runs, ...)."""
-    flat = flattened(condition)
-    return (flat.shape[1] - zeros(flat)).double() / flat.shape[1]
+@lru_cache(2**8)
+def _ranks(percentiles: tuple[int, ...], size: int) -> list[int]:
+    """From 0."""
+    return [max(1, -(-p * size // 100)) - 1 for p in percentiles]
 
 
-def share_of_zeros(values: Tensor) -> Tensor:
-    """The share of entries that are exactly 0 in each run, (runs,), of (runs, ...)."""
-    flat = flattened(values)
-    return zeros(flat).double() / flat.shape[1]
+def _spread(tensors: Sequence[Tensor], percentiles: Sequence[int], length: bool) -> Tensor:
+    found = []
+    for values in tensors:
+        size = values.shape[1]
+        mean = values.mean(1, keepdim=True)
+        std = torch.linalg.vector_norm(values - mean, dim=1, keepdim=True) / size**0.5
+        some = values if size <= LARGEST else values[:, torch.from_numpy(evenly(size, LARGEST)).to(values.device)]
+        of_rank = some.sort(1).values[:, _ranks(tuple(percentiles), some.shape[1])]
+        found += [mean.double(), std.double(), of_rank.double()]
+        if length:
+            norm = torch.linalg.vector_norm(values, dim=1, keepdim=True)
+            found += [norm.double(), (values == 0).double().mean(1, keepdim=True)]
+    return torch.cat(found, 1)
+
+
+@np.errstate(all="ignore")  # of networks that are lost
+def _spread_by_numpy(tensors: Sequence[Tensor], percentiles: Sequence[int], length: bool) -> Tensor:
+    found = np.empty((len(tensors[0]), len(tensors), len(quantities(percentiles, length))))
+    for i, values in enumerate(tensors):
+        for numbers, row in zip(values.detach().numpy(), found[:, i], strict=True):
+            size, mean = len(numbers), np.add.reduce(numbers) / numbers.dtype.type(len(numbers))
+            squares = about_mean = zeros = 0.0
+            for start in range(0, size, BLOCK):
+                block = numbers[start : start + BLOCK]
+                centred = block - mean
+                about_mean += float(centred.dot(centred))
+                if length:
+                    squares += float(block.dot(block))
+                    zeros += np.count_nonzero(block == 0)
+            some = numbers.copy() if size <= LARGEST else numbers.take(evenly(size, LARGEST))
+            some.sort()
+            of_rank = some[_ranks(tuple(percentiles), len(some))]
+            row[0], row[1], row[2 : 2 + len(of_rank)] = mean, (about_mean / size) ** 0.5, of_rank
+            row[2 + len(of_rank) :] = (squares**0.5, zeros / size) if length else ()
+    return torch.from_numpy(found.reshape(len(found), -1))
+
+
+def _flat(slopes: Sequence[Tensor], given: Sequence[Tensor], least: Sequence[float]) -> Tensor:
+    found = []
+    for slope, z, below in zip(slopes, given, least, strict=True):
+        flat, runs = slope.abs() < below, len(slope)
+        dead = flat.flatten(3).all(3).all(1) if flat.ndim == 5 else flat.flatten(1, -2).all(1)
+        shares = torch.stack([flat.reshape(runs, -1).double().mean(1), dead.double().mean(1)], 1)
+        found.append(torch.where(z.reshape(runs, -1).isnan().any(1, keepdim=True), torch.nan, shares))
+    return torch.cat(found, 1)
+
+
+@np.errstate(all="ignore")
+def _flat_by_numpy(slopes: Sequence[Tensor], given: Sequence[Tensor], least: Sequence[float]) -> Tensor:
+    found = np.full((len(slopes[0]), len(slopes), 2), np.nan)
+    for i, tensors in enumerate(zip(slopes, given, strict=True)):
+        slope, z = (each.detach().numpy() for each in tensors)
+        for run in range(len(found)):
+            if not np.isnan(z[run]).any():
+                flat = np.abs(slope[run]) < least[i]
+                dead = flat.all((0, 2, 3)) if flat.ndim == 4 else flat.all(tuple(range(flat.ndim - 1)))
+                found[run, i] = np.count_nonzero(flat) / flat.size, np.count_nonzero(dead) / dead.size
+    return torch.from_numpy(found.reshape(len(found), -1))
+
+
+_operators.impl("spread", _spread, "CompositeExplicitAutograd")
+_operators.impl("spread", _spread_by_numpy, "CPU")
+_operators.impl("flat", _flat, "CompositeExplicitAutograd")
+_operators.impl("flat", _flat_by_numpy, "CPU")

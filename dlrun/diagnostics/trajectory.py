@@ -81,17 +81,17 @@ class Trajectory(Keeping):
             len(path),
             lambda done: view.progress("points of the path", done, len(path)),
         )
-        usual = _usual(along["objective"]) & path.isfinite().all(1)
+        near = usual(along["objective"]) & path.isfinite().all(1)
         if two:
             axes, origin, names = torch.eye(2, dtype=torch.float64), torch.zeros(2), ("theta_0", "theta_1")
             told = {}
         else:
-            axes, shares = principal_axes(path[usual], generator(stack.seeds[run], DIRECTIONS))
-            origin, names = path[usual][-1], ("pc_1", "pc_2")
+            axes, shares = principal_axes(path[near], generator(stack.seeds[run], DIRECTIONS))
+            origin, names = path[near][-1], ("pc_1", "pc_2")
             told = {"explained_1": shares[0].item(), "explained_2": shares[1].item()}
         places = torch.stack([(row.double() - origin) @ axes.T for row in path])
-        closest = CLOSEST * path[usual][-1].double().norm().item()
-        grid = _around(places[usual], closest, self.points or (FINE if two else COARSE), WIDE if two else NARROW)
+        closest = CLOSEST * path[near][-1].double().norm().item()
+        grid = around(places[near], closest, self.points or (FINE if two else COARSE), WIDE if two else NARROW)
         centre, directions = origin.to(stack.theta), axes.to(stack.theta)
         here = grid.to(stack.theta)
         surface = points(
@@ -104,11 +104,11 @@ class Trajectory(Keeping):
             rows=rows_of(moments | along | dict(zip(names, places.T, strict=True))),
             surface=rows_of(dict(zip(names, grid.T, strict=True)) | surface),
             arrays={"step": steps, **stack.layout.views(path)},
-            summary={**told, "moments": len(path), "left_out": int((~usual).sum())},
+            summary={**told, "moments": len(path), "left_out": int((~near).sum())},
         )
 
 
-def _usual(objective: Tensor) -> Tensor:
+def usual(objective: Tensor) -> Tensor:
     """Where a path has not exploded, (moments,); see `Trajectory`."""
     if not objective.isfinite().any():
         raise ConfigError("the objective is finite nowhere on the path")
@@ -118,7 +118,7 @@ def _usual(objective: Tensor) -> Tensor:
     return objective.isfinite() & (height <= limit)
 
 
-def _around(places: Tensor, closest: float, points: int, margin: float) -> Tensor:
+def around(places: Tensor, closest: float, points: int, margin: float) -> Tensor:
     """A grid over the plane around a path on it, (points * points, 2)."""
     low, high = places.amin(0), places.amax(0)
     middle, half = (low + high) / 2, (high - low) / 2

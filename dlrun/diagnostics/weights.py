@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from dlrun.diagnostics.diagnostic import DuringTraining, Found, View, long_form
-from dlrun.diagnostics.spread import share_of_zeros, spread
+from dlrun.diagnostics.diagnostic import DuringTraining, Found, View, by_quantity
+from dlrun.diagnostics.spread import quantities, spread
 
 PERCENTILES = (1, 5, 15, 50, 85, 95, 99)
 
@@ -24,15 +23,8 @@ class Weights(DuringTraining):
 
     @torch.no_grad()
     def look(self, view: View) -> list[Found]:
-        values = dict[tuple[str, str], Tensor]()
-        for name, weight in view.stack.layout.views(view.stack.theta).items():
-            flat = weight.flatten(1)
-            told = {
-                **spread(flat, PERCENTILES),
-                "min": flat.amin(1),
-                "max": flat.amax(1),
-                "norm": torch.linalg.vector_norm(flat, dim=1),
-                "zero": share_of_zeros(flat),
-            }
-            values |= {(name, quantity): value for quantity, value in told.items()}
-        return long_form(view, values)
+        weights = {name: each.flatten(1) for name, each in view.stack.layout.views(view.stack.theta).items()}
+        ends = torch.stack([torch.stack([each.amin(1), each.amax(1)], 1) for each in weights.values()], 1)
+        told = spread(list(weights.values()), PERCENTILES, length=True).unflatten(1, (len(weights), -1))
+        names = [(name, each) for name in weights for each in (*quantities(PERCENTILES, length=True), "min", "max")]
+        return by_quantity(view, names, torch.cat([told, ends.double()], 2).flatten(1).tolist())

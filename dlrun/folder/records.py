@@ -71,7 +71,7 @@ def _header(rows: Sequence[Mapping[str, float | str]]) -> str:
 
 
 def _lines(rows: Sequence[Mapping[str, float | str]]) -> str:
-    return "".join(",".join(_cell(name, value) for name, value in row.items()) + "\n" for row in rows)
+    return "".join([",".join([_cell(name, value) for name, value in row.items()]) + "\n" for row in rows])
 
 
 PENDING = 2**20  #: bytes of what grows in a file, from which they are written at once
@@ -227,13 +227,20 @@ def write_summary(folder: Path, summary: Mapping[str, Any], durable: bool = Fals
 
 def _cell(name: str, value: float | str) -> str:
     """The shortest text that reads back as the same number; whole epochs look whole."""
-    if type(value) is float and name != "epoch":  # most of them: what is asked below takes several times as long
+    if type(value) is float:  # most of them: what is asked below takes several times as long
+        return _epoch(value) if name == "epoch" else repr(value)
+    if type(value) is int:
         return repr(value)
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, Integral) or (name == "epoch" and float(value).is_integer()):
         return repr(int(value))
     return repr(float(value))
+
+
+@lru_cache(2**4)  # that of all rows of a look
+def _epoch(value: float) -> str:
+    return repr(int(value)) if value.is_integer() else repr(value)
 
 
 @lru_cache(2**12)  # names of layers and quantities come again and again

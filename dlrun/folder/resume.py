@@ -73,7 +73,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = wellformed.mapping(read(folder, CONFIG), folder / CONFIG)
     except (ConfigError, OSError) as problem:
-        raise ConfigError(f"{problem}; delete the folder {folder}") from problem
+        told = f"{folder} has no {CONFIG}" if isinstance(problem, FileNotFoundError) else problem
+        raise ConfigError(f"{told}: put it back as it was, or move the folder away to begin again") from problem
     return {key: unescaped(value) for key, value in config.items() if key != "defaults"}
 
 

@@ -20,7 +20,7 @@ STATUSES = ("finished", "stopped_early", "diverged", "failed", "interrupted")
 COUNT = 2**53  #: whole numbers up to here are exact in every table
 SMALLEST = 5e-324  #: number above 0
 COLUMNS, LETTERS = 10_000, 1000  #: of a diagnostic's table, and of a word in it, at most
-WORDS = ("layer", "quantity", "true", "predicted")  #: columns of a diagnostic's table that hold no numbers
+WORDS = ("layer", "quantity", "true", "predicted", "run")  #: columns of a diagnostic's table that hold no numbers
 
 _NUMBERS = re.compile(r"(best|last|test)_.*|epochs|steps|seconds|steps_per_second|parameters|suggested_lr")
 _TEXTS = ("name", "device", "error", "main_metric", "data")

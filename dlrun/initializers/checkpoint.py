@@ -53,7 +53,12 @@ class Checkpoint(He):
         """The network's parameters and running averages that the file has, each with its value there."""
         saved = load(self.path, "initializer.path")
         wanted = {**parameters, **{name: model.get_buffer(name) for name in sorted(running_averages(model))}}
-        fitting = {name for name in wanted.keys() & saved.keys() if wanted[name].shape == saved[name].shape}
+        fitting = {
+            name
+            for name in wanted.keys() & saved.keys()
+            if wanted[name].shape == saved[name].shape
+            and wanted[name].is_floating_point() == saved[name].is_floating_point()
+        }
         buffers = {name for name, _ in model.named_buffers()}  # the others are told by the config
         self.report = {
             "loaded": [name for name in wanted if name in fitting],

@@ -14,9 +14,9 @@ from dlrun.config.check import Rules, leaves, resolved
 from dlrun.diagnostics.diagnostic import DuringTraining
 from dlrun.diagnostics.finished import look
 from dlrun.errors import ConfigError
-from dlrun.folder.clearing import refuse_foreign_files
+from dlrun.folder.clearing import clear_parts, refuse_foreign_files
 from dlrun.folder.lock import locked
-from dlrun.folder.names import shell_command, table_of
+from dlrun.folder.names import CONFIG, SUMMARY, shell_command, table_of
 from dlrun.folder.reading import read_summary
 from dlrun.folder.records import write_summary
 from dlrun.folder.resume import COMPLETE, read_config
@@ -50,6 +50,7 @@ def diagnose(runs: Sequence[Path], config: DictConfig, which: str) -> bool:
     with ExitStack() as locks:
         for folder in runs:
             locks.enter_context(locked(folder))
+            clear_parts(folder)
         parts = [part[i : i + WIDTH] for part in groups.values() for i in range(0, len(part), WIDTH)]
         given = [([runs[i] for i in part], [nodes[i] for i in part]) for part in parts]
         for each in given[1:]:  # before anything is written
@@ -60,13 +61,25 @@ def diagnose(runs: Sequence[Path], config: DictConfig, which: str) -> bool:
 def _node(folder: Path, asked: Mapping[str, Any], config: DictConfig) -> Node:
     """The config of the run in a folder, with the diagnostics that are asked for."""
     refuse_foreign_files(folder)
+    if not (folder / SUMMARY).exists() and (folder / CONFIG).exists():
+        raise ConfigError(
+            f"{folder} holds no complete run: it has no {SUMMARY}, since it still trains or was ended; if it was, "
+            f"`{shell_command('resume', folder)}` goes on"
+        )
     summary = read_summary(folder)
     if summary["status"] not in COMPLETE:
         goes_on = "" if summary["status"] == "failed" else f"; `{shell_command('resume', folder)}` goes on"
         raise ConfigError(f"{folder} holds no complete run: {summary['status']}{goes_on}")
     own = read_config(folder)
+    trained = own.get("diagnostics")
     for name in asked["diagnostics"]:
-        if (folder / table_of(name)).exists() and "which" not in _told(summary).get(name, {}):
+        # a table that neither the training nor the summary knows is of a look that was ended in the middle
+        if (
+            isinstance(trained, dict)
+            and name in trained
+            and (folder / table_of(name)).exists()
+            and "which" not in _told(summary).get(name, {})
+        ):
             raise ConfigError(
                 f"{folder} has {table_of(name)} from its training, which is not overwritten: leave {name} out"
             )
@@ -104,13 +117,14 @@ def _stack(folders: Sequence[Path], nodes: Sequence[Node], which: str) -> Stack:
 def _look(folders: Sequence[Path], nodes: Sequence[Node], which: str) -> bool:
     stack, summaries = _stack(folders, nodes, which), [read_summary(folder) for folder in folders]
     moments = [_moment(summary, which) for summary in summaries]
+    before = [{name for name in stack.diagnostics if (folder / table_of(name)).exists()} for folder in folders]
     torch.set_num_threads(stack.threads)
     with Working() as working:
         told = look(stack, stack.diagnostics, folders, working, moments, which)
-    for folder, summary, found in zip(folders, summaries, told, strict=True):
+    for folder, summary, found, replaced in zip(folders, summaries, told, before, strict=True):
         write_summary(folder, {**summary, "diagnostics": {**_told(summary), **found}})
         for name, each in found.items():
-            again = " (in place of an earlier one)" if name in _told(summary) else ""
+            again = " (in place of an earlier one)" if name in replaced else ""
             failed = f"{folder}: diagnostics={name} failed: {each.get('failed')}"
             say(failed if "failed" in each else f"{folder / table_of(name)}{again}")
     return not any("failed" in each for found in told for each in found.values())

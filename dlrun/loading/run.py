@@ -110,7 +110,7 @@ class LoadedRun:
         except Exception as problem:  # sizes of a stranger's, keys of another version
             raise ConfigError(f"{self.folder / CONFIG} makes no network: {problem!r}") from problem
         own = _tensors(model)
-        refuse_unlike(self.folder / file, unlike({name: tensor.shape for name, tensor in own.items()}, saved))
+        refuse_unlike(self.folder / file, unlike(own, saved))
         model = model.to(encoding.precision).eval()
         with torch.no_grad():
             for name, tensor in _tensors(model).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
@@ -79,10 +79,11 @@ def applied(model: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> Tenso
             store[key] = own
 
 
-def unlike(own: Mapping[str, Sequence[int]], saved: Mapping[str, Tensor]) -> list[str]:
-    """The names that a network, whose tensors have these shapes, or a saved one has alone, or in another shape."""
-    there = {name: tensor.shape for name, tensor in saved.items()}
-    return [name for name in {**own, **there} if own.get(name) != there.get(name)]
+def unlike(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> list[str]:
+    """The names that a network or a saved one has alone, in another shape, or of another kind of numbers: integers, and
+    complex ones, are no weights, whatever their shape."""
+    here, there = ({name: (t.shape, t.is_floating_point()) for name, t in each.items()} for each in (own, saved))
+    return [name for name in {**here, **there} if here.get(name) != there.get(name)]
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +26,7 @@ TRAIN, VAL, LR, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 BESIDE = ["#CC79A7", "#56B4E9", "#E69F00", "#000000"]  # further ones of theirs
 LARGE, SMALL = 20, 16  # points, on a page 12 inches wide
 LOG_FROM = 1.5  # decades; on a linear axis the lower ones would lie flat
+PARTS = 1000  # of a line, which are no further apart than the points of a picture
 FEW = 40  # rows that can be told apart as dots
 CLOSER = 4  # times that all is higher than what the best take, for these to be shown closer
 FAR = 10  # times that another would make it higher, to be left outside
@@ -107,6 +109,23 @@ def competition(spans: Sequence[tuple[float, float]]) -> tuple[float, float, lis
 def gaps(values: pd.Series | np.ndarray) -> np.ndarray:
     """Infinities have no place on an axis: they become gaps, as NaN does."""
     return np.where(np.isfinite(values), values, np.nan)
+
+
+def seen(values: pd.Series | np.ndarray) -> np.ndarray:
+    """The places of those rows of a line over equal steps that tell it from others at the size of a picture: of many,
+    of each of 1,000 parts the first one, the least, the greatest, and one that is not finite."""
+    values = np.asarray(values, float)
+    if len(values) <= 3 * PARTS:
+        return np.arange(len(values))
+    finite, parts = np.isfinite(values), list(pairwise(np.linspace(0, len(values), PARTS + 1).astype(int)))
+    lows = [np.where(finite, ends, np.inf) for ends in (values, -values)]
+    kept = {start + int(of[start:stop].argmin()) for of in (*lows, finite) for start, stop in parts}
+    return np.array(sorted(kept | {len(values) - 1, *(start for start, _ in parts)}))
+
+
+def left_out(drawn: int, of: int, what: str) -> str:
+    """What a legend says where not all are drawn: `, 3,012 of 60,001 steps drawn`."""
+    return f", {drawn:,} of {of:,} {what} drawn" if drawn < of else ""
 
 
 def title(folder: str | Path, summary: dict[str, Any]) -> str:

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from dlrun.errors import ConfigError
 from dlrun.folder.names import METRICS, form_of, in_all_forms, table_of
-from dlrun.plots import beside, comparison, film, race, sensitivity
+from dlrun.plots import beside, comparison, film, sensitivity
+from dlrun.plots.diagnostics import race
 from dlrun.plots.page import content, png
 from dlrun.plots.pictures import drawable
 from dlrun.report.beside import seen

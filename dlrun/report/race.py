@@ -9,11 +9,12 @@ from typing import Any
 from dlrun.errors import ConfigError
 from dlrun.folder.names import surface_of, table_of
 from dlrun.folder.reading import read_table
-from dlrun.plots.race import COORDINATES, Racer
+from dlrun.plots.diagnostics.race import Racer
 from dlrun.report.collect import config_of
 from dlrun.report.findings import Findings
 
 PROBLEM = ("dataset", "architecture", "loss", "regularizer", "normalization")  #: the choices that make the surface
+COORDINATES = ("theta_0", "theta_1")  #: of paths over a surface of two parameters
 START = "start"  #: the key of a test function that does not
 
 

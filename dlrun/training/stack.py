@@ -160,8 +160,8 @@ class Stack:
         return {**self.layout.views(self.theta), **buffers}
 
     def unlike(self, saved: Rows) -> list[str]:
-        """The names that a run's network or a saved one has alone, or in another shape."""
-        return unlike({name: tensor.shape[1:] for name, tensor in self.tensors.items()}, saved)
+        """The names that a run's network or a saved one has alone, in another shape, or of another kind of numbers."""
+        return unlike({name: tensor[0] for name, tensor in self.tensors.items()}, saved)
 
     def minibatch(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs and targets to train on, and the data's own targets, (runs, batch, ...).
