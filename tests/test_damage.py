@@ -334,7 +334,10 @@ def survives(folder: Path, kept: Path, capfd: pytest.CaptureFixture[str], *words
     return ended
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage",
+    [each if each.startswith("plan.json") else pytest.param(each, marks=pytest.mark.slow) for each in DAMAGES],
+)
 def test_a_damaged_sweep_is_told_and_the_rest_of_it_used(
     damage: str, folders: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], untrained: None
 ) -> None:

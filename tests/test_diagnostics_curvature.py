@@ -329,6 +329,7 @@ def test_an_optimizer_that_finds_its_steps_has_no_rate_to_compare(files: Path) -
     assert ("all", "2/lr") not in told(looked(stack, "hessian", samples=8)[0])
 
 
+@pytest.mark.slow
 def test_runs_taken_a_few_at_a_time_and_rows_that_are_not_finite(files: Path, monkeypatch) -> None:  # noqa: F811
     stack = stack_for("mlp", files, runs=3)
     for name, keys in (("hessian", {"lanczos": 20}), ("spectrum", {}), ("spectrum", {"full": 0, "lanczos": 20})):

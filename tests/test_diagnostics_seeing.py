@@ -418,6 +418,7 @@ def test_what_does_not_fit_is_refused(stack_of: Make, words: list[str], told: st
         stack_of("dataset=iris", *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", choices("dataset"))
 def test_every_dataset_is_seen_or_refused(
     dataset: str,

@@ -156,6 +156,7 @@ def test_a_run_does_not_go_on_with_other_data(disk: Path, tmp_path: Path) -> Non
     assert results(folder) == results(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_sweep_does_not_take_other_data(tmp_path: Path) -> None:
     data, folder, log = tmp_path / "data.csv", tmp_path / "sweep", tmp_path / "log"
     data.write_text("\n".join(["a,b,y", *(f"{i},{i * i % 7},{i % 2}" for i in range(60))]))

@@ -173,6 +173,7 @@ def test_a_users_own_launcher_counts_where_the_command_names_it(
     assert dlrun("-m", "--config-dir", str(theirs), *named).code == 0
 
 
+@pytest.mark.slow
 def test_what_a_file_says_was_typed_was_not(
     dlrun: Callable[..., Ended],  # noqa: F811
     tmp_path: Path,
