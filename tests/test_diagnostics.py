@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from conftest import Rows
 from fakes import composed, files, typed  # noqa: F401
 from omegaconf import DictConfig
+from torch import nn
 
 from dlrun.config.catalogue import choices
 from dlrun.diagnostics.diagnostic import Found, Keeping, View
@@ -142,7 +144,17 @@ def trained(configs: list[DictConfig], keeper: Kept | None = None) -> tuple[torc
     return theta, watch, found
 
 
-def assert_same(rows: Sequence[TableRow], wanted: Sequence[TableRow], exactly: bool) -> None:
+def idle(configs: list[DictConfig]) -> set[str]:
+    """The biases that batch normalization takes out again: their gradients, and ratios of these, are rounding."""
+    model = build(configs, initialize=False).model
+    layers = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+    norm = nn.modules.batchnorm._BatchNorm
+    return {f"{name}.bias" for (name, _), (_, after) in pairwise(layers) if isinstance(after, norm)}
+
+
+def assert_same(
+    rows: Sequence[TableRow], wanted: Sequence[TableRow], exactly: bool, idle: Collection[str] = ()
+) -> None:
     """Rows with the same words and the same numbers, or nearly so."""
     if rows and "seconds" in rows[0]:  # what was measured, of which a slow machine measures less
         assert all(float(row["seconds"]) > 0 for row in (*rows, *wanted))
@@ -153,6 +165,8 @@ def assert_same(rows: Sequence[TableRow], wanted: Sequence[TableRow], exactly: b
         for key, value in row.items():
             if exactly or isinstance(value, str):
                 assert repr(value) == repr(other[key]), (row, other)
+            elif row.get("quantity") in ("noise_scale", "snr") and row["layer"] in idle:
+                continue
             elif row.get("quantity") not in ("zero", "node"):  # exact zeros, and nodes next to each other, are rounding
                 assert value == pytest.approx(other[key], rel=1e-6, abs=1e-9, nan_ok=True), (row, other)
 
@@ -193,14 +207,15 @@ def test_diagnostics_change_nothing_and_see_the_same_alone_in_stacks_and_resumed
         for one, other in zip(finished, finished_again, strict=True):
             assert_same(one[0].rows, other[0].rows, True)
 
+    lost = idle(looking[:1])
     _, together, all_finished = trained(looking)
     for name, rows in alone.tables[0].items():
-        assert_same(together.tables[0][name], rows, False)
+        assert_same(together.tables[0][name], rows, False, lost)
     for in_stack, by_itself in zip(all_finished, finished, strict=True):
         assert_same(in_stack[0].rows, by_itself[0].rows, False)
     _, last, finished_last = trained(looking[2:])
     for name, rows in last.tables[0].items():
-        assert_same(together.tables[2][name], rows, False)
+        assert_same(together.tables[2][name], rows, False, lost)
     for in_stack, by_itself in zip(all_finished, finished_last, strict=True):
         assert_same(in_stack[2].rows, by_itself[0].rows, False)
 
