@@ -68,6 +68,7 @@ DRAWS: dict[str, Callable[[Tensor], Tensor]] = {
     "in place": lambda x: F.dropout(x + 1, 0.3, True),
     "uniform": torch.rand_like,
     "normal": lambda x: torch.randn(x.shape),
+    "one number": lambda x: x + torch.rand_like(x.sum()),
 }
 
 

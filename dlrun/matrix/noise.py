@@ -66,9 +66,10 @@ class Noise:
         Raises ConfigError where the operation does not say which of its numbers are which run's.
         """
         like = args[0]
-        shape = tuple(like.shape if isinstance(like, Tensor) else like) if operation in _FILLED else ()
-        if alone.get():  # of one run, whose network's tensors have no axis of runs
-            shape = shape and (1, *shape)
+        known = operation in _FILLED
+        shape = tuple(like.shape if isinstance(like, Tensor) else like) if known else ()
+        if known and alone.get():  # of one run, whose network's tensors have no axis of runs
+            shape = (1, *shape)
         if shape[:1] != (len(self.seeds),):
             raise ConfigError(
                 f"{operation} draws random numbers that cannot be told apart by run: layers and regularizers can "

@@ -51,7 +51,7 @@ def over_rows(fn: Callable[..., Any], dims: tuple[int | None, ...] | None = None
 def over_single_row(fn: Callable[..., Any], dims: tuple[int | None, ...] | None = None) -> Callable[..., Any]:
     """`over_rows` where there is one row, by the kernels that PyTorch has for one network: they round otherwise.
 
-    Images and kernels of convolutions are laid out with the channels last, which is what those kernels are fastest at.
+    The row's own images and kernels of convolutions are laid out with the channels last, at which PyTorch is fastest.
     """
 
     def single(tensor: Tensor) -> Tensor:
