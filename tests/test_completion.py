@@ -18,7 +18,8 @@ from hydra._internal.utils import get_args_parser
 
 from dlrun.command.arguments import SUMMARY
 from dlrun.command.completion import OPTIONS, SCRIPTS, VALUES, complete, parted, verbs
-from dlrun.command.verbs import FORMATS, VERBS
+from dlrun.command.finished import FORMATS
+from dlrun.command.verbs import VERBS
 from dlrun.config.catalogue import choices, groups
 
 PROGRAM = Path(sys.executable).parent / "dlrun"

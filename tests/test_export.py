@@ -16,7 +16,7 @@ from test_loading import HOUSES, command, houses, table_words, trained  # noqa: 
 from torch import Tensor
 
 import dlrun
-from dlrun.command.verbs import FORMATS
+from dlrun.command.finished import FORMATS
 from dlrun.config.catalogue import choices
 from dlrun.errors import ConfigError
 from dlrun.loading import export

@@ -162,9 +162,10 @@ def _value(option: str, value: str, sign: str = "=") -> Found:
 
 
 def verbs() -> dict[str, tuple[str, list[str]]]:
-    """Each verb with what it does and its options, as its docstring in verbs.py says."""
+    """Each verb with what it does and its options, as its docstring says."""
     found = {}
-    for node in ast.parse(Path(__file__).with_name("verbs.py").read_text(encoding="utf-8")).body:
+    files = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("verbs.py", "finished.py"))
+    for node in (node for file in files for node in ast.parse(file).body):
         text = (ast.get_docstring(node) or "") if isinstance(node, ast.FunctionDef) else ""
         if match := re.match(r"dlrun (\w+)", text):
             about = next((part for part in text.split("\n\n")[1:] if not part.startswith("-")), "")
