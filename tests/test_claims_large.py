@@ -23,8 +23,9 @@ from dlrun.training.watching import Outcome
 LARGER = [name for name in names() if load(name, large=True).settings != load(name).settings]
 #: in place of a recipe's own: a single step of few of the samples that stand in for the files
 SMALL = {
-    "steps": "1", "epochs": None, "eval_every": "1", "batch_size": "4", "dataset.train_size": "20",
+    "steps": "1", "epochs": None, "eval_every": "1", "batch_size": "4", "dataset.train_size": "8",
     "dataset.samples": "20", "lr": "1e-6", "dataset.test_fraction": None, "diagnostics": None,
+    "initializer.epochs": "1",
 }  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images = np.random.default_rng(0).integers(0, 256, (100, 28, 28))
         for kind, array in (("images-idx3", images), ("labels-idx1", np.arange(100) % 10)):
             (folder / "mnist" / f"{part}-{kind}-ubyte").write_bytes(idx_bytes(array))
-    write_cifar(folder / "cifar10", cifar.CIFAR10, each=20)
+    write_cifar(folder / "cifar10", cifar.CIFAR10, each=5)
     return folder
 
 
@@ -49,8 +50,8 @@ def shrunk(words: list[str], files: Path) -> list[str]:
             found = {each: own for each, own in found.items() if each.partition(".")[0] != key}
         elif key in found or key in ("steps", "eval_every", "batch_size"):
             found[key] = value
-    if "schedule.period" in found:  # of two steps, of 20 in an epoch; there have to be two
-        found |= {"schedule.period": "0.1", "steps": "4"}
+    if "schedule.period" in found:  # of two steps, of 5 in an epoch; there have to be two
+        found |= {"schedule.period": "0.4", "steps": "4"}
     if found["dataset"] in ("mnist", "cifar10"):
         found |= {"dataset.path": str(files / found["dataset"]), "dataset.val_fraction": "0.2"}
     return [f"{key}={value}" for key, value in found.items()]
