@@ -16,11 +16,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import controls  # noqa: E402
 import verdicts  # noqa: E402
 
-#: half a minute together, on two cores
-CHEAP = [
-    "adam_bias", "backprop_example", "clipping", "mse_is_mle", "rmsprop_first_step", "symmetry_breaking", "whitening",
-    "xavier_vs_naive",
-]  # fmt: skip
+#: a quarter of a minute together, on two cores: exact claims, and a statistical one
+CHEAP = ["backprop_example", "clipping", "whitening", "xavier_vs_naive"]
 
 
 def test_every_claim_has_a_control_and_none_of_them_was_reproduced() -> None:

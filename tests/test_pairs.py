@@ -41,6 +41,7 @@ BINARY = "=breast_cancer,circles,image_folder,moons,spirals,xor"
 REGRESSIONS = "=california_housing,diabetes,given,linear,sawtooth,sequences,sine"
 MARGINS = "=binary_cross_entropy,hinge,square,squared_hinge"
 CURVATURE = "=gauss_newton,levenberg_marquardt,newton,saddle_free_newton,bfgs"
+PENALTIES = "elastic_net,l1,l2,max_norm,weight_decay"
 SEARCHES = f"{CURVATURE},conjugate_gradient,lbfgs"
 
 #: choices that are not expected to go together: a pair of them is tried alone, and others in company
@@ -50,6 +51,7 @@ APART = [
     (f"dataset{SURFACES}", "loss!=auto"),
     (f"dataset{SURFACES}", "normalization!=none"),
     (f"dataset{SURFACES}", "regularizer=augmentation,dropout,label_smoothing,mixup"),
+    (f"dataset{SURFACES}", f"regularizer={PENALTIES}"),
     (f"dataset!{IMAGES}", "architecture=cnn,densenet,resnet,resnet18,stn"),
     (f"dataset!{IMAGES}", "regularizer=augmentation"),
     ("dataset!=sequences", "architecture=gru,lstm,rnn"),
@@ -62,7 +64,8 @@ APART = [
     ("architecture=point", "loss!=auto"),
     ("architecture=autoencoder", f"loss{MARGINS},cross_entropy"),
     ("architecture=autoencoder", "regularizer=label_smoothing"),
-    ("architecture=linear,rbf,point,rnn,lstm,gru", "normalization!=none"),
+    ("architecture=point", f"regularizer={PENALTIES}"),
+    ("architecture=linear,polynomial,rbf,point,rnn,lstm,gru", "normalization!=none"),
     ("architecture!=cnn,densenet,resnet,resnet18,stn", "normalization=instance"),
     ("architecture!=mlp", "initializer=checkpoint,autoencoder_pretraining,rbm_pretraining"),
     ("dataset!=iris", "initializer=given"),  # whose values are as many as one network has parameters
