@@ -151,7 +151,7 @@ def metrics_for(dataset: Dataset, probabilistic: bool = True) -> list[Metric]:
     """
     if dataset.task == "regression":
         # a variance does not depend on where zero is, but E y^2 - (E y)^2 loses its digits far from it
-        center = dataset.part("train")[1].double().mean(0)
+        center = dataset.targets[dataset.rows("train")].double().mean(0)
         return [
             Metric("r2", partial(_moments, center=center), _determination, lambda outputs: 3 * outputs, "higher"),
             Metric("rmse", _squared_error, _root),

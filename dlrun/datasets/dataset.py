@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dlrun.datasets.data import Surface, Task
 from dlrun.datasets.encoding import Encoding
+from dlrun.datasets.pixels import Inputs
 from dlrun.terminal.description import Description
 from dlrun.terminal.printable import in_line
 
@@ -17,11 +18,12 @@ from dlrun.terminal.printable import in_line
 class Dataset:
     """Split and scaled tensors, held once: the rows of `train`, then `val`, then `test`.
 
-    inputs: (samples, features...) floats. targets: (samples,) int64 classes, float 0/1 for a binary task, or
-    (samples, outputs) floats. `sizes` counts the rows of the three parts.
+    inputs: (samples, features...) floats; many images are kept as bytes, and become floats as they are taken.
+    targets: (samples,) int64 classes, float 0/1 for a binary task, or (samples, outputs) floats. `sizes` counts the
+    rows of the three parts.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     targets: Tensor
     task: Task
     sizes: dict[str, int]
@@ -45,16 +47,18 @@ class Dataset:
         return [in_line(name) for name in self.class_names] or [str(number) for number in range(count)]
 
     def reconstruction(self) -> Dataset:
-        """The regression whose targets are the inputs, (samples, features); views, not copies."""
-        flat = self.inputs.flatten(1)
+        """The regression whose targets are the inputs, (samples, features), and no bytes any more."""
+        flat = self.inputs[:].flatten(1)
         targets: dict[str, Any] = {"targets": flat, "target_mean": None, "target_std": None, "class_names": []}
-        return replace(self, task="regression", outputs=flat.shape[1], **targets)
+        return replace(self, inputs=flat.view(self.inputs.shape), task="regression", outputs=flat.shape[1], **targets)
+
+    def rows(self, part: str) -> slice:
+        """Where "train", "val" or "test" stands among the samples."""
+        names = list(self.sizes)
+        start = sum(self.sizes[name] for name in names[: names.index(part)])
+        return slice(start, start + self.sizes[part])
 
     def part(self, name: str) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of "train", "val" or "test", as views."""
-        start = 0
-        for part, size in self.sizes.items():
-            if part == name:
-                return self.inputs[start : start + size], self.targets[start : start + size]
-            start += size
-        raise KeyError(name)
+        """Inputs and targets of "train", "val" or "test"."""
+        rows = self.rows(name)
+        return self.inputs[rows], self.targets[rows]

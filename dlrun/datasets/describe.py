@@ -36,7 +36,7 @@ def describe(samples: Samples, dataset: Dataset, train: np.ndarray, how: Mapping
             found["target"]["standardised"] = how["scale_target"]
     else:
         names = dataset.classes
-        parts = {part: dataset.part(part)[1].numpy().astype(np.int64) for part in dataset.sizes}
+        parts = {part: dataset.targets[dataset.rows(part)].numpy().astype(np.int64) for part in dataset.sizes}
         counts = {part: np.bincount(labels, minlength=len(names)).tolist() for part, labels in parts.items()}
         found["classes"] = {part: dict(zip(names, numbers, strict=True)) for part, numbers in counts.items()}
         if how["label_noise"]:

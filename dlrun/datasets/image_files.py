@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -71,10 +72,10 @@ def read(root: Path, files: Sequence[Path], size: int | None, notes: list[str]) 
     kept = cache_folder() / "image_folder" / f"{root.name}-{key}.npy"
     images = _kept(kept, len(files))
     if images is None:
-        images = decode_all(files, size)
         try:
-            _keep(kept, images)
+            images = _keep(kept, files, size)
         except OSError as problem:
+            images = decode_all(files, size)
             notes.append(
                 f"the decoded images cannot be kept in {kept.parent} ({problem.strerror or problem}), and are decoded "
                 "again at the next start: DLRUN_DATA=FOLDER before the command names another place"
@@ -96,18 +97,22 @@ def _kept(file: Path, count: int) -> Images | None:
     return Images(pixels, facts) if fits and len(pixels) == len(facts) == count else None
 
 
-def _keep(file: Path, images: Images) -> None:
-    """Write the images to a file that is whole or not there."""
+def _keep(file: Path, files: Sequence[Path], size: int | None) -> Images:
+    """Decode the images into a file that is whole or not there, which may be larger than the memory."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{uuid4().hex}.part")
     try:
-        with part.open("wb") as content:
-            for array in images:
-                np.save(content, array)
+        with part.open("w+b") as content:
+            _, facts = decode_into(content, files, size)
+            np.save(content, facts)
         os.replace(part, file)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+    images = _kept(file, len(files))
+    if images is None:
+        raise OSError(f"{file.name} cannot be read back")
+    return images
 
 
 def _told(images: Images) -> list[str]:
@@ -125,39 +130,78 @@ def _of(some: int, count: int) -> str:
 
 
 def decode_all(files: Sequence[Path], size: int | None) -> Images:
-    """All images, with a progress bar on a terminal; one channel where all are gray, else three."""
+    """All images, in memory; what `decode_into` raises."""
+    content = BytesIO()
+    shape, facts = decode_into(content, files, size)
+    pixels = np.frombuffer(content.getbuffer(), np.uint8)
+    return Images(pixels[len(pixels) - prod(shape) :].reshape(shape), facts)
+
+
+def decode_into(content: IO[bytes], files: Sequence[Path], size: int | None) -> tuple[tuple[int, ...], np.ndarray]:
+    """Write all images as one array of NumPy's format to a file that can be read back, with a progress bar on a
+    terminal: one channel where all are gray, else three. Returns the array's shape, and the images' facts.
+
+    Raises ConfigError for files that cannot be read, all of them named, and for images of different sizes.
+    """
     from rich.console import Console
     from rich.progress import track
 
+    facts = np.zeros(len(files), FACTS)
+    unreadable, odd = [], []
+    first: tuple[int, ...] = ()
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without Python's lock
         warnings.simplefilter("ignore")  # Pillow's name no file
-        decoded = list(
-            track(
-                pool.map(lambda file: decode(file, size), files),
-                f"decoding {len(files)} images",
-                total=len(files),
-                console=Console(stderr=True),
-                disable=not sys.stderr.isatty(),
-            )
+        decoded = track(
+            pool.map(lambda file: decode(file, size), files),
+            f"decoding {len(files)} images",
+            total=len(files),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
         )
-    unreadable = [f"  {file}: {image}" for file, image in zip(files, decoded, strict=True) if isinstance(image, str)]
+        for i, (file, image) in enumerate(zip(files, decoded, strict=True)):
+            if isinstance(image, str):
+                unreadable.append(f"  {file}: {image}")
+                continue
+            pixels, remarks, digest = image
+            facts[i] = remarks, digest
+            if not first:
+                first = pixels.shape[1:]
+                header = _header((len(files), 3, *first))
+                content.write(header)
+            if pixels.shape[1:] != first:
+                odd.append(f"  {file}: {pixels.shape[2]} x {pixels.shape[1]}")
+            content.write(pixels.tobytes())
     if unreadable:
         raise ConfigError("\n".join([f"{len(unreadable)} of {len(files)} images cannot be read:", *unreadable]))
-    images = [image for image in decoded if not isinstance(image, str)]
-    shape = images[0][0].shape[1:]
-    odd = [
-        f"  {file}: {pixels.shape[2]} x {pixels.shape[1]}"
-        for file, (pixels, *_) in zip(files, images, strict=True)
-        if pixels.shape[1:] != shape
-    ]
     if odd:
-        head = f"{files[0]} is {shape[1]} x {shape[0]}, {len(odd)} of {len(files)} images not; set dataset.size to "
+        head = f"{files[0]} is {first[1]} x {first[0]}, {len(odd)} of {len(files)} images not; set dataset.size to "
         raise ConfigError("\n".join([head + "cut and scale all to one:", *_some(odd)]))
-    channels = max(len(pixels) for pixels, *_ in images)
-    return Images(
-        np.stack([np.broadcast_to(pixels, (channels, *shape)) for pixels, *_ in images]),
-        np.array([(remarks, digest) for _, remarks, digest in images], FACTS),
-    )
+    gray = facts["remarks"] & PLAIN > 0
+    if not gray.all() and gray.any():
+        _three_channels(content, len(header), gray, prod(first))
+    shape = (len(files), 1 if gray.all() else 3, *first)
+    content.seek(0)
+    content.write(_header(shape))
+    content.seek(0, os.SEEK_END)
+    return shape, facts
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """NumPy's, of as many bytes whether it is one channel or three."""
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def _three_channels(content: IO[bytes], start: int, gray: np.ndarray, plane: int) -> None:
+    """Write the one channel of gray images, of so many bytes, three times, as others have it; last images first, so
+    that none is written over before it is read."""
+    places = start + plane * np.cumsum([0, *np.where(gray, 1, 3)])
+    for i in reversed(range(len(gray))):
+        content.seek(int(places[i]))
+        pixels = content.read(plane if gray[i] else 3 * plane)
+        content.seek(start + 3 * plane * i)
+        content.write(pixels * (3 if gray[i] else 1))
 
 
 def _some(lines: list[str]) -> list[str]:

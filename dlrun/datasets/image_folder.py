@@ -37,6 +37,8 @@ def image_folder(path: str | None = None, size: int | None = None) -> Samples:
     folders may also be called training, valid, validation or testing, in whatever case. A val or test part without
     images is drawn from train. What was skipped or changed is told. What was decoded is kept in the cache folder, under
     a name made from the folder, `size`, and the files' names, sizes, times of change and inodes; delete it at will.
+    Images that would be more than 268 MB of numbers are trained on as the bytes of that file, which need not fit the
+    memory, and become numbers batch by batch; the numbers are the same.
 
     Args:
         path: the folder that holds train/.

@@ -13,6 +13,7 @@ from dlrun.datasets.data import Samples
 from dlrun.datasets.dataset import Dataset
 from dlrun.datasets.describe import describe
 from dlrun.datasets.encoding import Encoding
+from dlrun.datasets.pixels import Inputs, Pixels, stay_pixels
 from dlrun.datasets.related import permuted, with_classes
 from dlrun.datasets.scale import CHUNK, Scaling, scaling
 from dlrun.datasets.split import split, subset
@@ -78,8 +79,11 @@ def prepare(
     scaled_targets = Scaling()
     with np.errstate(over="ignore", invalid="ignore"):  # told below, with the columns' names
         scaled = scaling(scale, filled, train)
-        inputs = _gather(filled, rows, scaled, dtype)
-    if filled.dtype.kind == "f" and not bool(torch.isfinite(inputs).all()):
+        if stay_pixels(filled, scaled, dtype):
+            inputs: Inputs = Pixels.of(filled, rows, scaled, dtype)
+        else:
+            inputs = _gather(filled, rows, scaled, dtype)
+    if filled.dtype.kind == "f" and isinstance(inputs, Tensor) and not bool(torch.isfinite(inputs).all()):
         good = torch.isfinite(inputs).movedim(-1 if inputs.ndim == 3 else 1, 0).flatten(1).all(1).numpy()
         names = _columns(~good, samples.feature_names)
         raise ConfigError(f"dataset: values too large for {dtype}: {names}; dataset.scale=standard may bring them down")

@@ -11,6 +11,7 @@ from dlrun.errors import ConfigError
 
 EPS, EPSILON = 1e-8, float(np.finfo(np.float64).eps)
 CHUNK = 2048  # rows at a time, so that float64 is never held for all of MNIST
+FEATURES = 3072  # of CIFAR's images; of larger ones fewer are taken at a time
 WHITENED, MATRICES = 4096, 5  #: most features that ZCA takes, and how many matrices of 134 MB then; CIFAR has 3072
 
 
@@ -125,4 +126,5 @@ def _flat(x: np.ndarray) -> np.ndarray:
 
 
 def _chunks(values: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
-    return (values[rows[start : start + CHUNK]] for start in range(0, len(rows), CHUNK))
+    size = max(1, min(CHUNK, CHUNK * FEATURES // max(values[0].size, 1)))
+    return (values[rows[start : start + size]] for start in range(0, len(rows), size))

@@ -42,7 +42,7 @@ def grid(dataset: Dataset, columns: Sequence[int], count: int) -> tuple[np.ndarr
     count: points along each column.
     """
     assert dataset.encoding is not None
-    own = in_own_units(dataset, dataset.inputs)
+    own = in_own_units(dataset, dataset.inputs[:])
     axes = []
     for column in columns:
         low, high = own[:, column].min(), own[:, column].max()
@@ -51,7 +51,7 @@ def grid(dataset: Dataset, columns: Sequence[int], count: int) -> tuple[np.ndarr
     points = np.array(list(product(*axes)))
     rows = np.repeat(own[: dataset.sizes["train"]].mean(0)[None], len(points), 0)
     rows[:, columns] = points
-    return points, torch.from_numpy(dataset.encoding.inputs(rows)).to(dataset.inputs)
+    return points, torch.from_numpy(dataset.encoding.inputs(rows)).to(dataset.inputs.device, dataset.inputs.dtype)
 
 
 def grids(stack: Stack, columns: Sequence[int], count: int) -> tuple[list[np.ndarray], Probe]:

@@ -32,12 +32,11 @@ class Probe:
             if count > 1
             else torch.zeros(1).long()
         )
-        places = places.to(stack.theta.device)
+        places = (places + stack.dataset.rows(part).start).to(stack.theta.device)
         if not stack.separate:
-            x, y = stack.dataset.part(part)
-            return cls(x[places], y[places], True)
-        parts = [stack.variants[v].part(part) for v in stack.variant]
-        x, y = (torch.stack([tensors[i][places] for tensors in parts]) for i in (0, 1))
+            return cls(stack.dataset.inputs.index_select(0, places), stack.dataset.targets[places], True)
+        found = [(data.inputs.index_select(0, places), data.targets[places]) for data in stack.variants]
+        x, y = (torch.stack([found[v][i] for v in stack.variant]) for i in (0, 1))
         return cls(x, y, False)
 
     @property

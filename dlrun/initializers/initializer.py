@@ -66,7 +66,7 @@ def prior(dataset: Dataset) -> Tensor:
 
     Reference: lecture 004 (output unit for skewed distributions).
     """
-    targets = dataset.part("train")[1]
+    targets = dataset.targets[dataset.rows("train")]
     if dataset.task == "regression":
         return targets.double().mean(0)
     counts = torch.bincount(targets.long(), minlength=max(dataset.outputs, 2)).clamp(min=1).double()
@@ -79,7 +79,7 @@ def _output_bias(model: nn.Module, layout: Layout, dataset: Dataset) -> Slot:
     """The bias of the linear map that comes last in use; ConfigError where there is not one for each output."""
     called: list[str] = []
     theta = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-    run_watched(model, layout, theta, dataset.part("train")[0][:2], lambda name, *_: called.append(name))
+    run_watched(model, layout, theta, dataset.inputs[:2], lambda name, *_: called.append(name))
     last = next((slot for slot in layout.slots if called and slot.name == f"{called[-1]}.bias"), None)
     if last is None or last.shape[0] < len(prior(dataset)):
         raise ConfigError(

@@ -56,9 +56,8 @@ class LSUV(Orthogonal):
                 output = module.forward(*inputs)
             return output
 
-        inputs, _ = dataset.part("train")
-        batch = torch.randperm(len(inputs), generator=generator)[:SAMPLES]
-        run_watched(model, layout, theta, inputs[batch], scale)
+        batch = torch.randperm(dataset.sizes["train"], generator=generator)[:SAMPLES]
+        run_watched(model, layout, theta, dataset.inputs.index_select(0, batch), scale)
         for name in sorted(used - done):
             raise _unscalable(name, 0)
         return super().initialize(model, layout, theta, dataset, generator)

@@ -18,6 +18,7 @@ from dlrun.activations import ACTIVATIONS, negative_slope
 from dlrun.architectures.blocks import Blocks
 from dlrun.config.check import refuse_foreign
 from dlrun.datasets.dataset import Dataset
+from dlrun.datasets.pixels import joined
 from dlrun.errors import ConfigError
 from dlrun.folder.names import BEST, CURVES, LAST, RANGE_PLOT, SUMMARY, TABLES
 from dlrun.initializers.initializer import Initializer
@@ -110,16 +111,10 @@ def build(
     if all(bool(trained.all()) for trained in phases):
         phases = []
     weights, everything = here(layout.mask("weight")), here(torch.ones(layout.params))
-    inputs, targets = (
-        torch.cat([getattr(each, name).to(device) for each in variants])
-        if len(variants) > 1
-        else getattr(dataset, name).to(device)
-        for name in ("inputs", "targets")
-    )
-    size = len(dataset.inputs)
+    inputs, own_inputs = joined([each.inputs.to(device) for each in variants])
+    targets, own_targets = joined([each.targets.to(device) for each in variants])
     variants = [
-        replace(each, inputs=inputs[i * size : (i + 1) * size], targets=targets[i * size : (i + 1) * size])
-        for i, each in enumerate(variants)
+        replace(each, inputs=x, targets=y) for each, x, y in zip(variants, own_inputs, own_targets, strict=True)
     ]
     stds = [data.target_std for data in own]
     unit = None
@@ -204,8 +199,8 @@ def network(node: Node, dataset: Dataset, outputs: int, saved: Mapping[str, Tens
         p_hidden=dropout["p_hidden"],
     )
     cls = named(node["architecture"]["_target_"])
-    given = {"train_inputs": dataset.part("train")[0], "random": generator(node["seed"], STRUCTURE)}
-    options |= {key: value for key, value in given.items() if key in inspect.signature(cls).parameters}
+    given = {"train_inputs": lambda: dataset.part("train")[0], "random": lambda: generator(node["seed"], STRUCTURE)}
+    options |= {key: value() for key, value in given.items() if key in inspect.signature(cls).parameters}
     if saved is not None and hasattr(cls, "of_saved"):
         options |= cls.of_saved(saved)
     model: nn.Module = cls(tuple(dataset.inputs.shape[1:]), outputs, blocks, **options)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlrun.datasets.pixels import Inputs
 from dlrun.matrix.theta import applied
 from dlrun.matrix.trace import Program, Recording
 from dlrun.optimizers.rule import State
@@ -19,9 +20,9 @@ CHUNK = 2**19  #: numbers of the inputs that an evaluation takes at a time, for 
 LANES = 32  #: a chunk is a multiple of this, so that each sample has the same place in a vector of any row's
 
 
-def chunk_size(rows: int, inputs: Tensor) -> int:
+def chunk_size(rows: int, inputs: Inputs) -> int:
     """How many of the inputs (samples, ...) so many rows of networks take at a time."""
-    return max(1, CHUNK // (rows * inputs[0].numel() * LANES)) * LANES
+    return max(1, CHUNK // (rows * inputs.shape[1:].numel() * LANES)) * LANES
 
 
 class Evaluation:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dlrun.architectures.recurrent import LSTMLayer
 from dlrun.datasets.dataset import Dataset
+from dlrun.datasets.pixels import Inputs
 from dlrun.initializers.initializer import Initializer
 from dlrun.matrix.rows import call, over_rows, over_single_row
 from dlrun.matrix.theta import Layout, applied, unlike
@@ -36,7 +37,7 @@ class Stack:
 
     dataset: Dataset  #: the first run's; the others' differ at most in which samples stand where, and in labels
     variants: list[Dataset]  #: the different ones, each with as many samples, whose tensors are views of these:
-    inputs: Tensor
+    inputs: Inputs
     targets: Tensor
     variant: list[int]  #: each run's place in `variants`
     model: nn.Module
@@ -135,16 +136,14 @@ class Stack:
     def chunks(self, part: str, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's share of the inputs and targets of "train", "val" or "test", (chunk, ...), or
         (runs, chunk, ...) where runs' differ."""
-        share = self.team.share(self.dataset.sizes[part])
-        for start in range(share.start, share.stop, size):
-            chunk = slice(start, min(start + size, share.stop))
+        share, first = self.team.share(self.dataset.sizes[part]), self.dataset.rows(part).start
+        for start in range(first + share.start, first + share.stop, size):
+            chunk = slice(start, min(start + size, first + share.stop))
             if not self.separate:
-                x, y = self.dataset.part(part)
-                yield x[chunk], y[chunk]
+                yield self.dataset.inputs[chunk], self.dataset.targets[chunk]
             else:
-                parts = [variant.part(part) for variant in self.variants]
-                pairs = [[tensor[chunk] for tensor in parts[v]] for v in self.variant]
-                x, y = (torch.stack(tensors) for tensors in zip(*pairs, strict=True))
+                pairs = [(data.inputs[chunk], data.targets[chunk]) for data in self.variants]
+                x, y = (torch.stack([pairs[v][i] for v in self.variant]) for i in (0, 1))
                 yield x, y
 
     @property

@@ -1,0 +1,105 @@
+"""Many images, kept as the bytes that they are: what a byte means is looked up as samples are taken."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlrun.datasets.scale import Scaling
+
+LARGE = 2**28  #: bytes of the numbers beyond which images stay pixels; MNIST's are 2.2e8, and are gathered a bit sooner
+BYTES = 256  #: values of a byte
+
+
+class Pixels:
+    r"""Images, (samples, channels, height, width), to be read as the tensor of numbers that they stand for.
+
+    Sample i is $\text{levels}_{c, \text{stored}[\text{order}_i]}$ in each channel c: every number is the scaled value
+    of its byte, computed as that of any other dataset is, and the same to the last bit.
+
+    Args:
+        stored: (images, channels, height, width) uint8, in whatever order; it may be mapped from a file.
+        order: (samples,) int64, the image that each sample is.
+        levels: (variants, channels, 256) floats. Where there are several, so many sets of samples of one size lie one
+            after the other, each with its own.
+    """
+
+    def __init__(self, stored: Tensor, order: Tensor, levels: Tensor) -> None:
+        self.stored, self.order, self.levels = stored, order, levels
+        self.shape = torch.Size([len(order), *stored.shape[1:]])
+        self.ndim, self.dtype, self.device = stored.ndim, levels.dtype, levels.device
+        self._table = levels.flatten()
+        self._first = BYTES * torch.arange(stored.shape[1], dtype=torch.int32, device=self.device)[:, None, None]
+
+    @classmethod
+    def of(cls, values: np.ndarray, rows: np.ndarray, scaled: Scaling, dtype: torch.dtype) -> Pixels:
+        """These rows of the images, scaled."""
+        channels = values.shape[1]
+        every = np.broadcast_to(np.arange(BYTES, dtype=np.uint8)[:, None, None, None], (BYTES, channels, 1, 1))
+        levels = torch.from_numpy(np.array(scaled(every))).to(dtype)[..., 0, 0].T.contiguous()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nobody writes
+            return cls(torch.from_numpy(values), torch.from_numpy(rows.astype(np.int64)), levels[None])
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        return self.index_select(0, torch.arange(len(self), device=self.device)[rows])
+
+    def index_select(self, dim: int, rows: Tensor) -> Tensor:
+        """The numbers of these samples, (rows, channels, height, width); dim is 0, as a tensor would have it."""
+        pixels = self.stored.index_select(dim, self.order.index_select(0, rows)).int()
+        variants, channels = self.levels.shape[:2]
+        if channels > 1:
+            pixels = pixels + self._first
+        if variants > 1:
+            variant = rows.div(len(self) // variants, rounding_mode="floor").int()
+            pixels = pixels + variant[:, None, None, None] * (channels * BYTES)
+        return self._table.index_select(0, pixels.flatten()).view(pixels.shape)
+
+    def to(self, device: torch.device) -> Pixels:
+        """The same on a device."""
+        return Pixels(self.stored.to(device), self.order.to(device), self.levels.to(device))
+
+    def cpu(self) -> Pixels:
+        """The same on the CPU."""
+        return self.to(torch.device("cpu"))
+
+
+Inputs = Tensor | Pixels
+
+
+def stay_pixels(values: np.ndarray, scaled: Scaling, dtype: torch.dtype) -> bool:
+    """Whether these inputs are kept as bytes: many images of which each byte is scaled by itself."""
+    return (
+        values.dtype == np.uint8 and values.ndim == 4 and scaled.matrix is None and values.size * dtype.itemsize > LARGE
+    )
+
+
+@overload
+def joined(inputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]: ...
+@overload
+def joined(inputs: Sequence[Inputs]) -> tuple[Inputs, Sequence[Inputs]]: ...
+def joined(inputs: Sequence[Inputs]) -> tuple[Inputs, Sequence[Inputs]]:
+    """Inputs of one shape, one set after the other; and each of them as a part of that, which takes no more memory."""
+    if len(inputs) == 1:
+        return inputs[0], list(inputs)
+    size = len(inputs[0])
+    bounds = [slice(i * size, (i + 1) * size) for i in range(len(inputs))]
+    pixels = [each for each in inputs if isinstance(each, Pixels)]
+    if len(pixels) < len(inputs):
+        whole = torch.cat([each[:] for each in inputs])
+        return whole, [whole[part] for part in bounds]
+    stored = {each.stored.data_ptr(): each.stored for each in pixels}
+    starts = dict(zip(stored, np.cumsum([0, *map(len, stored.values())]).tolist(), strict=False))
+    images = torch.cat(list(stored.values())) if len(stored) > 1 else pixels[0].stored
+    order = torch.cat([each.order + starts[each.stored.data_ptr()] for each in pixels])
+    levels = torch.cat([each.levels for each in pixels])
+    views = [Pixels(images, order[part], each.levels) for part, each in zip(bounds, pixels, strict=True)]
+    return Pixels(images, order, levels), list(views)
