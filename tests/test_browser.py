@@ -57,7 +57,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def chromium() -> Iterator[Any]:
     options = ChromeOptions()
     options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])):
+    arguments = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage"]  # /dev/shm is small in containers
+    for argument in arguments + (["--no-sandbox"] if os.geteuid() == 0 else []):  # root has none
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, ChromeService(DRIVER))

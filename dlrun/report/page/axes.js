@@ -104,6 +104,7 @@ function grip(group, at) { // a drag makes a brush, or moves the one that it beg
       from = placeOf(event);
       const part = state.brushes.get(at);
       moved = part && part[0] <= from && from <= part[1] ? part : null;
+      dragging = true;
       hit.setPointerCapture(event.pointerId);
       group.focus({ preventScroll: true });
       event.preventDefault();
@@ -115,9 +116,11 @@ function grip(group, at) { // a drag makes a brush, or moves the one that it beg
     if (moved) brush(at, moved.map(end => end + to - from));
     else if (Math.abs(to - from) * axisHeight > 3) brush(at, [Math.min(from, to), Math.max(from, to)]);
   });
-  hit.addEventListener("pointerup", event => {
-    if (Math.abs(placeOf(event) - from) * axisHeight <= 3) brush(at, null);
+  for (const end of ["pointerup", "pointercancel"]) hit.addEventListener(end, event => {
+    dragging = false;
+    if (Math.abs(placeOf(event) - from) * axisHeight <= 3) state.brushes.delete(at);
     from = null;
+    changed();
   });
   group.addEventListener("keydown", event => { // from value to value of those that settings have
     const way = { ArrowUp: 1, ArrowDown: -1 }[event.key];

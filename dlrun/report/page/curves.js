@@ -386,11 +386,12 @@ if (data.curves.length) {
     const box = curvesPlot.getBoundingClientRect();
     dragged = { x: event.clientX - box.left, y: event.clientY - box.top };
     canvas.setPointerCapture(event.pointerId);
+    dragging = true;
     state.frame = null;
     tell(curvesPlot, 0, 0, []);
     changed();
   });
-  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { dragged = null; });
+  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { dragged = null; dragging = false; changed(); });
   canvas.addEventListener("pointermove", pointCurves);
   canvas.addEventListener("pointerleave", () => { point(null); tell(curvesPlot, 0, 0, []); });
   canvas.addEventListener("blur", () => { cursor = null; point(null); tell(curvesPlot, 0, 0, []); });

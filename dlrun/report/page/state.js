@@ -15,6 +15,7 @@ let kept = new Set(data.settings.map(setting => setting.id)); // those shown
 const slots = new Map(); // the colour of each: it keeps it for as long as it is shown
 const drawing = []; // functions that draw
 let waiting = false;
+let dragging = false; // while a brush or frame is drawn
 
 function changed() { // at most once before the screen is painted
   if (waiting) return;

@@ -96,4 +96,11 @@ for (const each of document.querySelectorAll("table")) {
     if (event.key === " " || event.key === "Enter") { event.preventDefault(); if (row.dataset.setting) toggle(Number(row.dataset.setting)); }
   });
 }
-drawing.push(drawRows);
+
+const MANY = 100, REST = 80; // rows whose layout takes longer than a frame: they wait until a brush rests, milliseconds
+let rest;
+drawing.push(() => {
+  clearTimeout(rest);
+  if (dragging && data.settings.length > MANY) rest = setTimeout(drawRows, REST);
+  else drawRows();
+});
