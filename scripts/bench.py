@@ -7,6 +7,8 @@ start   wall time of `dlrun --cfg job`, and from the command to the first traini
 memory  peak resident memory of `dlrun dataset=mnist epochs=1` (set DLRUN_DATA to where MNIST lies or may be put)
 diagnostics  each diagnostic beside a training, and products of second derivatives with vectors, over a gradient
         (scripts/bench_looks.py, scripts/bench_diagnostics.py); wants MNIST; some ten minutes, so one round by default
+page    the report of 1,000 runs of 50 evaluations: its size, the time until it can be used, and that of a brush
+        (scripts/bench_page.py); wants Debian's chromium and chromium-driver
 checkpoint  seconds that one takes, and its share of the training at the default interval
 
 Every contestant runs in a process of its own, and the contestants take turns within a round, so that a machine which
@@ -34,6 +36,7 @@ from typing import Any
 
 import bench_diagnostics
 import bench_looks
+import bench_page
 
 LOOPS = Path(__file__).with_name("bench_loops.py")
 DLRUN = str(Path(sys.executable).with_name("dlrun"))
@@ -260,7 +263,16 @@ def diagnostics(rounds: int, _: Path) -> str:
     return "\n\n".join(parts)
 
 
-MEASUREMENTS = {each.__name__: each for each in (speed, sweep, runs, start, memory, checkpoint, diagnostics)}
+def page(rounds: int, folder: Path) -> str:
+    parts = []
+    for number, (name, (settings, seeds)) in enumerate(bench_page.CASES.items()):
+        bench_page.write(folder / str(number), settings, seeds)
+        found = [bench_page.measured(folder / str(number)) for _ in range(rounds)]
+        parts.append(f"### {name}\n\n" + table("", found, ".2f"))
+    return "\n\n".join(parts)
+
+
+MEASUREMENTS = {each.__name__: each for each in (speed, sweep, runs, start, memory, checkpoint, diagnostics, page)}
 
 
 def loop(name: str, *arguments: int) -> dict[str, Any]:

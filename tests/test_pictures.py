@@ -31,7 +31,7 @@ def test_a_sweeps_pictures_are_of_the_form_that_its_runs_draw(form: str, tmp_pat
     assert sorted(found) == [f"{name}.{form}" for name in ("comparison", "heatmap", "sensitivity")]
     assert all(content.startswith(BEGINNINGS[form]) for content in found.values())
     page = (tmp_path / "sweep" / "report.html").read_text()
-    assert page.count("data:image/png;base64,iVBOR") == 3 and 'alt="heatmap"' in page
+    assert page.count("data:image/png;base64,iVBOR") == 2 and 'alt="heatmap"' in page
     report([tmp_path / "sweep"])
     assert {name: (tmp_path / "sweep" / name).read_bytes() for name in found} == found
 

@@ -30,6 +30,7 @@ from dlrun.command.cli import main
 from dlrun.errors import ConfigError
 from dlrun.folder import formulas
 from dlrun.report import collect, pictures
+from dlrun.report.drawn import drawn
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Cell, Grid
 from dlrun.report.grids import MOST, _time, grids, runs_grid
@@ -525,7 +526,7 @@ def test_the_page_needs_nothing_but_itself(sweep: Path) -> None:
     printed(sweep)
     page = Tags((sweep / "report.html").read_text())
     images = [attributes["src"] for tag, attributes in page.found if tag == "img"]
-    assert len(images) == 3 and all(str(src).startswith("data:image/png;base64,iVBOR") for src in images)
+    assert len(images) == 2 and all(str(src).startswith("data:image/png;base64,iVBOR") for src in images)
     assert not [tag for tag, attributes in page.found if tag == "link" or (tag == "script" and "src" in attributes)]
     links = [str(attributes["href"]) for tag, attributes in page.found if tag == "a"]
     assert len(links) == 12 and all((sweep / link).is_file() for link in links)
@@ -538,7 +539,7 @@ def test_no_value_is_taken_for_html(tmp_path: Path) -> None:
         write_run(tmp_path / "s" / name, f"+label={evil}{number}", f"seed={number}", "+tag=<b>", error=f"{evil}")
     printed(tmp_path / "s")
     page = Tags((tmp_path / "s" / "report.html").read_text())
-    assert [tag for tag, _ in page.found].count("script") == 1 and "b" not in [tag for tag, _ in page.found]
+    assert [tag for tag, _ in page.found].count("script") == 2 and "b" not in [tag for tag, _ in page.found]
     assert f"{evil}a>" in page.words and f"{evil}0" in page.words and "b&amp;c" in page.words
     links = [str(attributes["href"]) for tag, attributes in page.found if tag == "a"]
     assert links == ["%3Cscript%3Ealert%281%29%3Ca%3E/metrics.csv", "b%26amp%3Bc/metrics.csv"]
@@ -586,7 +587,7 @@ def test_of_very_many_runs_the_page_has_the_best_the_worst_and_some_without_a_re
             "status": ["diverged"] * 300 + ["finished"] * 2700,
         }
     ).assign(best_val_accuracy=lambda table: (table["seed"] % 1000 / 1000).where(table["status"] == "finished"))
-    many = replace(found, table=rows.assign(test_accuracy=0.5))
+    many = replace(found, table=rows.assign(test_accuracy=0.5, setting=found.settings["setting"].iloc[0]))
     grid = runs_grid(many, {run: sweep for run in rows["run"]}, sweep)
     values = [row[grid.columns.index("best_val_accuracy")].text for row in grid.rows]
     assert len(values) == 1000 and values[:200] == ["-"] * 200
@@ -617,7 +618,8 @@ def test_the_page_of_very_many_runs_is_small() -> None:
         found = find(table, places, pd.DataFrame())
     shown = [*(grid.ends(MOST) for grid in grids(found)), runs_grid(found, places, Path())]
     assert [len(grid.rows) for grid in shown] == [1000, 1000, 800]
-    assert len(page_of(found, shown, pictures.Pictures({}, {}), "many", [])) < 1.5e6  # the pictures take less than 1 MB
+    page = page_of(found, shown, pictures.Pictures({}, {}), "many", [], drawn(found, pd.DataFrame()))
+    assert len(page) < 1.7e6  # the pictures and the curves take less than 1.4 MB
 
 
 def test_a_setting_that_diverged_as_a_whole_is_told_everywhere(tmp_path: Path) -> None:

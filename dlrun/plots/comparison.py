@@ -63,7 +63,7 @@ def figure(
     runs, by the names of their settings.
     """
     rows = curves[curves["metric"] == metric]
-    unit = "epoch" if rows["epoch"].max() >= 2 else "step"
+    unit = time_unit(rows)
     fates, many = fates or {}, are_many(settings)
     drawn = list(settings.items())[:DRAWN]
     found = {name: _curve(rows[rows["run"].isin(runs)], unit, many, len(runs)) for name, runs in drawn}
@@ -101,10 +101,26 @@ def band(values: np.ndarray, many: bool) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
+def gathered(at: np.ndarray, values: np.ndarray, many: bool, runs: int) -> Curve:
+    """The curve of a setting from its runs' values (places, ..., runs); what is infinite in one of them is a gap."""
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        low, high = band(values, many)
+        return Curve(at, gaps(values.mean(axis=-1)), gaps(low), gaps(high), runs)
+
+
+def time_unit(curves: pd.DataFrame) -> str:
+    """What the horizontal axis counts: steps, where there is not even a second epoch."""
+    return "epoch" if curves["epoch"].max() >= 2 else "step"
+
+
+def is_logarithmic(metric: str, values: np.ndarray) -> bool:
+    """Whether these values of a metric need a logarithmic axis."""
+    return metric.endswith(ERRORS) and is_wide(values)
+
+
 def _curve(rows: pd.DataFrame, unit: str, many: bool, runs: int) -> Curve:
     values = rows.pivot(index=unit, columns="run", values="value").dropna()
-    low, high = band(values.to_numpy(), many)
-    return Curve(values.index.to_numpy(), gaps(values.mean(axis=1)), gaps(low), gaps(high), runs)
+    return gathered(values.index.to_numpy(), values.to_numpy(), many, runs)
 
 
 def _draw(axes: Axes, found: Mapping[str, Curve], fates: Mapping[str, str]) -> None:
@@ -121,11 +137,11 @@ def _draw(axes: Axes, found: Mapping[str, Curve], fates: Mapping[str, str]) -> N
 def _closer(found: Sequence[Curve], means: np.ndarray, metric: str) -> tuple[float, float, float, float, int] | None:
     """The second half of the training (from, to) and the range (from, to) that the best settings have in it, and how
     many settings lie outside; None where that is no small part of all there is to see."""
-    logarithmic = metric.endswith(ERRORS) and is_wide(means)
+    logarithmic = is_logarithmic(metric, means)
     end = max((curve.at[-1] for curve in found if len(curve.at)), default=0)
     late = [np.concatenate([curve.low, curve.high])[np.tile(curve.at >= end / 2, 2)] for curve in found]
     with np.errstate(divide="ignore", invalid="ignore"):
-        seen = np.log10 if logarithmic else lambda x: np.maximum(x, -1) if _is_cut(metric, means) else x
+        seen = np.log10 if logarithmic else lambda x: np.maximum(x, -1) if is_cut(metric, means) else x
         spans = [_span(seen(values)) for values in late]
         least, greatest = _span(seen(means))
     spans = [span for span in spans if np.isfinite(span).all()]
@@ -167,13 +183,13 @@ def scale(axes: Axes, metric: str, values: np.ndarray) -> None:
     axes.set_ylabel(metric, fontsize=LARGE, labelpad=12)  # nearer, the underscore of val_accuracy is read as a 1
     if metric.endswith(ERRORS):
         log_if_wide(axes, values)
-    elif _is_cut(metric, values):
+    elif is_cut(metric, values):
         axes.set_ylim(-1, 1.05)
         axes.set_ylabel(f"{metric} (cut at -1)", fontsize=LARGE)
 
 
-def _is_cut(metric: str, values: np.ndarray) -> bool:
-    """r2 has no lower bound: one bad value would press the others flat."""
+def is_cut(metric: str, values: np.ndarray) -> bool:
+    """Whether an axis ends at -1: r2 has no lower bound: one bad value would press the others flat."""
     return not metric.endswith(ERRORS) and bool(np.nanmin(values, initial=0) < -1 < np.nanmax(values, initial=-1))
 
 

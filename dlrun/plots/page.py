@@ -29,6 +29,7 @@ LOG_FROM = 1.5  # decades; on a linear axis the lower ones would lie flat
 PARTS = 1000  # of a line, which are no further apart than the points of a picture
 FEW = 40  # rows that can be told apart as dots
 CLOSER = 4  # times that all is higher than what the best take, for these to be shown closer
+HEAVY = 150_000  # bytes of a picture, whose like would make a page slow to send
 FAR = 10  # times that another would make it higher, to be left outside
 
 
@@ -65,6 +66,15 @@ def png(page: Figure) -> bytes:
         canvas.draw()
     Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(file, format="png", dpi=(100, 100))
     return file.getvalue()
+
+
+def smaller(picture: bytes) -> bytes:
+    """A PNG that is to stand in a page: a large one with its 256 main colours, in a third of the bytes."""
+    if len(picture) < HEAVY:
+        return picture
+    file = BytesIO()
+    Image.open(BytesIO(picture)).quantize(256, dither=Image.Dither.NONE).save(file, format="png", optimize=True)
+    return min(file.getvalue(), picture, key=len)
 
 
 def log_if_wide(axes: Axes, values: np.ndarray, ticks: int = 6) -> bool:

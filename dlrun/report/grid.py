@@ -31,6 +31,7 @@ class Grid:
     remark: str = ""
     text: list[bool] = field(default_factory=list)  #: whether each column holds words
     named_by: int = 1  #: how many of the first columns name a row
+    settings: list[int] = field(default_factory=list)  #: the rank of each row's setting, where rows have one
 
     def ends(self, most: int) -> Grid:
         """The grid, of very many rows with the first and the last ones alone."""
@@ -38,7 +39,9 @@ class Grid:
             return self
         half = most // 2
         remark = f"{self.remark} Of {len(self.rows):,} rows these are the first {half} and the last {half}.".strip()
-        return replace(self, rows=self.rows[:half] + self.rows[-half:], remark=remark)
+        ends = [*range(half), *range(-half, 0)]
+        settings = [self.settings[at] for at in ends] if self.settings else []
+        return replace(self, rows=[self.rows[at] for at in ends], settings=settings, remark=remark)
 
     def show(self, console: Console, lines: int) -> None:
         """Print the first rows; no digit is ever cut off, and no word broken that fits into a line.

@@ -28,6 +28,7 @@ JOINT = "joint 95 % interval"  #: which holds together with those of the other r
 def grids(found: Findings) -> Iterator[Grid]:
     """The tables of settings, comparisons, and times to the target."""
     axes = found.axes or ["setting"]
+    ranks = {setting: rank for rank, setting in enumerate(found.settings["setting"])}
     words = [not pd.api.types.is_numeric_dtype(found.settings[axis]) for axis in axes]
     part = "test" if found.quoted.startswith("test") else "val"
     measured: dict[str, Callable[[dict[Any, Any]], Cell]] = {
@@ -60,6 +61,7 @@ def grids(found: Findings) -> Iterator[Grid]:
            if equal.any() else ""),
         [*words, *[False] * len(measured)],
         named_by=len(axes),
+        settings=list(ranks.values()),
     )  # fmt: skip
     if len(found.comparisons):
         best = found.settings["setting"].iloc[0]
@@ -84,6 +86,7 @@ def grids(found: Findings) -> Iterator[Grid]:
             + "Effect: Hedges' g of the differences.",
             [*words, False, False, False, False, True],
             named_by=len(axes),
+            settings=[ranks[setting] for setting in found.comparisons["setting"]],
         )  # fmt: skip
     if found.target:
         column, value = found.target
@@ -101,6 +104,7 @@ def grids(found: Findings) -> Iterator[Grid]:
             + (f" {STACK}: of all the runs that trained together." if stacked else ""),
             [*words, False, False, False, False],
             named_by=len(axes),
+            settings=[ranks[setting] for setting in found.speeds["setting"]],
         )
 
 
@@ -122,7 +126,8 @@ def _setting(row: dict[Any, Any], axes: Sequence[str]) -> Iterator[Cell]:
 
 def runs_grid(found: Findings, runs: Mapping[str, Path], into: Path) -> Grid:
     """The runs, each with a link to a file of its folder; of very many the best, the worst and some that have none."""
-    table, remark = _of_interest(found)
+    table, remark = of_interest(found)
+    ranks = {setting: rank for rank, setting in enumerate(found.settings["setting"])}
     if is_stacked(found.table):
         seconds, width = (pd.to_numeric(table[column], errors="coerce") for column in ("seconds", "width"))
         table = table.assign(**{STACK: seconds, "its share": seconds / width})
@@ -147,6 +152,7 @@ def runs_grid(found: Findings, runs: Mapping[str, Path], into: Path) -> Grid:
         ],
         remark.strip(),
         text=[True, *(not pd.api.types.is_numeric_dtype(table[column]) for column in values)],
+        settings=[ranks[setting] for setting in table["setting"]],
     )
 
 
@@ -155,7 +161,7 @@ def is_stacked(table: pd.DataFrame) -> bool:
     return "width" in table and bool((pd.to_numeric(table["width"], errors="coerce") > 1).any())
 
 
-def _of_interest(found: Findings) -> tuple[pd.DataFrame, str]:
+def of_interest(found: Findings) -> tuple[pd.DataFrame, str]:
     """The runs that the page shows, and what it says of those that it does not."""
     table = found.table
     if len(table) <= MOST:

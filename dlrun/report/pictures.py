@@ -52,8 +52,8 @@ def draw(found: Findings, curves: pd.DataFrame, heading: str, folders: Mapping[s
         pictures.files[f"{name}.{form}"] = pictures.shown[name] if form == "png" else content(page, form)
 
     settings, rows = found.settings, found.settings.to_dict("records")
-    labels = [_label(row, found.axes) or "all runs" for row in rows]
-    fates = _fates(found.table)
+    labels = [label_of(row, found.axes) or "all runs" for row in rows]
+    fates = fates_of(found.table)
     with _told(found, "curves", METRICS):
         for name, page in _of_results(found, curves, heading, labels, fates):
             add(name, page)
@@ -108,7 +108,7 @@ def _of_results(
         rates = pd.to_numeric(data["lr"], errors="coerce")
         words = data.loc[rates.isna(), "lr"].drop_duplicates().tolist()
         rest = [axis for axis in found.axes if axis != "lr"]
-        swept = data.assign(lr=rates, line=[_label(row, rest) for row in rows])[rates > 0]
+        swept = data.assign(lr=rates, line=[label_of(row, rest) for row in rows])[rates > 0]
         if swept["lr"].nunique() > 1:
             lines = swept["line"].drop_duplicates().tolist()
             without = f"; without lr={','.join(map(str, words))}" if words else ""
@@ -120,11 +120,12 @@ def _of_results(
         yield "heatmap", page
 
 
-def _label(row: dict[Any, Any], axes: Sequence[str]) -> str:
+def label_of(row: Mapping[Any, Any], axes: Sequence[str]) -> str:
+    """What tells a setting from its rivals, with the last parts of its keys alone."""
     return name(dict(zip(short(axes), [row[axis] for axis in axes], strict=True)))
 
 
-def _fates(table: pd.DataFrame) -> dict[str, str]:
+def fates_of(table: pd.DataFrame) -> dict[str, str]:
     """What became of runs that have not finished, by their settings: `2 of 3 diverged`."""
     runs, fates = table["setting"].value_counts(), dict[str, str]()
     lost = Counter(table.loc[~table["status"].isin(FINISHED), ["setting", "status"]].itertuples(index=False, name=None))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from dlrun.errors import ConfigError
 from dlrun.files.opening import beginning
 from dlrun.files.replacing import replacing
 from dlrun.folder.names import shell_command
+from dlrun.plots.page import smaller
 from dlrun.report import collect
 from dlrun.report.data import data_of, failed_looks
+from dlrun.report.drawn import drawn
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Grid, folded
 from dlrun.report.grids import MOST, grids, runs_grid
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
 PAGE = "report.html"
 MARK = '<meta name="generator" content="dlrun report">'  #: in the page's head; what lacks it is not overwritten
+THERE = Path(__file__).parent / "page"
+SCRIPTS = ("state", "tables", "axes", "curves", "begin")  #: in this order
 WIDTH = 100  #: columns, where the output is no terminal
 LINES = 20  #: rows of a table on the terminal; the page has all
 
@@ -91,7 +97,7 @@ def report(
     except ConfigError as problem:
         found.notes.append(str(problem))
     tables = [*(grid.ends(MOST) for grid in shown), runs_grid(found, runs, into)]
-    _write(into / PAGE, _html(found, tables, pictures, title, data_of(found, runs)).encode())
+    _write(into / PAGE, _html(found, tables, pictures, title, data_of(found, runs), drawn(found, curves)).encode())
     for picture, content in pictures.files.items():
         _write(into / picture, content)
     _print(found, shown, title, console)
@@ -140,21 +146,42 @@ def _refuse_others_files(folder: Path) -> None:
             raise ConfigError(f"{file} is no table of a sweep, and is not overwritten; move it away first")
 
 
-def _html(found: Findings, shown: list[Grid], pictures: Pictures, title: str, data: list[str]) -> str:
+def _html(
+    found: Findings, shown: list[Grid], pictures: Pictures, title: str, data: list[str], lines: dict[str, Any]
+) -> str:
+    """The page. Its policy lets its own style and script alone through, by their digests, and nothing of the network:
+    what a run's folder says could not be run even if it were not escaped."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+        loader=FileSystemLoader(THERE), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=lambda value: printable(value) if type(value) is str else value,
     )  # fmt: skip
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    parts = {
+        "style": (THERE / "style.css").read_text(encoding="utf-8"),
+        "script": "\n".join((THERE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS),
+    }
     return environment.get_template("page.html.jinja").render(
+        {name: Markup(text) for name, text in parts.items()},
+        digests={name: _digest(text) for name, text in parts.items()},
+        drawn=lines,
         title=title,
         lead=_lead(found),
         constant=name(found.constant),
         data=data,
         notes=found.notes,
         grids=shown,
-        pictures={picture: base64.b64encode(content).decode() for picture, content in pictures.shown.items()},
+        pictures={
+            picture: base64.b64encode(smaller(content)).decode()
+            for picture, content in pictures.shown.items()
+            if picture != "comparison" or not lines["curves"]  # which the page draws itself
+        },
         films=[name for name in FILMS if name in pictures.files],
     )
+
+
+def _digest(text: str) -> str:
+    """As a Content-Security-Policy names it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _lead(found: Findings) -> str:
