@@ -134,7 +134,7 @@ def page(rows: Sequence[Row]) -> str:
 A criterion that holds whatever is trained says nothing. So each claim is also fed with wrong settings, one or two of
 those by which its sentence stands: the treatment left out, or weakened, another formula, labels exchanged. Its own
 criteria judge what comes of that, at its own looks, and none may say *reproduced*. `python scripts/controls.py FOLDER`
-trains them all; [tests/controls.yaml](../tests/controls.yaml) has the overrides.
+trains them all; `tests/controls.yaml` has the overrides.
 
 Of {len({row["claim"] for row in rows})} claims, fed wrongly in {len(rows)} ways: {counts}.
 

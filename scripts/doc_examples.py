@@ -18,8 +18,13 @@ NEEDED = {
     r"datasets\.sequences\.": "architecture=gru",
     r"datasets\.surfaces\.": "architecture=point",
     r"datasets\.table\.": "dataset.path=houses.csv dataset.target=price",
+    r"diagnostics\.decision_boundary\.": "dataset=moons",
+    r"diagnostics\.fit\.": "dataset=sine",
+    r"diagnostics\.lags\.": "dataset=sequences architecture=rnn",
+    r"diagnostics\.moments\.": "normalization=batch",
     r"initializers\.checkpoint\.": "initializer.path=FOLDER",
     r"initializers\.given\.": "dataset=linear architecture=linear initializer.values=[5,10]",
+    r"initializers\.rbm\.": "architecture.activation=sigmoid",
     r"losses\.(BinaryCrossEntropy|Hinge|Square|SquaredHinge)$": "dataset=breast_cancer",
     r"losses\.(GaussianNLL|Huber)$": "dataset=diabetes",
     r"normalizations\.InstanceNorm$": "architecture=cnn",
@@ -36,6 +41,8 @@ SWEPT = {
     "dataset=himmelblau": "lr=0.001,0.01,0.1",
     "dataset=table": "dataset.scale=standard,minmax",
     "initializer=given": "lr=0.001,0.01,0.1",
+    "optimizer=gauss_newton": "lr=0.1,0.3,1",
+    "optimizer=newton": "lr=0.01,0.1,1",
 }
 
 

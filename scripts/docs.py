@@ -40,7 +40,7 @@ def pages() -> dict[str, str]:
             for name in choices(group)
         ]
         index += [f"## [{group}]({group}.md)", grid(["choice", "what"], lines)]
-    return {"README.md": "\n\n".join(index) + "\n", **found}
+    return {"choices.md": "\n\n".join(index) + "\n", **found}
 
 
 def head(group: str, common: Keys) -> str:

@@ -1,4 +1,4 @@
-"""docs/lectures.md, the walk through the lectures, from docs/claims.csv.
+"""docs/lectures.md, the walk through the lectures, and README's table of verdicts, from docs/claims.csv.
 
 `python scripts/lectures.py FOLDER` takes claims.csv and the pictures from a folder that `dlrun claims` left, such as
 outputs/claims/2026-11-27; without one the page is written anew from what is in docs/, and `--check` compares it.
@@ -23,6 +23,8 @@ from dlrun.terminal.console import number
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 PAGE, TABLE, PICTURES = DOCS / "lectures.md", DOCS / "claims.csv", DOCS / "claims"
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- written by scripts/lectures.py -->\n", "<!-- end -->"  #: around README's table
 NOTE = "<!-- Written by scripts/lectures.py from docs/claims.csv and conf/claims: run it again. -->\n"
 WIDTH = 800  #: pixels of a picture
 
@@ -45,6 +47,15 @@ def page(rows: list[Row]) -> str:
     environment = Environment(loader=FileSystemLoader(HERE), undefined=StrictUndefined, autoescape=False)
     text = environment.get_template("lectures.md.jinja").render(told=told, claim=lambda name: section(by_name, name))
     return NOTE + text.rstrip() + "\n"
+
+
+def readme(rows: list[Row], text: str) -> str:
+    """README.md with the table of verdicts. rows: of claims.csv; text: the file as it is."""
+    counts = Counter({row["claim"]: row["verdict"] for row in rows}.values())
+    verdicts = [f"| {verdict} | {count} |" for verdict, count in counts.most_common()]
+    table = "\n".join(["| verdict | claims |", "|---|---:|", *verdicts, f"| in all | {counts.total()} |"])
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}{table}\n{END}{rest.partition(END)[2]}"
 
 
 def section(by_name: dict[str, list[Row]], name: str) -> str:
@@ -86,10 +97,10 @@ def take(folder: Path) -> None:
                 sorted((folder / name).glob(f"{setting}-*/{what}.png")) if what else [folder / name / f"{setting}.png"]
             )
             if runs:
-                _shrink(runs[0], PICTURES / f"{name}-{picture.replace('/', '-')}.png")
+                shrink(runs[0], PICTURES / f"{name}-{picture.replace('/', '-')}.png")
 
 
-def _shrink(source: Path, target: Path) -> None:
+def shrink(source: Path, target: Path) -> None:
     with Image.open(source) as image:
         size = WIDTH, round(image.height * WIDTH / image.width)
         small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
@@ -104,12 +115,13 @@ def main() -> None:
     if arguments and arguments != ["--check"]:
         take(Path(arguments[0]))
     with TABLE.open(encoding="utf-8", newline="") as file:
-        text = page(list(csv.DictReader(file)))
-    if arguments == ["--check"]:
-        if PAGE.read_text(encoding="utf-8") != text:
-            sys.exit(f"{PAGE} is not what scripts/lectures.py writes: run it")
-        return
-    PAGE.write_text(text, encoding="utf-8")
+        rows = list(csv.DictReader(file))
+    written = {PAGE: page(rows), README: readme(rows, README.read_text(encoding="utf-8"))}
+    for path, text in written.items():
+        if arguments != ["--check"]:
+            path.write_text(text, encoding="utf-8")
+        elif path.read_text(encoding="utf-8") != text:
+            sys.exit(f"{path} is not what scripts/lectures.py writes: run it")
 
 
 if __name__ == "__main__":

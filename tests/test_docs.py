@@ -52,7 +52,7 @@ def test_pages_are_up_to_date(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("group", groups())
 def test_every_choice_has_its_line_and_its_keys(group):
     for name in choices(group):
-        assert f"[{name}]({group}.md#{name})" in PAGES["README.md"]
+        assert f"[{name}]({group}.md#{name})" in PAGES["choices.md"]
         for path, constraint in constraints(conf_dir() / group / f"{name}.yaml").items():
             start = f"| `{'.'.join((group, *path))}` | `"
             (row,) = (line for line in section(group, name).splitlines() if line.startswith(start))

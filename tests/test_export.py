@@ -104,6 +104,15 @@ def test_every_architecture(form: str, name: str, files: Path, tmp_path: Path) -
         )
 
 
+def test_a_regression_comes_out_in_its_own_unit(trained: Callable[..., Path], tmp_path: Path) -> None:  # noqa: F811
+    """Where training standardised the targets, and neither missing numbers nor a matrix stand before the network."""
+    run, file = dlrun.load(trained("dataset=diabetes", "epochs=2")), tmp_path / "model.pt2"
+    assert set(dict(run.predictor.named_buffers(recurse=False))) == {"offset", "divisor", "mean", "std"}
+    export.export(run, "torch", file)
+    raw, wanted = meant(run, 7)
+    assert np.abs(computed(file, raw)[0] - wanted.numpy()).max() < 1e-5 * float(wanted.abs().max())
+
+
 class Odd(torch.nn.Module):
     """A network whose computation depends on its inputs, which no graph holds."""
 

@@ -45,7 +45,8 @@ class Predictor(nn.Module):
         self._keep("std", data.target_std)
 
     def _keep(self, name: str, numbers: np.ndarray | Tensor | None) -> None:
-        self.register_buffer(name, None if numbers is None else torch.as_tensor(numbers), persistent=False)
+        if numbers is not None:  # torch.export counts buffers that are None, and then finds others in the wrong place
+            self.register_buffer(name, torch.as_tensor(numbers), persistent=False)
 
     @property
     def binary(self) -> bool:
