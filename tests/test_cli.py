@@ -170,55 +170,6 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 
 
-MISTAKES = {
-    "unknown choice": (["optimizer=adm"], "optimizer=adm: there is no such choice; did you mean adam?"),
-    "unknown key": (
-        ["architecture.hiden=[3]"],
-        "architecture.hiden=[3]: there is no such key; did you mean architecture.hidden=[3]?",
-    ),
-    "another choice's key": (["optimizer.momentum=0.9"], "optimizer.momentum is a key of optimizer=momentum"),
-    "unknown key, added": (["+epoch=3"], "epoch=3: there is no such key; did you mean epochs=3?"),
-    "wrong type": (["epochs=ten"], "epochs=ten: must be int >= 1"),
-    "out of range": (["optimizer.beta1=1"], "optimizer.beta1=1: must be in [0, 1)"),
-    "wrong word": (["batch_size=fulll"], "did you mean full?"),
-    "a list of choices": (["optimizer=[sgd,adam]"], "a run has one optimizer, not a list: dlrun -m optimizer=sgd,adam"),
-    "a list of one": (["dataset=[iris]"], "dataset=[iris]: a run has one dataset, not a list: give one, dataset=iris"),
-    "a list in a sweep": (["-m", "loss=[mse,huber],mse"], "loss=[mse,huber]: a run has one loss, not a list"),
-    "a list of none": (["schedule=[]"], "schedule=[]: a run has one schedule"),
-    "a choice taken away": (["~optimizer"], "optimizer: a run has one, and this config none"),
-    "wrong regularizer": (["regularizer=[l2,dropuot]"], "regularizer=dropuot: there is no such choice"),
-    "foreign code": (["optimizer._target_=os.system"], "only dlrun's own code is run"),
-    "not an override": (["--epochs=3"], "keys have no dashes before them: epochs=3"),
-    "syntax": (["architecture.hidden=[3"], "architecture.hidden=[3"),
-    "unknown verb": (["lst"], "lst: there is no such verb; did you mean list?"),
-    "unknown group": (["list", "optimiser"], "did you mean optimizer?"),
-    "instance norm on vectors": (["normalization=instance"], "normalization=instance averages over space"),
-    "no place for a norm": (["architecture=linear", "normalization=batch"], "this network has none"),
-    "loss that does not fit": (["dataset=diabetes", "loss=hinge"], "loss=hinge is for binary targets"),
-    "images wanted": (["dataset=iris", "architecture=cnn"], "architecture=cnn needs images"),
-    "smoothed numbers": (["dataset=diabetes", "regularizer=label_smoothing"], "label_smoothing needs classes"),
-    "empty split": (["dataset=iris", "dataset.val_fraction=0.001"], "empty split"),
-    "single sample": (["normalization=batch", "batch_size=1"], "normalization=batch needs two samples"),
-    "no such file": (["dataset=table", "dataset.path=nowhere.csv"], "nowhere.csv"),
-    "no such device": (["device=cuda:99"], "device=cuda:99: not usable on this machine"),
-    "unknown torch optimizer": (["optimizer=torch", "optimizer.name=Adm"], "did you mean Adam?"),
-    "warmup": (["schedule.warmup=soon"], "schedule.warmup=soon"),
-    "width without depth": (["architecture.width=3"], "give architecture.depth"),
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_gets_one_message_before_anything_is_written(
-    mistake: str, dlrun: Callable[..., Ended], tmp_path: Path
-) -> None:
-    arguments, message = MISTAKES[mistake]
-    ended = dlrun(*arguments)
-    assert ended.code == 2
-    assert message in " ".join(ended.err.split())
-    assert "Traceback" not in ended.err
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_refused_run_leaves_no_folder_outside_the_working_directory_either(
     dlrun: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,7 +272,7 @@ def test_list_and_plot(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
     assert dlrun("plot", str(tmp_path / "run")).code == 0
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert dlrun("plot", str(tmp_path)).code == 2
-    assert "nowhere holds no run; give the folders" in dlrun("plot", "nowhere").err
+    assert "nowhere holds no run, for it is not there; give the folders" in dlrun("plot", "nowhere").err
 
 
 def test_a_sweep_of_one_run_tells_where_it_is(dlrun: Callable[..., Ended], tmp_path: Path) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from dlrun.command.arguments import arranged
-from dlrun.command.cli import main
 from dlrun.command.verbs import VERBS
 from dlrun.config.catalogue import choices, groups
 from dlrun.config.words import SYNONYMS, _places, did_you_mean, known_keys, lead
@@ -124,35 +120,3 @@ def test_options_may_stand_anywhere() -> None:
     assert arranged(["--info", "lr=1"], []) == ["--info=all", "lr=1"]
     assert arranged(["--config-d", "x", "--multi", "lr=1,2"], []) == ["--config-dir=x", "--multirun", "lr=1,2"]
     assert arranged(["-i", "plugins", "lr=1"], []) == ["-i=plugins", "lr=1"]
-
-
-SIGNS = {
-    "lr=1e-3,": "did you mean lr=1e-3?",
-    "lr='0.1": "did you mean lr=0.1?",
-    'lr=0.1"': "did you mean lr=0.1?",
-    "lr=−0.1": "did you mean lr=-0.1?",
-    "lr=“0.1”": "did you mean lr=0.1?",
-    "name=“a b”": 'did you mean name="a b"?',
-    "epochs==3": "did you mean epochs=3?",
-    "name=a=b": """the value needs quotes of its own: 'name="a=b"'""",
-    "lr=0.1,0.2": "several values make a sweep, which begins with -m: dlrun -m lr=0.1,0.2",
-    "seed=range(3)": "several values make a sweep, which begins with -m: dlrun -m seed=range(3)",
-    "dataset=MNIST": "did you mean mnist? `dlrun list dataset` has all",
-    "optimizer=cosine": "it is one of another group, schedule=cosine",
-    "dataset=houses.csv": "a file of your own is dataset=table dataset.path=houses.csv",
-    "momentum=0.9": "momentum=0.9: there is no such key; optimizer.momentum is a key of optimizer=momentum",
-    "device=gpu": "there are auto, which takes a GPU where there is one, cpu, cuda",
-}
-
-
-@pytest.mark.parametrize("typed", SIGNS)
-def test_the_command_tells_it(
-    typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["dlrun", typed])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    out, err = capfd.readouterr()
-    assert ended.value.code == 2 and out == "" and not list(tmp_path.iterdir())
-    assert SIGNS[typed] in err and err.count("\n") == 1

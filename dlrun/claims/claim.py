@@ -81,7 +81,9 @@ def names(asked: Sequence[str] = ()) -> list[str]:
     known = choices(GROUP)
     for name in asked:
         if name not in known:
-            near = did_you_mean(name, known) or "; `dlrun claims --list` has all"
+            containing = [each for each in known if name in each]
+            near = f"; there are {', '.join(containing)}" if containing else did_you_mean(name, known)
+            near = near or "; `dlrun claims --list` has all"
             raise ConfigError(f"claims {name}: there is no such claim{near}")
     return list(dict.fromkeys(asked)) or known
 

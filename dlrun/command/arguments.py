@@ -11,8 +11,10 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from dlrun.config.catalogue import groups
-from dlrun.config.words import as_choice, as_meant, did_you_mean, known_keys, lead
+from dlrun.config.own import shortened
+from dlrun.config.words import as_choice, as_meant, did_you_mean, is_number, known_keys, lead
 from dlrun.errors import ConfigError
+from dlrun.folder.names import holds_run, shell_command
 
 SUMMARY = "--summary"  #: dlrun's own option: what the network is, in place of its training
 
@@ -41,7 +43,7 @@ def arranged(arguments: Sequence[str], verbs: Collection[str]) -> list[str]:
             begun = [option for option in known if option.startswith(name) and name.startswith("--")]
             name = begun[0] if len(begun) == 1 else name  # options may be shortened
             if name not in known:
-                raise ConfigError(_no_option(arguments, place, [*known, SUMMARY]))
+                raise ConfigError(_no_option(arguments, place, [*known, SUMMARY], verbs))
             may_be, takes = known[name].choices, known[name].nargs
             after = arguments[place + 1 : place + 2]
             if after and not equals and (takes is None or (takes == "?" and after[0] in (may_be or ()))):
@@ -61,7 +63,7 @@ def arranged(arguments: Sequence[str], verbs: Collection[str]) -> list[str]:
         raise ConfigError("--resolve goes with --cfg: dlrun --cfg job --resolve")
     if given.shell_completion:
         _refuse_completion(overrides)
-    return [*options, *overrides]
+    return [*options, *shortened(overrides)]
 
 
 def _is_bare(argument: str = "x=") -> bool:
@@ -73,12 +75,15 @@ def _refuse(message: str) -> NoReturn:
     raise ConfigError(f"{message}; `dlrun --hydra-help` has all options")
 
 
-def _no_option(arguments: Sequence[str], place: int, options: Sequence[str]) -> str:
+def _no_option(arguments: Sequence[str], place: int, options: Sequence[str], verbs: Collection[str]) -> str:
     name, equals, value = arguments[place].partition("=")
     after = arguments[place + 1 : place + 2]
     if not equals and _is_bare(*after):
         value = after[0]
     typed = " ".join([arguments[place], *after]) if value and not equals else arguments[place]
+    if (verb := name.lstrip("-")) in verbs:
+        told = " ".join(filter(None, ["dlrun", verb, value]))
+        return f"{arguments[place]}: verbs have no dashes before them, and come first: {told}"
     near, key, keys = did_you_mean(name, options, cutoff=0.8), as_meant(name.lstrip("-")), known_keys(arguments)
     meant = f": {key}={value}" if key in keys else "" if near else lead(key, value, keys)
     if meant:
@@ -89,6 +94,16 @@ def _no_option(arguments: Sequence[str], place: int, options: Sequence[str]) -> 
 def _no_override(arguments: Sequence[str], place: int, verbs: Collection[str]) -> str:
     """What is meant by a word that is no option and no override."""
     word, *after = arguments[place:]
+    if not word:
+        return "'': a word of the command is empty; a variable of the shell may be, too"
+    before = arguments[place - 1] if place else ""
+    if is_number(word) and re.search(r"=[\w.,+-]+$", before):
+        return f"{before} {word}: values are joined by commas, without blanks: {before.rstrip(',')},{word}"
+    colon, _, number = word.partition(":")
+    if number and as_meant(colon) in known_keys(arguments):
+        return f"{word}: key and value are joined by =: {as_meant(colon)}={number}"
+    if place == 0 and not after and holds_run(word):
+        return f"{word} is a run's folder, and no verb: `{shell_command('report', word)}` tells of it"
     if place and re.search(r"[\[{][^\]}]*$", arguments[place - 1]):
         parts = arguments[place - 1 :]
         end = next((i for i, part in enumerate(parts) if part.endswith(("]", "}"))), 1)

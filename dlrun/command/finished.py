@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.command.mistakes import readable
+from dlrun.config.own import shortened
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
 from dlrun.files.replacing import refuse_existing
@@ -38,8 +39,10 @@ def plot_verb(arguments: list[str]) -> int:
     words, folders = _told_apart(arguments)
     if words:
         return _plot_schedule(words, folders)
+    from dlrun.report.collect import config_of, find
+
+    find(folders)  # what holds no run is told before anything heavy is imported
     from dlrun.plots.pictures import draw
-    from dlrun.report.collect import config_of
 
     for folder in map(Path, folders):
         if holds_run(folder):
@@ -64,9 +67,10 @@ def _plot_schedule(words: list[str], folders: list[str]) -> int:
         raise ConfigError(f"plot {words[0]}: there is no such folder; schedule=NAME [KEY=VALUE...] draws a schedule")
     if len(folders) > 1:
         raise ConfigError(f"plot schedule: name one folder at most for the picture, not {' and '.join(folders)}")
+    config = _composed(words)
     from dlrun.job.schedule import draw_schedule
 
-    picture, note = draw_schedule(_composed(words), Path(*folders))
+    picture, note = draw_schedule(config, Path(*folders))
     if note:
         say(note)
     say(str(picture))
@@ -78,7 +82,7 @@ def _composed(words: list[str]) -> DictConfig:
     from dlrun.config.composed import composed
 
     try:
-        return composed(words)
+        return composed(shortened(words))
     except (HydraException, OmegaConfBaseException) as mistake:
         raise ConfigError(readable(mistake)) from mistake
 
@@ -104,11 +108,12 @@ def diagnose_verb(arguments: list[str]) -> int:
             raise ConfigError(
                 f"diagnose {word}: a finished run has its config; what counts is diagnostics, device, threads"
             )
-    from dlrun.job.diagnose import diagnose
+    config = _composed(asked)
     from dlrun.report.collect import find
 
-    config = _composed(asked)
     runs = list(find(folders).values())
+    from dlrun.job.diagnose import diagnose
+
     whole = diagnose(runs, config, which[-1])
     from dlrun.plots.pictures import draw_diagnostics
     from dlrun.report.collect import config_of
@@ -137,8 +142,11 @@ def report_verb(arguments: list[str]) -> int:
     try:
         target = (column, float(value)) if column else None
     except ValueError:
-        raise ConfigError(f"--target {column}={value}: give a column and a number, as val_accuracy=0.97") from None
+        raise ConfigError(f"--target {options['--target']}: give a column and a number, as val_accuracy=0.97") from None
     margin = _margin(options["--margin"]) if options["--margin"] else None
+    from dlrun.report.collect import find
+
+    find(folders)  # what holds no run is told before anything heavy is imported
     from dlrun.report.report import report
 
     report(folders, target=target, metric=options["--metric"] or None, margin=margin)

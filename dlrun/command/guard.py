@@ -17,7 +17,7 @@ from dlrun.config.options import OWN, check_single, check_sweep
 from dlrun.errors import ConfigError
 from dlrun.files.opening import refuse_any_link, refuse_links
 from dlrun.folder.clearing import refuse_foreign_files
-from dlrun.folder.names import LOCK, curves_of
+from dlrun.folder.names import LOCK, PLAN, curves_of, holds_run
 from dlrun.folder.resume import COMPLETE, standing
 from dlrun.terminal.console import say
 from dlrun.terminal.exits import refusing
@@ -40,6 +40,8 @@ class Guard(Callback):
             check_sweep(config)
             _refuse_interpolation("hydra.sweep.dir", config.hydra.sweep.dir)
             folder = Path(config.hydra.sweep.dir)
+            if holds_run(folder):
+                raise ConfigError(f"the folder {folder} holds a run that is no sweep's: choose another hydra.sweep.dir")
             refuse_links(folder, *SWEEPS)
             if not any(config.hydra[part]._target_.startswith(OWN) for part in ("launcher", "sweeper")):
                 refuse_any_link(folder)
@@ -53,6 +55,11 @@ class Guard(Callback):
             if SUMMARY in typed.words:
                 _outline(config)
             folder = Path(config.hydra.run.dir)
+            if (folder / PLAN).exists():
+                raise ConfigError(
+                    f"hydra.run.dir={folder}: a sweep is there, whose folder is no run's: choose another, or add a run "
+                    f"to it by dlrun -m ... hydra.sweep.dir={folder}"
+                )
             refuse_foreign_files(folder)
             status = standing(folder, resolved(config))
         if status in COMPLETE and (config.plots == "none" or (folder / curves_of(resolved(config))).exists()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -16,7 +17,7 @@ from dlrun.config import typed
 from dlrun.config.catalogue import choices, conf_dir, description, groups
 from dlrun.config.explained import explained, options
 from dlrun.config.explained import typed as typed_value
-from dlrun.config.words import did_you_mean
+from dlrun.config.words import as_choice, as_meant, did_you_mean
 from dlrun.errors import ConfigError
 from dlrun.folder.names import shell_command
 from dlrun.terminal.console import error, listing, say
@@ -32,7 +33,7 @@ def run_verb(name: str, arguments: list[str]) -> int:
         return 0
     options = re.findall(r"^--[\w-]+", inspect.getdoc(VERBS[name]) or "", re.MULTILINE)
     try:
-        for option in (argument.partition("=")[0] for argument in arguments if argument.startswith("-")):
+        for option in (argument.partition("=")[0] for argument in arguments if re.match("-(?![0-9.])", argument)):
             if option not in options:
                 known = f"; there are {', '.join([*options, '--help'])}"
                 raise ConfigError(f"{name} {option}: there is no such option{did_you_mean(option, options) or known}")
@@ -61,9 +62,8 @@ def _list(arguments: list[str]) -> int:
     chosen = [re.split("[/=]", word, maxsplit=1) for word in arguments] or [[group] for group in known]
     for group, *names in chosen:
         if group not in known:
-            raise ConfigError(
-                f"list {group}: there is no such group{did_you_mean(group, known)}; there are {', '.join(known)}"
-            )
+            near = did_you_mean(group, known) or "".join(f"; {of}/{as_meant(group)} is one" for of in as_choice(group))
+            raise ConfigError(f"list {group}: there is no such group{near}; there are {', '.join(known)}")
         for name in names:
             if name not in choices(group):
                 near = did_you_mean(name, choices(group))
@@ -195,10 +195,17 @@ def _resume(arguments: list[str]) -> int:
         typed.add(*made)
         sys.argv = [sys.argv[0], *made, *trusted]
         return train(VERBS)
+    planned = commands(Path(folders[0]))
+    given = [word for command in planned for word in command]
+    if idle := [word for word in trusted if word not in given and not word.startswith("--")]:
+        raise ConfigError(
+            f"resume {' '.join(idle)}: a sweep goes on with the commands that it was given; further runs are those of "
+            f"another command with hydra.sweep.dir={shlex.quote(folders[0])}"
+        )
     options = [f"hydra.sweep.dir={quoted(folders[0])}"]
     typed.add(*options)
     code = 0
-    for command in commands(Path(folders[0])):
+    for command in planned:
         refuse_command(Path(folders[0]) / PLAN, [override for override in command if override not in trusted])
         launchers = [each for each in command if each.startswith("hydra/launcher=")]
         own = not launchers or launchers[-1].startswith("hydra/launcher=stack")

@@ -77,7 +77,11 @@ def constraints(path: Path) -> dict[KeyPath, Constraint | None]:
 
     Raises ConfigError for a comment that does not follow the grammar.
     """
-    text = read_named(path)
+    return constraints_in(read_named(path), path)
+
+
+def constraints_in(text: str, path: Path) -> dict[KeyPath, Constraint | None]:
+    """The same of a YAML file's text."""
     lines = text.splitlines()
     with yaml_told(path):
         bounded(text, path)

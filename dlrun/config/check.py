@@ -17,12 +17,16 @@ from dlrun.config.catalogue import (
     KeyPath,
     conf_dir,
     constraints,
+    constraints_in,
     groups,
     registered,
     takes_several,
     targets,
 )
-from dlrun.config.words import as_read, did_you_mean, lead
+from dlrun.config.own import text_of
+from dlrun.config.values import meant as meant_value
+from dlrun.config.values import typed as _typed
+from dlrun.config.words import as_read, lead
 from dlrun.errors import ConfigError
 
 MISSING = "???"
@@ -46,7 +50,8 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     try:
         values: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as problem:
-        raise ConfigError(str(problem).splitlines()[0]) from problem
+        where = f"{problem.full_key}: " if problem.full_key else ""
+        raise ConfigError(where + str(problem).splitlines()[0]) from problem
     return {str(key): value for key, value in values.items()}
 
 
@@ -78,11 +83,11 @@ class Keys:
             listing = "" if meant or not siblings else f"; the keys here are {', '.join(siblings)}"
             return f"{name}={_typed(value)}: there is no such key{meant}{listing}"
         if constraint and not constraint.allows(value):
-            near = did_you_mean(value, constraint.words) if isinstance(value, str) else ""
             if isinstance(value, str) and value and constraint.allows(as_read(value)):
                 return f"{name}='{value}': in quotes it is a text; leave them out: {name}={value}"
             finite = "finite and " if value in (inf, -inf) else ""
             meaning = f" ({constraint.meaning})" if constraint.meaning else ""
+            near = meant_value(name, value, constraint)
             return f"{name}={_typed(value)}: must be {finite}{constraint.text}{meaning}{near}"
         return None
 
@@ -104,7 +109,8 @@ class Rules(Keys):
         """What is wrong with a key or its value, or None."""
         name = ".".join(path)
         if path == ("allow_targets",) and not self._packages.issuperset(value if isinstance(value, list) else ()):
-            return f"{name}={_typed(value)} stands in a file, and counts only if you type it: it has code run"
+            asked = f"{name}=[{','.join(map(str, value))}]"
+            return f"{asked} stands in a file, and counts only if you type it: it has code run"
         if path == ("name",) and (".." in str(value).split("/") or str(value)[:1] == "/" or "\0" in str(value)):
             return f"{name}={value}: it stands in the folder's name, and may not lead out of it by .. or a leading /"
         if "_target_" in path:
@@ -121,9 +127,11 @@ def foreign(path: KeyPath, target: Any, packages: Iterable[str]) -> str | None:
     """
     if len(path) > 2 and takes_several(path[0]) and not re.fullmatch(r"[A-Za-z]\w*", path[1], re.ASCII):
         return f"{path[0]}: {path[1]!r} is no name of a choice"
-    if str(target) in registered(path[0]) or any(str(target).startswith(f"{package}.") for package in packages):
+    file, _, _ = str(target).rpartition(":")
+    allowed = any(str(target).startswith(f"{package}.") or file == package for package in packages if package)
+    if str(target) in registered(path[0]) or allowed:
         return None
-    name, package = f"{'.'.join(path)}={target}", str(target).partition(".")[0]
+    name, package = f"{'.'.join(path)}={target}", file or str(target).partition(".")[0]
     if package == "dlrun":
         return f"{name} is no choice of {path[0]}, and only those of dlrun's own code are run"
     return f"{name}: only dlrun's own code is run; if you trust it, add allow_targets=[{package}] to the command"
@@ -162,13 +170,9 @@ def _known(values: dict[str, Any], search_path: list[Path]) -> dict[KeyPath, Con
         for file in describing:
             for path, constraint in constraints(file).items():  # a user's file may leave it to dlrun's own to say
                 known[(group, *path)] = constraint or known.get((group, *path))
-        if chosen and not describing:
+        own = [file for file in typed.files() if any(each.startswith(f"{file}:") for each in chosen)]
+        for file in own:
+            known |= {(group, *path): may_be for path, may_be in constraints_in(text_of(group, file), file).items()}
+        if chosen and not describing and not own:
             known[(group,)] = None
     return known
-
-
-def _typed(value: Any) -> str:
-    """A value as one would type it."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -74,12 +74,16 @@ def docstring(target: str) -> str:
 
 @cache
 def _docstrings(module: str) -> dict[str, str]:
+    return {node.name: inspect.cleandoc(ast.get_docstring(node, clean=False) or "") for node in nodes_of(module)}
+
+
+def nodes_of(module: str) -> list[ast.ClassDef | ast.FunctionDef]:
+    """The classes and functions of an installed module, as they are written: nothing is imported."""
     found = find_spec(module)
     if found is None or found.origin is None:
-        return {}
+        return []
     nodes = ast.parse(Path(found.origin).read_text(encoding="utf-8")).body
-    named = (node for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef))
-    return {node.name: inspect.cleandoc(ast.get_docstring(node, clean=False) or "") for node in named}
+    return [node for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef)]
 
 
 def typed(value: Any) -> str:

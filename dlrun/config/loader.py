@@ -32,6 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.config import interpolations, typed
 from dlrun.config.catalogue import KeyPath, conf_dir, groups, takes_several
+from dlrun.config.own import choice
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read_named
 from dlrun.files.parsing import bounded, yaml_told
@@ -61,12 +62,19 @@ FREE = re.compile(
 )
 
 
+#: words that may choose between a run and a sweep, beside -m
+CHOOSES_MODE = re.compile(
+    r"[^=]*(\bexperiment\b|\bhydra\b(?!\.(run|sweep|sweeper|launcher|job)\.|/(launcher|sweeper)=))"
+)
+
+
 @contextmanager
 def guarded() -> Iterator[None]:
     """Lets Hydra load configs through `Loader`, read files through `FileConfigSource`, and unpickle nothing."""
     sources, before = SourcesRegistry.instance().types, hydra_app.ConfigLoaderImpl
     reader, rerun = sources.get("file", HydraFileConfigSource), hydra_main._get_rerun_conf
     sources["file"] = FileConfigSource
+    hydra_app.Hydra.get_mode = _mode  # type: ignore[method-assign]
     hydra_app.ConfigLoaderImpl = Loader  # type: ignore[misc]
     hydra_main._get_rerun_conf = _no_pickle
     interpolations.begin()
@@ -75,8 +83,23 @@ def guarded() -> Iterator[None]:
             yield
     finally:
         sources["file"] = reader
+        hydra_app.Hydra.get_mode = _composed_mode  # type: ignore[method-assign]
         hydra_app.ConfigLoaderImpl = before  # type: ignore[misc]
         hydra_main._get_rerun_conf = rerun
+
+
+_composed_mode = hydra_app.Hydra.get_mode
+
+
+def _mode(self: Any, config_name: str | None, overrides: list[str]) -> Any:
+    """hydra.mode, for which Hydra composes a whole config; None without that where only dlrun's own files count, which
+    leave it to the command."""
+    foreign = any(
+        each.path.startswith("file://") and not _is_own(each.path) for each in self.config_loader.get_sources()
+    )
+    if foreign or config_name != PRIMARY or any(map(CHOOSES_MODE.match, overrides)):
+        return _composed_mode(self, config_name, overrides)
+    return None
 
 
 def _no_pickle(file: str, overrides: list[str]) -> DictConfig:
@@ -91,7 +114,18 @@ class FileConfigSource(HydraFileConfigSource):
 
     # Hydra keeps the class that is registered first under a name, so this one has the name of its own.
 
+    def is_config(self, config_path: str) -> bool:
+        return super().is_config(config_path) or self._typed_file(config_path) is not None
+
+    def _typed_file(self, config_path: str) -> str | None:
+        """The YAML that a Python file stands for which the command names, as one of dlrun's own."""
+        return choice(config_path) if _is_own(self.path) else None
+
     def load_config(self, config_path: str) -> ConfigResult:
+        if not super().is_config(config_path) and (text := self._typed_file(config_path)):
+            return ConfigResult(
+                self.provider, f"{self.scheme()}://{self.path}", OmegaConf.create(text), header={"package": None}
+            )
         file = Path(os.path.abspath(os.path.join(self.path, self._normalize_file_name(config_path))))
         if Path(os.path.abspath(self.path)) not in file.parents:
             raise ConfigError(f"{config_path}: a config is looked for in its folder, not above it by ..")
@@ -118,6 +152,8 @@ def readable(file: Path) -> Iterator[None]:
             yield
     except HydraException:
         raise
+    except FileNotFoundError as problem:
+        raise ConfigError(f"there is no file {file}") from problem
     except (OSError, OmegaConfBaseException) as problem:
         raise ConfigError(f"{file} cannot be read as YAML: {' '.join(str(problem).split())}") from problem
 
@@ -150,7 +186,8 @@ class Loader(ConfigLoaderImpl):
             )
         interpolations.restrict(True, lasting=False)  # Hydra resolves a search path's before it is known whose it is
         for each in OverridesParser.create(config_loader=self).parse_overrides(overrides):
-            _refuse_several(each.key_or_group, None if each.is_sweep_override() else each.value())
+            if not each.is_sweep_override() and not each.is_delete():
+                _refuse_several(each.key_or_group, each.value())
         try:
             config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         except HydraException as problem:
@@ -187,7 +224,12 @@ class Loader(ConfigLoaderImpl):
 
 def _refuse_several(group: str, value: Any, place: str = "") -> None:
     """Raise ConfigError for a list of choices, of which Hydra would take the last, where a run has one."""
-    if not isinstance(value, list | ListConfig) or group not in groups() or takes_several(group):
+    if group not in groups() or (value is not None and not isinstance(value, list | ListConfig)):
+        return
+    if value is None:
+        none = f"none at all is {group}=none" if takes_several(group) else f"`dlrun list {group}` has what there is"
+        raise ConfigError(f"{place}{group}=null: {'' if takes_several(group) else 'a run has one; '}{none}")
+    if takes_several(group):
         return
     names = ",".join(map(str, value))
     one = f"give one, {group}={names}" if value else f"`dlrun list {group}` has what there is"

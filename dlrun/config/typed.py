@@ -7,8 +7,10 @@ that are kept here. A worker process is handed them by the one that starts it, a
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 words: frozenset[str] = frozenset()
 
@@ -25,9 +27,20 @@ def add(*made: str) -> None:
 
 
 def packages() -> set[str]:
-    """The packages whose code may run: those of allow_targets=[...]."""
+    """The packages, and the Python files, whose code may run: those of allow_targets=[...]."""
     values = (word.partition("=")[2] for word in words if word.lstrip("+").startswith("allow_targets="))
-    return {name for value in values for name in re.findall(r"[\w.]+", value)}
+    return {normal(name) for value in values for name in re.findall(r"[^\[\],'\"]+", value)}
+
+
+def files() -> list[Path]:
+    """The Python files among them, each of which is a choice of its name."""
+    return [Path(name) for name in sorted(packages()) if name.endswith(".py")]
+
+
+def normal(name: str) -> str:
+    """A package's name as it is; of a Python file its whole path."""
+    name = name.strip()
+    return os.path.abspath(os.path.expanduser(name)) if name.endswith(".py") else name
 
 
 def variables() -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
@@ -46,6 +47,8 @@ SYNONYMS = {
     for word in words.split()
 }
 
+
+TABLE = re.compile(r"\.(csv|tsv|tab|txt|data|dat|parquet)(\.gz)?$")  #: how names of tables end
 
 Keys = Mapping[str, Constraint | None]  #: full keys of a config, and what each may be
 
@@ -95,8 +98,8 @@ def lead(key: str, value: str, known: Keys) -> str:
     named += [p for p in places if p.choice == name != "" and p.group not in {each.group for each in named}]
     if key in known:  # of one choice of a sweep, but not of another
         return _of_choices(named, name, "")
-    if not named and group:
-        return lead(above, value, known) if above != head else ""
+    if not named and group:  # of no choice of this group: it may stand elsewhere
+        return lead(above if above != head else last, value, known)
     there = dict.fromkeys(place.key for place in named if place.key in known and place.name == name)
     first = [key for key in there if "." not in key] or list(there)
     return _meant(first, value, known) if first else _of_choices(named, name, value)
@@ -143,7 +146,8 @@ def _of_choices(places: Sequence[Place], name: str, value: str) -> str:
         own = [place for place in places if place.group == group]
         names = list(dict.fromkeys(place.choice for place in own))
         if any(place.name == name for place in own):
-            first = f"{group}={name if name in names else names[0]}"
+            fitting = "table" if TABLE.search(value) and "table" in names else names[0]
+            first = f"{group}={name if name in names else fitting}"
             typed = f": {first} {own[0].key}={value}" if value else ""
             told[f"; {own[0].key} is a key of {group}={', '.join(names)}{typed}"] = len(names)
         else:
@@ -169,6 +173,8 @@ def as_read(value: str) -> object:
             return float(read)  # 1e-3, which YAML 1.1 takes as a text
         except ValueError:
             return read
+    if isinstance(read, bool) and value.lower() not in ("true", "false"):
+        return value  # yes, no, on, off: words to Hydra
     return read
 
 

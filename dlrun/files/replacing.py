@@ -35,9 +35,11 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise ConfigError where there is something that a new file would take the place of."""
+    """Raise ConfigError where there is something that a new file would take the place of, or no folder for it."""
     if path.exists() or path.is_symlink():
         raise ConfigError(f"{path} is there already, and is not overwritten: move it away, or name another --output")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path}: there is no folder {path.parent}: make it, or name another --output")
 
 
 @contextmanager

@@ -112,6 +112,8 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / CONFIG) as part:  # first: a folder with a config is known as a run's
                 part.write_text(config_yaml, encoding="utf-8")
+            for name in (*tables, *kept):  # of a diagnostic of the user's own, left by a run that began before
+                (folder / name).unlink(missing_ok=True)
             run = cls(folder, header, appending(folder / METRICS), tables, kept)
             run._write_line(run.columns)
         except OSError as error:

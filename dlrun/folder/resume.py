@@ -81,6 +81,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 def command(folder: Path) -> list[str]:
     """What to type to go on with the run in a folder. Raises ConfigError where there is none."""
     if not (folder / CONFIG).is_file():
+        if not folder.exists():
+            raise ConfigError(f"{folder} is not there; give the folder of a run or a sweep")
         raise ConfigError(f"{folder} is no sweep's folder and no run's: it has neither plan.json nor {CONFIG}")
     place = f"hydra.run.dir={quoted(str(folder))}"
     return ["--config-dir", str(folder.absolute()), "--config-name", Path(CONFIG).stem, place]

@@ -51,7 +51,7 @@ class LoadedRun:
 
     def __init__(self, folder: str | Path, which: Which = "best", allow_targets: Collection[str] = ()) -> None:
         self.folder, self.which = Path(folder).expanduser(), which
-        self._packages = {*allow_targets, *typed.packages()}
+        self._packages = {*map(typed.normal, allow_targets), *typed.packages()}
         if which not in WEIGHTS:
             raise ConfigError(f"which={which}: must be best or last{did_you_mean(which, list(WEIGHTS))}")
         refuse_no_run(self.folder)

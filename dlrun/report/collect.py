@@ -48,7 +48,8 @@ def find(folders: Sequence[str | Path]) -> dict[str, Path]:
     for folder in (Path(folder).resolve() for folder in folders):
         runs = sorted(_runs(folder), key=lambda run: _natural(str(run)))
         if not runs:
-            raise ConfigError(f"{folder} holds no run; give the folders of sweeps or of runs")
+            why = "" if folder.is_dir() else ", for it is a file" if folder.exists() else ", for it is not there"
+            raise ConfigError(f"{folder} holds no run{why}; give the folders of sweeps or of runs")
         found |= dict.fromkeys(runs)
     roots = [Path(folder).resolve() for folder in folders]
     root = os.path.commonpath([root.parent if root in found else root for root in roots])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
 from typing import Any
 
 from hydra.utils import get_object
@@ -50,9 +53,26 @@ def declared(node: Node, *hooks: str) -> tuple[Any, set[str]]:
     return cls, rows & node.keys()
 
 
+def _module(file: str) -> ModuleType:
+    """A Python file of the user's own, run once; its folder is no place for others' imports."""
+    if file not in sys.modules:
+        spec = spec_from_file_location(file, file)
+        assert spec is not None and spec.loader is not None, f"{file} is no Python file"
+        module = sys.modules[file] = module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[file]
+            raise
+    return sys.modules[file]
+
+
 def named(target: str) -> Any:
     """The class or function of this name; ConfigError where there is none, or its package only borrows it."""
+    file, _, name = target.rpartition(":")
     try:
+        if file:
+            return getattr(_module(file), name)
         found = get_object(target)
     except Exception as problem:  # the user's own module may raise anything
         raise ConfigError(f"_target_={target} cannot be imported ({' '.join(str(problem).split())})") from problem

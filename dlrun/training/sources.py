@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def _dataset(node: Node) -> Dataset:
     dataset = prepare(_samples(target, options), **common, dtype=getattr(torch, node["precision"]))
     file = Path(str(options["path"])).name if options.get("path") else ""
     dataset.description = {
-        "name": " ".join(filter(None, [target.rpartition(".")[2], in_line(file)])),
+        "name": " ".join(filter(None, [re.split("[.:]", target)[-1], in_line(file)])),
         **dataset.description,
     }
     return dataset

@@ -1,0 +1,1 @@
+"""Choices of one's own for dlrun: an optimizer, a dataset, an architecture and a diagnostic."""

@@ -1,0 +1,192 @@
+"""Choices of one's own, in a package or in one file: they train as dlrun's own do, and count where they are typed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from test_cli import Ended, dlrun, metrics, summary  # noqa: F401 - a fixture
+
+import dlrun as library
+from dlrun.config import typed
+from dlrun.config.catalogue import conf_dir, constraints, constraints_in
+from dlrun.config.own import text_of
+from dlrun.errors import ConfigError
+
+OWN = Path(__file__).parent.parent / "examples" / "own"
+FILES = {"optimizer": "signum", "dataset": "rings", "architecture": "maxout", "diagnostics": "effective_rank"}
+SEVERAL = ("diagnostics",)
+QUICK = ["steps=6", "eval_every=0.2", "plots=none"]
+
+
+def chosen(name: Callable[[str], str]) -> list[str]:
+    return [
+        f"{group}=[{name(file)}]" if group == "diagnostics" else f"{group}={name(file)}"
+        for group, file in FILES.items()
+    ]
+
+
+def in_file(name: str) -> str:
+    return str(OWN / "mylab" / f"{name}.py")
+
+
+IN_FILES = chosen(in_file)
+
+
+@pytest.fixture
+def mylab(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What to type for the package."""
+    monkeypatch.syspath_prepend(OWN)
+    return ["--config-dir", str(OWN / "conf"), "allow_targets=[mylab]"]
+
+
+def test_a_package_and_its_files_train_the_same_run(
+    dlrun: Callable[..., Ended],  # noqa: F811
+    tmp_path: Path,
+    mylab: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert dlrun(*mylab, *chosen(str), *QUICK, "hydra.run.dir=package").code == 0
+    package, files = tmp_path / "package", tmp_path / "files"
+    left = iter([False, False, True])  # ended in the middle, and gone on with where the files are typed again
+    due = lambda self: next(left, False) and os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
+    monkeypatch.setattr("dlrun.job.run.Progress.due", due)
+    assert dlrun(*IN_FILES, *QUICK, "hydra.run.dir=files").code == 130
+    refused = dlrun("resume", "files")
+    allowed = f"allow_targets=[{','.join(in_file(name) for name in FILES.values())}]"
+    assert refused.code == 2 and f"{allowed} stands in a file, and counts only if you type it" in refused.err
+    assert dlrun("resume", "files", allowed).code == 0
+    assert summary(files)["status"] == "finished" and metrics(files) == metrics(package)
+    for name in ("last.safetensors", "effective_rank.csv"):
+        assert (files / name).read_bytes() == (package / name).read_bytes()
+    assert len((files / "effective_rank.csv").read_text().splitlines()) == 1 + 2 * len(metrics(files))
+    typed.take([])
+    with pytest.raises(ConfigError, match="only dlrun's own code is run"):
+        library.load(files).model  # noqa: B018
+    monkeypatch.chdir(OWN)
+    assert library.load(files, allow_targets=["mylab/maxout.py"]).predict([[0.0, 1.0]]).shape == (1, 4)
+
+
+@pytest.mark.parametrize("group", FILES)
+def test_a_file_has_the_keys_of_its_yaml(group: str) -> None:
+    kept, text = OWN / "conf" / group / f"{FILES[group]}.yaml", text_of(group, Path(in_file(FILES[group])))
+    assert constraints_in(text, kept) == constraints(kept)
+    made, there = yaml.safe_load(text), yaml.safe_load(kept.read_text())
+    for node in (made, there):
+        node.get(FILES[group], node).pop("_target_")
+    assert made == there
+
+
+@pytest.mark.slow
+def test_a_sweep_with_a_file_trains_each_run_as_alone_and_is_resumed(
+    dlrun: Callable[..., Ended],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    sweep = [
+        f"optimizer=sgd,{in_file('signum')}",
+        "dataset=iris",
+        "optimizer.lr=0.01",
+        "seed=0,1",
+        "hydra.sweep.dir=sweep",
+    ]
+    assert dlrun("-m", *sweep, *QUICK).code == 0
+    assert (
+        dlrun(f"optimizer={in_file('signum')}", "dataset=iris", "lr=0.01", "seed=1", *QUICK, "hydra.run.dir=alone").code
+        == 0
+    )
+    for one, other in zip(metrics(tmp_path / "sweep" / "3"), metrics(tmp_path / "alone"), strict=True):
+        assert [*map(float, one.values())] == pytest.approx([*map(float, other.values())], rel=1e-5)
+    shutil.rmtree(tmp_path / "sweep" / "3")
+    refused = dlrun("resume", "sweep")
+    allowed = f"allow_targets=[{in_file('signum')}]"
+    assert refused.code == 2 and f"dlrun resume sweep '{allowed}'" in refused.err
+    assert dlrun("resume", "sweep", allowed).code == 0
+    assert (tmp_path / "sweep" / "3" / "summary.json").exists()
+
+
+def test_a_class_made_of_dlruns_has_its_keys_too(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from dlrun.optimizers.adam import Adam\nclass Other: pass\n"
+        "class Mine(Adam):\n    def update(self, theta, g, state, *, lr, beta1, beta2, eps,\n"
+        "               boost=2.0):  # >= 1; factor\n        pass\n"
+    )
+    node = yaml.safe_load(text_of("optimizer", file))
+    assert node.pop("_target_") == f"{file}:Mine"
+    assert node.pop("boost") == 2.0
+    adam = yaml.safe_load((conf_dir() / "optimizer" / "adam.yaml").read_text())
+    assert node == {key: value for key, value in adam.items() if key != "_target_"}
+
+
+MISTAKES = {
+    "nothing": ("", [], "one class is wanted, or one of the file's name, and there is none"),
+    "two": ("class A: pass\nclass B: pass", [], "and there is A, B"),
+    "no Python": ("class A(:", [], "no Python: invalid syntax"),
+    "no rate": ("class A:\n    def update(self, *, lr): pass", [], "lr of A has no default: write `lr=0.01`"),
+    "no default": ("class A:\n    def update(self, *, lr=1, k): pass", [], "k of A has no default: write k=..."),
+    "no value": ("class A:\n    def update(self, *, lr=1, k=len): pass", [], "k=len: a default is a number, a text"),
+    "a key": ("class A:\n    def update(self, *, lr=1, k=2): pass", ["optimizer.kk=1"], "the keys here are lr, k"),
+    "a value": (
+        "class A:\n    def update(self, *,\n        lr=1, # > 0; rate\n        ): pass",
+        ["optimizer.lr=0"],
+        "lr=0: must be > 0 (rate)",
+    ),
+    "fails": ("raise ValueError('odd')\nclass A:\n    def update(self, *, lr=1): pass", [], "cannot be imported (odd)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_file_that_makes_no_choice_is_told(
+    mistake: str,
+    dlrun: Callable[..., Ended],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    text, words, message = MISTAKES[mistake]
+    (tmp_path / "mine.py").write_text(text)
+    ended = dlrun("optimizer=mine.py", *words)
+    assert ended.code == 2 and message in ended.err and "Traceback" not in ended.err, ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+def test_a_file_needs_a_place_and_a_name_of_its_own(dlrun: Callable[..., Ended], tmp_path: Path) -> None:  # noqa: F811
+    assert "optimizer=nowhere.py: there is no file" in dlrun("optimizer=nowhere.py").err
+    (tmp_path / "adam.py").touch()
+    assert "adam is a choice of dlrun's own: give the file another name" in dlrun("optimizer=adam.py").err
+
+
+def test_a_file_that_another_file_names_is_not_run(dlrun: Callable[..., Ended], tmp_path: Path) -> None:  # noqa: F811
+    """A stranger's folder names Python beside it: in its config, its plan, its settings, its defaults."""
+    evil = tmp_path / "evil.py"
+    evil.write_text(
+        f"import os\nos.mkdir({str(tmp_path / 'marker')!r})\n"
+        "from dlrun.optimizers.sgd import SGD\nclass Evil(SGD): pass\n"
+    )
+    assert dlrun("dataset=iris", *QUICK, "hydra.run.dir=theirs").code == 0
+    config = tmp_path / "theirs" / "config.yaml"
+    node = yaml.safe_load(config.read_text())
+    for target in (f"{evil}:Evil", "evil.py:Evil", f"{evil}:os.mkdir"):
+        node["allow_targets"] = [str(evil)] if target == f"{evil}:Evil" else []
+        config.write_text(yaml.safe_dump({**node, "architecture": {**node["architecture"], "_target_": target}}))
+        for words in (
+            ["--config-dir", "theirs", "--config-name", "config"],
+            ["resume", "theirs"],
+            ["diagnose", "theirs", "diagnostics=[weights]"],
+            ["predict", "theirs", "new.csv", "--output", "out.csv"],
+            ["export", "theirs", "--format", "torch"],
+        ):
+            ended = dlrun(*words)
+            assert ended.code == 2 and "Traceback" not in ended.err, (words, ended.err)
+            assert not (tmp_path / "marker").exists(), (target, words)
+    dlrun("report", "theirs")
+    (tmp_path / "settings.yaml").write_text("- {optimizer: evil.py}\n- {optimizer: evil}\n")
+    (tmp_path / "mine.yaml").write_text("defaults: [dlrun, override optimizer: evil, _self_]\n")
+    for words in (["-m", "settings=settings.yaml"], ["--config-dir", ".", "--config-name", "mine"], ["optimizer=evil"]):
+        ended = dlrun(*words, "dataset=iris")
+        assert ended.code == 2 and not (tmp_path / "marker").exists(), (words, ended.err)
+    assert str(evil) not in typed.packages()
+    assert dlrun("optimizer=evil.py", "dataset=iris", *QUICK).code == 0 and (tmp_path / "marker").exists()
