@@ -88,6 +88,23 @@ def test_activations_are_what_hooks_on_a_module_see(words: list[str]) -> None:
     assert got == pytest.approx(wanted, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("name", ["cnn", "lstm"])
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_a_network_alone_shows_what_its_row_in_a_stack_does(name: str, precision: str) -> None:
+    """By PyTorch's kernels for one network, of which some are for single precision."""
+    words = [*NETWORKS[name], f"precision={precision}"]
+    alone, beside = stack_of(*words, runs=1), stack_of(*words)
+    for diagnostic in (
+        Activations(None, "val", 20, "batch"),
+        Gradients(None, "train", 20, "batch"),
+        GradientNoise(None, "train", 20, 5, "running"),
+    ):
+        diagnostic.fits(alone)
+        got, wanted = (table(diagnostic.look(View(stack, 0))[0]) for stack in (alone, beside))
+        rel, tolerance = (1e-8, 1e-12) if precision == "float64" else (1e-3, 1e-5)
+        assert got == pytest.approx(wanted, rel=rel, abs=tolerance, nan_ok=True)
+
+
 STEEPEST = {"Sigmoid": 0.25, "PReLU": 1, "Same": 1, "ReLU": 1, "Tanh": 1}
 
 

@@ -16,7 +16,7 @@ from dlrun.diagnostics.diagnostic import Statistics
 from dlrun.diagnostics.layers import hooked
 from dlrun.diagnostics.probe import Probe, set_mode
 from dlrun.diagnostics.spread import in_memory
-from dlrun.matrix.rows import over_rows
+from dlrun.matrix.rows import alone
 from dlrun.training.stack import Stack
 
 OUTPUT = "output"  #: what the network itself puts out, as a layer
@@ -121,19 +121,26 @@ class Pass:
         set_mode(self.stack.model, self.statistics)
         # Convolutions of several networks beside each other take two to three times as long as one after the other.
         convolves = any(isinstance(module, nn.Conv2d) for module in self.stack.model.modules())
-        groups = [slice(i, i + 1) for i in range(self.groups)] if convolves else [slice(0, self.groups)]
+        apart = convolves or (self.stack.runs == 1 and self.stack.one_by_one())
+        groups = [slice(i, i + 1) for i in range(self.groups)] if apart else [slice(0, self.groups)]
         return [self._part(some, convolves) for some in groups]
 
     def _part(self, groups: slice, convolves: bool) -> Part:
         stack, probe, count = self.stack, self.probe, groups.stop - groups.start
         modules = hidden_units(stack.model) | normalizing(stack.model)
 
+        single: Calls = {name: [] for name in modules}
+
         def of_row(parameters: Any, buffers: Any, x: Tensor) -> tuple[Tensor, Calls]:
             calls: Calls = {name: [] for name in modules}
 
             def take(name: str, module: nn.Module, given: Any, output: Tensor) -> Tensor:
-                # a view has the axis of the rows first, so that the very tensor comes out of vmap from which the
-                # network goes on, and has a gradient
+                # what is kept has the axis of the rows, and is the very tensor from which the network goes on, so that
+                # it has a gradient: under vmap a view, which has this axis first
+                if alone.get():
+                    row = output.unsqueeze(0)
+                    single[name].append((given[0].unsqueeze(0), row))
+                    return row.squeeze(0)
                 output = output.view_as(output)
                 calls[name].append((given[0], output))
                 return output
@@ -158,7 +165,9 @@ class Pass:
             name: rows(view).detach().requires_grad_() for name, view in stack.layout.views(stack.theta).items()
         }
         buffers = {name: rows(buffer) for name, buffer in stack.buffers.items()}
-        outputs, calls = over_rows(of_row, (0, 0, None if shared else 0))(parameters, buffers, x)
+        over_networks = stack.over_networks(count * stack.runs)
+        outputs, calls = over_networks(of_row, (0, 0, None if shared else 0))(parameters, buffers, x)
+        calls = single if any(single.values()) else calls
         return Part(parameters, x, calls, outputs, stack.measures.loss(outputs, samples(probe.y)))
 
     def _joined(self, parts: Sequence[Tensor]) -> Tensor:
@@ -168,11 +177,19 @@ class Pass:
 
 
 def _cat(parts: Sequence[Tensor]) -> Tensor:
-    """Of a single one without a copy."""
-    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
+    """Of a single one without a copy; of others in the order in which they lie in memory, in which it is fastest."""
+    if len(parts) == 1:
+        return parts[0]
+    axes = in_memory(parts[0])
+    return _put_back(torch.cat([each.permute(0, *axes) for each in parts]), axes)
 
 
 def _mean(values: Tensor) -> Tensor:
     """`values.mean(0)`, in the order in which they lie in memory: four times as fast where that is not the axes'."""
     axes = in_memory(values)
     return values.permute(0, *axes).mean(0).permute(*np.argsort(axes).tolist())
+
+
+def _put_back(values: Tensor, axes: Sequence[int]) -> Tensor:
+    """Undoes `permute(0, *axes)`."""
+    return values.permute(0, *(1 + np.argsort(axes)).tolist())

@@ -12,6 +12,7 @@ from dlrun.diagnostics.diagnostic import Part, Statistics
 from dlrun.diagnostics.probe import Probe, set_mode
 from dlrun.matrix.trace import Program, Recording
 from dlrun.training.evaluation import CHUNK, LANES
+from dlrun.training.machine import memory_kept
 from dlrun.training.objective import outputs_of
 from dlrun.training.stack import Stack
 
@@ -46,11 +47,13 @@ class Points:
         self.samples, self.batches = probe.samples, list(zip(x.chunk(batches), y.chunk(batches), strict=True))
 
     @torch.no_grad()
+    @memory_kept()
     def __call__(self, at: Networks, count: int, measured: Measuring = lambda done: None) -> dict[str, Tensor]:
         """At each of `count` points: `objective`, what training minimises, the mean loss plus penalties; `loss` and the
         main metric, if there is one, as they are reported; (count,) doubles on the CPU."""
         # beside so many samples that they are taken in parts, one network at a time keeps a core busy
-        together = CHUNK // self.batches[0][0].numel() if len(self.batches) == 1 else 1
+        apart = len(self.batches) > 1 or self.stack.one_by_one()
+        together = 1 if apart else CHUNK // self.batches[0][0].numel()
         most = max(1, min(count, together, PARAMETERS // self.stack.layout.params))
         rows = -(-count // -(-count // most))  # as many points in each pass, but for the last one
         points, programs = self.stack.select([self.run] * rows), dict[torch.Size, Program]()

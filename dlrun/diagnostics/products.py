@@ -111,7 +111,7 @@ class Products:
             parameters = {
                 name: view.detach().requires_grad_() for name, view in stack.layout.views(stack.theta).items()
             }
-            outputs = outputs_of(stack, parameters, stack.buffers, x, probe.shared)
+            outputs = outputs_of(stack, parameters, stack.buffers, x, probe.shared, twice=True)
             targets = Probe(x, y, probe.shared).targets(runs)
 
             def loss(outputs: Tensor) -> Tensor:

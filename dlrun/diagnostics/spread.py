@@ -130,9 +130,10 @@ def _flat_by_numpy(slopes: Sequence[Tensor], given: Sequence[Tensor], least: Seq
     for i, tensors in enumerate(zip(slopes, given, strict=True)):
         slope, z = (each.detach().numpy() for each in tensors)
         for run in range(len(found)):
-            if not np.isnan(z[run]).any():
+            if not np.isnan(np.min(z[run])):
                 flat = np.abs(slope[run]) < least[i]
-                dead = flat.all((0, 2, 3)) if flat.ndim == 4 else flat.all(tuple(range(flat.ndim - 1)))
+                of_samples = flat.all(0)  # first, and then the rest: at once takes 50 times as long, channels last
+                dead = of_samples.all((1, 2)) if flat.ndim == 4 else of_samples.all(tuple(range(flat.ndim - 2)))
                 found[run, i] = np.count_nonzero(flat) / flat.size, np.count_nonzero(dead) / dead.size
     return torch.from_numpy(found.reshape(len(found), -1))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -17,6 +19,7 @@ from dlrun.training import torchrun
 
 COMPILING = 20  #: seconds that compiling takes, roughly; what it saves of each step has to be more in all:
 SAVED, SAVED_PER_PARAMETER = 2.5e-4, 2.5e-9  #: many calls become one, and so do passes over all rows' parameters
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  #: what glibc's mallopt calls them
 THREADED = 10**9  #: operations per step from which `threads: auto` uses every core; below, threads wait for each other
 
 
@@ -91,6 +94,28 @@ def not_compiled(device: torch.device) -> str | None:
 def pays(steps: int, params: int) -> bool:
     """Whether compiling such a training is expected to save more time than it takes."""
     return steps * (SAVED + SAVED_PER_PARAMETER * params) > COMPILING
+
+
+@contextmanager
+def memory_kept() -> Iterator[None]:
+    """Memory that large tensors leave is kept for those that come next, where the C library is glibc.
+
+    By itself it gives back to the system what was larger than 32 MiB, and the system clears it, page by page, when it
+    is asked for again. Of ResNet-20's activations for 1,000 images, 50 MB each, that took longer than to compute them.
+    """
+    library = ctypes.CDLL(None) if os.name == "posix" else None
+    if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
+        yield
+        return
+    assert library is not None
+    library.mallopt(MMAP_THRESHOLD, 2**30)
+    library.mallopt(TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        library.mallopt(MMAP_THRESHOLD, 2**25)  # where it ends up by itself in such a process
+        library.mallopt(TRIM_THRESHOLD, 2**26)
+        library.malloc_trim(ctypes.c_size_t(0))
 
 
 def threads_for(wish: int | str, model: nn.Module, dataset: Dataset, batch_size: int) -> int:

@@ -79,14 +79,16 @@ def hessian(stack: Stack, theta: Tensor, batch: Tensor) -> Tensor:
     return _derivatives(objective_of(stack, leaf, x, y), leaf)
 
 
-def outputs_of(stack: Stack, parameters: Rows, buffers: Rows, x: Tensor, shared: bool = False) -> Tensor:
+def outputs_of(
+    stack: Stack, parameters: Rows, buffers: Rows, x: Tensor, shared: bool = False, twice: bool = False
+) -> Tensor:
     """The outputs of networks, (rows, samples, outputs), in the mode in which the model is; nothing changes.
 
     parameters, buffers: by name, (rows, ...). x: (rows, samples, ...), or (samples, ...) where all share it.
+    twice: whether they are to be differentiated twice.
     """
-
-    rows = over_rows(stack.outputs_of_row, (0, 0, None if shared else 0))
-    outputs: Tensor = rows(parameters, buffers, x)
+    over_networks = stack.over_networks(len(next(iter(parameters.values()))), twice)
+    outputs: Tensor = over_networks(stack.outputs_of_row, (0, 0, None if shared else 0))(parameters, buffers, x)
     return outputs
 
 
@@ -95,7 +97,7 @@ def objective_of(stack: Stack, theta: Tensor, x: Tensor, y: Tensor, shared: bool
 
     x, y: (runs, samples, ...); of x that is `shared`, (samples, ...).
     """
-    outputs = outputs_of(stack, stack.layout.views(theta), stack.buffers, x, shared)
+    outputs = outputs_of(stack, stack.layout.views(theta), stack.buffers, x, shared, twice=True)
     objective = stack.measures.loss(outputs, y).mean(1)
     penalty = stack.penalty(theta)
     return objective if penalty is None else objective + penalty

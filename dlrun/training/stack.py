@@ -80,18 +80,24 @@ class Stack:
         """Rows of theta."""
         return self.theta.shape[0]
 
-    def over_networks(self, rows: int) -> Callable[..., Any]:
-        """How so many rows of networks are computed: together, or one by the kernels for a network alone.
+    def one_by_one(self, twice: bool = False) -> bool:
+        """Whether networks are computed fastest one after the other, by the kernels for a network alone.
 
-        Those round otherwise, and are worth it for convolutions and an LSTM alone, on a CPU; an LSTM's is not compiled.
+        Those round otherwise, and are worth it for convolutions and an LSTM alone, on a CPU; an LSTM's are not
+        compiled.
+
+        twice: whether they are to be differentiated twice, as an LSTM's cannot be.
         """
         lstm, convolution = (
             any(isinstance(module, kind) for module in self.model.modules())
             for kind in (LSTMLayer, nn.modules.conv._ConvNd)
         )
-        worth_it = not self.compile if lstm else convolution
-        here = self.team.size == 1 and self.theta.device.type == "cpu"
-        return over_single_row if rows == 1 and here and worth_it else over_rows
+        worth_it = not self.compile and not twice if lstm else convolution
+        return worth_it and self.team.size == 1 and self.theta.device.type == "cpu"
+
+    def over_networks(self, rows: int, twice: bool = False) -> Callable[..., Any]:
+        """How so many rows of networks are computed: together, or a single one as `one_by_one` says."""
+        return over_single_row if rows == 1 and self.one_by_one(twice) else over_rows
 
     def select(self, runs: Sequence[int]) -> Stack:
         """The stack of some of the runs alone, with theta and buffers of its own."""
