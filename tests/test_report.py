@@ -127,6 +127,11 @@ def test_pictures_without_a_report_are_drawn_anew_only_where_they_are_known_to_b
     with pytest.raises(ConfigError, match=r"comparison.png is none of dlrun's reports, and is not overwritten"):
         redraw(sweep)
     assert pictures == redraw(sweep, ours=True)
+    (sweep / "measured.csv").write_text("setting,mine\n")
+    with pytest.raises(ConfigError, match="none of dlrun's"):
+        redraw(sweep)
+    (sweep / "measured.csv").write_text("setting,seed,measure,value\n")  # a claim's folder
+    assert pictures == redraw(sweep)
 
 
 # Tables

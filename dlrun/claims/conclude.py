@@ -12,11 +12,12 @@ from dlrun.claims.outcome import HOLDS, NONE, RUNS, Verdict, asked, first_of, ju
 from dlrun.claims.page import write_page
 from dlrun.config.catalogue import choices
 from dlrun.errors import ConfigError
+from dlrun.folder.names import MEASURED, MEASURES
 from dlrun.report.collect import write_tables
 from dlrun.report.judging import Estimate
 from dlrun.terminal.console import say
 
-MEASURED, TABLE = "measured.csv", "claims.csv"
+TABLE = "claims.csv"
 COLUMNS = (
     "claim", "verdict", "scale", "criterion", "asked", "holds", "estimate", "low", "high", "level", "n", "seeds",
     "seconds", "date", "versions", "figure", "problem",
@@ -63,7 +64,7 @@ def _judged(folder: Path, claim: Claim) -> Verdict:
         for setting, values in found.items()
         for seed, value in values.items()
     ]
-    write_rows(folder / claim.name / MEASURED, ("setting", "seed", "measure", "value"), rows)
+    write_rows(folder / claim.name / MEASURED, MEASURES, rows)
     return verdict
 
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from dlrun.errors import ConfigError
 from dlrun.files.opening import beginning
 from dlrun.files.replacing import replacing
-from dlrun.folder.names import shell_command
+from dlrun.folder.names import MEASURED, MEASURES, shell_command
 from dlrun.plots.page import smaller
 from dlrun.report import collect
 from dlrun.report.data import data_of, failed_looks
@@ -138,6 +138,12 @@ def _refuse_others_files(folder: Path) -> None:
     page = folder / PAGE
     if page.exists() and MARK in beginning(folder, PAGE):
         return
+    if (
+        (folder / MEASURED).exists()
+        and beginning(folder, MEASURED).startswith(",".join(MEASURES))
+        and not page.exists()
+    ):
+        return  # a claim's, whose pictures `dlrun claims` drew without a page
     for file in (page, *(folder / picture for picture in PICTURES)):
         if file.exists():
             raise ConfigError(f"{file} is none of dlrun's reports, and is not overwritten; move it away first")
