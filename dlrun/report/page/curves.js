@@ -253,7 +253,7 @@ function drawFrame(pen) {
   pen.textAlign = "center";
   pen.textBaseline = "top";
   const count = Math.max(2, Math.min(8, width / 90));
-  for (const time of ticks(view.left, view.right, count).filter(time => state.unit === "epoch" || Number.isInteger(time))) {
+  for (const time of ticks(view.left, view.right, count).filter(time => Number.isInteger(time) || state.unit === "epoch" && view.right - view.left < 2)) {
     const x = Math.round(view.x(time)) + 0.5;
     pen.beginPath();
     pen.moveTo(x, bottom);
