@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # the row's memory is aligned. It costs nothing that could be measured. ("AUTO,STRICT" costs a fifth.)
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load(

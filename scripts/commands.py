@@ -42,6 +42,7 @@ ELSEWHERE = {
     r"^dlrun claims(?! --list)": "hours in all: docs/claims.csv has when each ran, and what came of it",
     r"^(DLRUN_FUZZ=100 )?pytest|^python scripts/|zensical": "of the developers, minutes to hours",
     r"ray\.init\.address=auto": "needs a Ray cluster that runs already",
+    r"tracker=(mlflow|wandb)|^tensorboard |^wandb |mlflow ui": "needs an extra: tests/test_trackers.py",
     r"…|\.\.\.|<TAB>": "not a whole command",
     r"^v \*= momentum": "three lines of a rule: tests/test_optimizers.py",
 }

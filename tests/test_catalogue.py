@@ -286,4 +286,4 @@ def test_checking_imports_nothing_heavy():
 
 def test_which_groups_take_several_choices():
     """Those whose choices keep their keys apart, each under its own name."""
-    assert [group for group in groups() if takes_several(group)] == ["diagnostics", "regularizer"]
+    assert [group for group in groups() if takes_several(group)] == ["diagnostics", "regularizer", "tracker"]

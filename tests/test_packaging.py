@@ -13,6 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import dlrun
 from dlrun.config.catalogue import constraints
 from dlrun.optimizers.rule import Rule
 
@@ -29,6 +30,13 @@ def test_every_dependency_has_a_pin_within_its_range():
     for requirement in wanted:
         if requirement.name != "dlrun":
             assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
+
+
+def test_one_version_stands_everywhere_with_its_day():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    newest = re.search(r"^## (?!Unreleased)(\S+) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest and newest.groups() == (dlrun.__version__, str(cited["date-released"]))
+    assert cited["version"] == dlrun.__version__
 
 
 def test_constraints_hold_exact_public_versions_only():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ class Rules(Keys):
         if path == ("name",) and (".." in str(value).split("/") or str(value)[:1] == "/" or "\0" in str(value)):
             return f"{name}={value}: it stands in the folder's name, and may not lead out of it by .. or a leading /"
         if "_target_" in path:
-            return foreign(path, value, self._packages)
+            return foreign(path, value, self._packages) or _lacking(path, str(value))
         return super().problem(path, value)
 
 
@@ -135,6 +136,14 @@ def foreign(path: KeyPath, target: Any, packages: Iterable[str]) -> str | None:
     if package == "dlrun":
         return f"{name} is no choice of {path[0]}, and only those of dlrun's own code are run"
     return f"{name}: only dlrun's own code is run; if you trust it, add allow_targets=[{package}] to the command"
+
+
+def _lacking(path: KeyPath, target: str) -> str | None:
+    """That the package is not installed which a tracker's module is named after, as is the extra that brings it."""
+    package = target.removeprefix("dlrun.trackers.").partition(".")[0] if path[0] == "tracker" else ""
+    if not target.startswith("dlrun.trackers.") or find_spec(package) is not None:
+        return None
+    return f"tracker={path[1]} needs a package that is not installed: pip install 'dlrun[{package}]'"
 
 
 def refuse_foreign(values: dict[str, Any]) -> None:

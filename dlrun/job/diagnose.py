@@ -83,7 +83,7 @@ def _node(folder: Path, asked: Mapping[str, Any], config: DictConfig) -> Node:
             raise ConfigError(
                 f"{folder} has {table_of(name)} from its training, which is not overwritten: leave {name} out"
             )
-    node = {**asked, **own, **{key: asked[key] for key in ("diagnostics", "device", "threads")}}
+    node = {**asked, **own, **{key: asked[key] for key in ("diagnostics", "tracker", "device", "threads")}}
     rules = Rules(node, config.hydra)
     if problems := [told for path, value in leaves(node) if (told := rules.problem(path, value))]:
         raise ConfigError("\n".join([f"{folder}/config.yaml:", *problems]))

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -24,14 +24,15 @@ from dlrun.folder.environment import environment
 from dlrun.folder.names import BEST, CHECKPOINT, CONFIG, LAST, METRICS, PRETRAINING, RANGE, kept_of, table_of
 from dlrun.folder.reading import read_metrics
 from dlrun.folder.records import Run, append_rows, yaml_text
-from dlrun.folder.resume import fingerprint
+from dlrun.folder.resume import COMPLETE, fingerprint
 from dlrun.job.encoding import save_encoding
 from dlrun.job.summary import identity, summarize
 from dlrun.schedules.lr_range import suggestion
 from dlrun.terminal.console import worse_than_the_mean
 from dlrun.terminal.description import told
 from dlrun.terminal.signals import Ended, unconverted
-from dlrun.training.components import Node
+from dlrun.trackers.tracking import Tracking
+from dlrun.training.components import Node, component
 from dlrun.training.evaluation import Row, Snapshot
 from dlrun.training.machine import not_compiled, pays
 from dlrun.training.stack import Stack
@@ -98,6 +99,7 @@ class Folders:
         self.data = [stack.variants[place] for place in stack.variant]
         self.steps: list[list[Row]] = [[] for _ in nodes]  #: single ones, where the schedule watches them
         resolved = [_resolved(node, stack, i) for i, node in enumerate(nodes)]
+        trackers = [{name: component(part)[0] for name, part in node.get("tracker", {}).items()} for node in nodes]
         self.members: Record = {
             "runs": [os.path.relpath(folder, folders[0]) for folder in folders],
             "configs": [fingerprint(node) for node in resolved],
@@ -121,6 +123,16 @@ class Folders:
         for record, read, notes in zip(self.records, self.read, self.notes, strict=True):
             record.durable = stack.runs == 1
             record.note(*read, *notes)
+        self.tracking = [
+            Tracking(
+                each,
+                record.folder,
+                node,
+                cast(list[Row], read_metrics(record.folder).to_dict("records")) if begun else None,
+                record.note,
+            )
+            for each, record, node in zip(trackers, self.records, resolved, strict=True)
+        ]
 
     def _go_on(self, begun: Checkpoint, folders: Sequence[Path], header: list[str]) -> list[str]:
         """Put everything where it was at the checkpoint; returns what users should know of that."""
@@ -185,12 +197,14 @@ class Folders:
         except Ended:
             for i, record in enumerate(self.records):
                 record.finish({"status": "interrupted", **identity(self.nodes[i], self.stack, i), **environment()})
+                self.tracking[i].close({"status": "interrupted"}, COMPLETE)
             raise
         except Exception as problem:
             for i, record in enumerate(self.records):
                 record.note(traceback.format_exc())
                 status = {"status": "failed", **identity(self.nodes[i], self.stack, i), "error": reason(problem)}
                 record.finish({**status, **environment()})
+                self.tracking[i].close(status, COMPLETE)
             raise
 
     def _look(self, outcome: Outcome, progress: Progress) -> list[dict[str, Any]]:
@@ -224,8 +238,9 @@ class Folders:
         return summaries
 
     def row(self, run: int, row: Row) -> None:
-        """Append an evaluation to the run's metrics.csv."""
+        """Append an evaluation to the run's metrics.csv, and tell its trackers."""
         self.records[run].append(row)
+        self.tracking[run].row(row)
 
     def found(self, run: int, diagnostic: str, found: Found) -> None:
         """Append what a diagnostic saw of the run to its table, and what it keeps to its file."""
@@ -260,6 +275,7 @@ class Folders:
         if note := worse_than_the_mean(summary):
             self.records[run].note(note)
         self.records[run].finish(summary)
+        self.tracking[run].close(summary, COMPLETE)
         return summary
 
 
