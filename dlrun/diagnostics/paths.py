@@ -46,7 +46,8 @@ class Paths(OfFinished):
     `part`, penalties included and dropout off), `loss` and the main metric are as its metrics.csv reports them. A row
     per moment, with the `run` whose it is; `paths_surface.csv` has the same over the plane. The summary has the share
     of the variance that each axis explains, `explained_1` and `explained_2`, and `left_out`: which runs, and why. Those
-    of other shapes, and those that begin elsewhere than the first, are not to be compared.
+    of other shapes, and those that begin elsewhere than the first, are not to be compared. `paths.gif`, and `paths.mp4`
+    where ffmpeg is installed, shows them as they train, an equal number of steps from picture to picture.
 
     Args:
         of: folders of runs, or of sweeps, whose runs all count.
