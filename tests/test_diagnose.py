@@ -288,10 +288,16 @@ def linked(folder: Path) -> None:
 MISTAKES: dict[str, tuple[list[str], Callable[[Path], None] | None, str]] = {
     "a typo": (["diagnostics=[weihgts]"], None, "did you mean weights"),
     "no diagnostics": ([], None, "'diagnostics=[NAME,...]'"),
+    "a name without its key": (["landscape"], None, "'diagnostics=[landscape]'"),
+    "several that are no list": (
+        ["diagnostics=filters,weights"],
+        None,
+        "a list, in quotes: 'diagnostics=[filters,weights]'",
+    ),
     "a key of the training": (["diagnostics=[weights]", "lr=1"], None, "diagnose lr=1: a finished run has its config"),
     "a value": (["diagnostics=[gradients]", "diagnostics.gradients.samples=0"], None, "must be null or int >= 1"),
     "other weights": (["diagnostics=[weights]", "which=worst"], None, "must be best or last"),
-    "steps": (["diagnostics=[updates]"], None, "a finished run has none"),
+    "steps": (["diagnostics=[updates]"], None, "looks while it trains"),
     "weights of another network": (["diagnostics=[weights]"], changed, "is not of this run's network"),
     "other data": (["diagnostics=[weights]"], other_data, "the data have changed"),
     "not complete": (["diagnostics=[weights]"], interrupted, "resume"),

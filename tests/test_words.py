@@ -137,6 +137,7 @@ SIGNS = {
     "name=a=b": """the value needs quotes of its own: 'name="a=b"'""",
     "lr=0.1,0.2": "several values make a sweep, which begins with -m: dlrun -m lr=0.1,0.2",
     "seed=range(3)": "several values make a sweep, which begins with -m: dlrun -m seed=range(3)",
+    "regularizer=l2,dropout": "several at once are a list, in quotes: 'regularizer=[l2,dropout]'; one after another",
     "dataset=MNIST": "did you mean mnist? `dlrun list dataset` has all",
     "optimizer=cosine": "it is one of another group, schedule=cosine",
     "dataset=houses.csv": "a file of your own is dataset=table dataset.path=houses.csv",

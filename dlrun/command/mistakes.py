@@ -18,6 +18,7 @@ from dlrun.config.words import as_choice, as_meant, did_you_mean, is_number, kno
 TYPOGRAPHIC = str.maketrans(
     {"−": "-", "–": "-", "—": "-", "“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "\xa0": " "}
 )
+LISTS = ("diagnostics", "regularizer")  #: groups of which a run may have several choices
 
 
 def readable(mistake: Exception) -> str:
@@ -43,6 +44,12 @@ def readable(mistake: Exception) -> str:
     swept = re.match(r"Ambiguous value for argument '(.*)'|Sweep parameters '(.*)' requires", told)
     if swept:
         override = swept[1] or swept[2]
+        key, _, values = override.partition("=")
+        if key in LISTS and "," in values:
+            return (
+                f"{override}: several at once are a list, in quotes: '{key}=[{values}]'; one after another they make a "
+                f"sweep, which begins with -m: dlrun -m {override}"
+            )
         return f"{override}: several values make a sweep, which begins with -m: dlrun -m {override}"
     return told
 

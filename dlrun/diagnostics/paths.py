@@ -53,8 +53,9 @@ class Paths(OfFinished):
         of: folders of runs, or of sweeps, whose runs all count.
         moments: of each path, so many that lie evenly on it; the first and the last are among them.
         points: along each axis of the surface.
-        part, samples, statistics: see `Activations`; batch normalization takes 1,024 samples at a time, at most, and
-            running averages are those of this run.
+        part, samples: the samples looked at: so many of "train", "val" or "test"; None: all.
+        statistics: batch normalization by these samples' own statistics, of 1,024 at a time at most, or by its running
+            averages, those of this run.
 
     Reference: Li et al. 2018, arXiv:1712.09913 (section 7); lectures 003, 004 (animations by Radford 2014).
     """
