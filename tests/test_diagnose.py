@@ -27,6 +27,7 @@ from dlrun.errors import ConfigError
 from dlrun.folder.reading import read_table
 from dlrun.folder.records import write_rows
 from dlrun.plots.diagnostics import activations, gradient_noise, gradient_norm, gradients, layers, updates, weights
+from dlrun.plots.page import png
 from dlrun.training.build import build, plain
 
 SMALL = ["dataset=iris", "architecture.hidden=[4]", "epochs=3", "compile=false"]
@@ -288,10 +289,16 @@ def linked(folder: Path) -> None:
 MISTAKES: dict[str, tuple[list[str], Callable[[Path], None] | None, str]] = {
     "a typo": (["diagnostics=[weihgts]"], None, "did you mean weights"),
     "no diagnostics": ([], None, "'diagnostics=[NAME,...]'"),
+    "a name without its key": (["landscape"], None, "'diagnostics=[landscape]'"),
+    "several that are no list": (
+        ["diagnostics=filters,weights"],
+        None,
+        "a list, in quotes: 'diagnostics=[filters,weights]'",
+    ),
     "a key of the training": (["diagnostics=[weights]", "lr=1"], None, "diagnose lr=1: a finished run has its config"),
     "a value": (["diagnostics=[gradients]", "diagnostics.gradients.samples=0"], None, "must be null or int >= 1"),
     "other weights": (["diagnostics=[weights]", "which=worst"], None, "must be best or last"),
-    "steps": (["diagnostics=[updates]"], None, "a finished run has none"),
+    "steps": (["diagnostics=[updates]"], None, "looks while it trains"),
     "weights of another network": (["diagnostics=[weights]"], changed, "is not of this run's network"),
     "other data": (["diagnostics=[weights]"], other_data, "the data have changed"),
     "not complete": (["diagnostics=[weights]"], interrupted, "resume"),
@@ -417,3 +424,18 @@ def test_many_layers_have_a_bar_in_place_of_names() -> None:
     layers.lines(other, table[["a", "b"]], "it")
     assert axes.get_legend() is None and other.get_legend() is not None
     assert "layer of 7" in [each.get_ylabel() for each in axes.figure.axes]
+
+
+def test_ticks_are_the_numbers_themselves_but_for_a_power_of_ten() -> None:
+    """Of values that are alike, such as those of one moment, no tick is a distance from a number elsewhere."""
+    page, panels = layers.page(2)
+    alike = np.array([-1.86142e22, -1.86143e22])
+    for axes, values in zip(panels, (alike, [1, 10_000]), strict=True):
+        axes.plot([0, 1], values)
+    panels[1].set_yscale("log")
+    layers.finish(page, panels, "epoch", "it")
+    png(page)
+    power = panels[0].yaxis.get_offset_text()
+    assert power.get_text() == "1e22" and power.get_fontsize() == panels[0].get_yticklabels()[0].get_fontsize()
+    told = [float(label.get_text().replace("\N{MINUS SIGN}", "-")) for label in panels[0].get_yticklabels()]
+    np.testing.assert_allclose(np.multiply(told, 1e22), panels[0].get_yticks(), rtol=1e-6)

@@ -188,6 +188,7 @@ def test_linear_regions_tell_lines_and_corners(stack_of: Make, tmp_path: Path) -
     np.testing.assert_array_equal(paths[0].vertices[:-1], corners.loc[corners["number"] == 0, ["x", "y"]])
     assert sum(bar.get_height() for bar in histogram.patches) == 5
     assert png(page)
+    assert all(tick == round(tick) for tick in histogram.get_yticks())  # lines are counted
 
 
 def test_a_network_that_is_no_number_has_no_regions_and_still_a_picture(stack_of: Make, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from dlrun.plots.diagnostics.contours import LEVELS, label_of, levels_of, surfac
 from dlrun.plots.diagnostics.race import Racer
 from dlrun.plots.film import gif, mp4
 from dlrun.plots.page import png, seen
+from dlrun.plots.pictures import draw_diagnostics
 from dlrun.report import collect
 from dlrun.report.findings import find
 from dlrun.report.race import racers
@@ -437,3 +438,14 @@ def test_paths_of_networks_are_drawn_over_one_surface(tmp_path: Path) -> None:
     drawn = [line.get_xydata() for line in axes.get_lines() if line.get_linewidth() == 3.5]
     for line, (x, _) in zip(drawn, reversed(ways.values()), strict=True):
         np.testing.assert_allclose(np.asarray(line)[:3], np.stack([x, np.multiply(x, 2)], 1))
+
+    written = draw_diagnostics(folder, ["paths"])
+    assert [path.name for path in written][:2] == ["paths.png", "paths.gif"]
+    page.set_dpi(race.DOTS)
+    page.canvas.draw()
+    with Image.open(folder / "paths.gif") as film:
+        assert film.n_frames == 10  # steps 0 to 9, each of which takes as long
+        film.seek(9)
+        last = np.asarray(film.convert("RGB")).astype(float)
+    whole = np.asarray(page.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
+    assert (np.abs(last - whole).max(2) > 40).mean() < 0.01  # but for the clock, where the whole paths are

@@ -117,7 +117,7 @@ WITHOUT_TORCH = {
     "report run --margin -1": "--margin -1: give a number above 0",
     "report run --target val_accuracy": "--target val_accuracy: give a column and a number, as val_accuracy=0.97",
     "report run --metrics loss": "report --metrics: there is no such option; did you mean --metric?",
-    "diagnose run": "diagnose: name the folders of runs or sweeps, and 'diagnostics=[NAME,...]'",
+    "diagnose run": "diagnose: name the folders of runs or sweeps, and 'diagnostics=[NAME,...]'; `dlrun list diagnostics`",
     "diagnose nowhere 'diagnostics=[fit]'": "nowhere holds no run, for it is not there",
     "diagnose run 'diagnostics=[fitt]'": "diagnostics=fitt: there is no such choice; did you mean fit?",
     "plot schedule=cosin": "schedule=cosin: there is no such choice; did you mean cosine?",

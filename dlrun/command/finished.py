@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.command.mistakes import readable
+from dlrun.config.catalogue import choices
 from dlrun.config.own import shortened
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
@@ -94,12 +95,20 @@ def diagnose_verb(arguments: list[str]) -> int:
     folders, without training; `dlrun list diagnostics` has what there is.
 
     which=last            at the last parameters in place of the best
-    device=, threads=     as in a training; diagnostics.NAME.KEY= sets a key
+    device=, threads=     as in a training
+    diagnostics.NAME.KEY= sets a key; `dlrun list diagnostics/NAME` has them
+
+    dlrun diagnose a 'diagnostics=[landscape,confusion]' which=last
+    dlrun diagnose a 'diagnostics=[interpolation]' diagnostics.interpolation.to=b
     """
     words, folders = _told_apart(arguments)
     which = [word.partition("=")[2] for word in words if word.startswith("which=")] or ["best"]
     if not folders or not any(word.startswith("diagnostics=") for word in words):
-        raise ConfigError("diagnose: name the folders of runs or sweeps, and 'diagnostics=[NAME,...]'")
+        looks = ",".join(each for each in folders if each in choices("diagnostics") and not Path(each).exists())
+        raise ConfigError(
+            f"diagnose: name the folders of runs or sweeps, and 'diagnostics=[{looks or 'NAME,...'}]'; `dlrun list "
+            "diagnostics` has what there is"
+        )
     if which[-1] not in ("best", "last"):
         raise ConfigError(f"which={which[-1]}: must be best or last{did_you_mean(which[-1], ['best', 'last'])}")
     asked = [word for word in words if not word.startswith("which=")]

@@ -36,7 +36,9 @@ class Interpolation(OfFinished):
         to: another run's folder, whose best parameters are taken, or a .safetensors file of a network of the same
             shapes; None: from the initial network to this one.
         points: from one end of the line to the other; beyond, it goes on in the same steps.
-        samples, statistics: see `Activations`; batch normalization takes 1,024 samples at a time, at most.
+        samples: how many of train and of val are looked at; None: all.
+        statistics: batch normalization by these samples' own statistics, of 1,024 at a time at most, or by its running
+            averages.
 
     Reference: Goodfellow, Vinyals & Saxe 2015, arXiv:1412.6544; Frankle et al. 2020, arXiv:1912.05671 (barrier).
     """

@@ -38,7 +38,9 @@ class Landscape(OfFinished):
         points: along each axis, an odd number, of which the middle one is the network itself.
         range: the axes go from -range to range.
         biases: whether biases and the parameters of normalizations move too, each tensor as one filter.
-        part, samples, statistics: see `Activations`; batch normalization takes 1,024 samples at a time, at most.
+        part, samples: the samples looked at: so many of "train", "val" or "test"; None: all.
+        statistics: batch normalization by these samples' own statistics, of 1,024 at a time at most, or by its running
+            averages.
 
     Reference: Li et al. 2018, arXiv:1712.09913; lecture 004.
     """

@@ -46,14 +46,16 @@ class Paths(OfFinished):
     `part`, penalties included and dropout off), `loss` and the main metric are as its metrics.csv reports them. A row
     per moment, with the `run` whose it is; `paths_surface.csv` has the same over the plane. The summary has the share
     of the variance that each axis explains, `explained_1` and `explained_2`, and `left_out`: which runs, and why. Those
-    of other shapes, and those that begin elsewhere than the first, are not to be compared.
+    of other shapes, and those that begin elsewhere than the first, are not to be compared. `paths.gif`, and `paths.mp4`
+    where ffmpeg is installed, shows them as they train, an equal number of steps from picture to picture.
 
     Args:
         of: folders of runs, or of sweeps, whose runs all count.
         moments: of each path, so many that lie evenly on it; the first and the last are among them.
         points: along each axis of the surface.
-        part, samples, statistics: see `Activations`; batch normalization takes 1,024 samples at a time, at most, and
-            running averages are those of this run.
+        part, samples: the samples looked at: so many of "train", "val" or "test"; None: all.
+        statistics: batch normalization by these samples' own statistics, of 1,024 at a time at most, or by its running
+            averages, those of this run.
 
     Reference: Li et al. 2018, arXiv:1712.09913 (section 7); lectures 003, 004 (animations by Radford 2014).
     """

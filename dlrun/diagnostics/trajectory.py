@@ -38,8 +38,9 @@ class Trajectory(Keeping):
         every: see `DuringTraining`.
         most: moments that are kept; of more, every second, every third and so on.
         points: along each axis of the surface; None: 101 for two parameters, 25 for more.
-        part, samples, statistics: see `Activations`; batch normalization takes 1,024 samples at a time, at most, and
-            running averages are those of the best parameters.
+        part, samples: the samples looked at: so many of "train", "val" or "test"; None: all.
+        statistics: batch normalization by these samples' own statistics, of 1,024 at a time at most, or by its running
+            averages, those of the best parameters.
 
     Reference: Li et al. 2018, arXiv:1712.09913 (section 7); lectures 003, 004 (animations by Radford 2014).
     """

@@ -24,6 +24,7 @@ from dlrun.folder.names import (
     SUMMARY,
     TABLES,
     arrays_of,
+    films_of,
     holds_run,
     in_all_forms,
     kept_of,
@@ -60,8 +61,9 @@ def clear(folder: Path) -> None:
     diagnostics = [of(name) for name in choices("diagnostics") for of in kinds]
     drawn = (CURVES, RANGE_PLOT, *map(picture_of, choices("diagnostics")))
     pictures = [name for picture in drawn for name in in_all_forms(picture)]  # the form may have been another
+    films = [name for diagnostic in choices("diagnostics") for name in films_of(diagnostic)]
     # without CONFIG it is no run's folder
-    for file in (*TABLES, *diagnostics, *pictures, SUMMARY, BEST, LAST, LOG, ENCODING, CONFIG):
+    for file in (*TABLES, *diagnostics, *pictures, *films, SUMMARY, BEST, LAST, LOG, ENCODING, CONFIG):
         (folder / file).unlink(missing_ok=True)
     clear_parts(folder)
     for path in folder.glob(MATRICES):

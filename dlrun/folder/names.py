@@ -41,6 +41,11 @@ def picture_of(diagnostic: str) -> str:
     return f"{diagnostic}.png"
 
 
+def films_of(name: str) -> tuple[str, str]:
+    """The files of an animation: a GIF, and what there is where ffmpeg is installed."""
+    return f"{name}.gif", f"{name}.mp4"
+
+
 def surface_of(diagnostic: str) -> str:
     """The file of the surface over which a diagnostic's rows lie."""
     return f"{diagnostic}_surface.csv"

@@ -102,7 +102,8 @@ def _stack(folders: Sequence[Path], nodes: Sequence[Node], which: str) -> Stack:
     for name, each in stack.diagnostics.items():
         if isinstance(each, DuringTraining) and not each.of_a_moment:
             raise ConfigError(
-                f"diagnostics={name} needs the steps of a training, and a finished run has none: leave it out"
+                f"diagnostics={name} needs the steps of a training, and a finished run has none: leave it out; "
+                f"`dlrun 'diagnostics=[{name}]' ...` looks while it trains"
             )
     for row, folder in enumerate(folders):
         if read_summary(folder).get("data") not in (None, stack.dataset.digest):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from dlrun.folder.names import films_of
+
 PAUSE, HOLD = 50, 2000  #: milliseconds between two pictures, and after the last one
 SHADES = 160  #: colours of a GIF; with fewer, paths are hard to tell from contours
 PATIENCE = 120  #: seconds that ffmpeg may take, which needs one or two
@@ -33,6 +35,12 @@ def gif(pictures: Sequence[Image.Image], colours: Sequence[str]) -> bytes:
     pauses = [PAUSE] * len(others) + [HOLD]
     first.save(file, "GIF", save_all=True, append_images=others, duration=pauses, loop=0)
     return file.getvalue()
+
+
+def films(name: str, pictures: Sequence[Image.Image], colours: Sequence[str]) -> dict[str, bytes]:
+    """By the names of their files, what can be made here."""
+    contents = gif(pictures, colours), mp4(pictures)
+    return {file: content for file, content in zip(films_of(name), contents, strict=True) if content}
 
 
 def mp4(pictures: Sequence[Image.Image]) -> bytes | None:

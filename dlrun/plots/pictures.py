@@ -12,8 +12,10 @@ import numpy as np
 
 from dlrun.config.catalogue import choices
 from dlrun.errors import ConfigError
+from dlrun.files.replacing import replacing
 from dlrun.folder.names import CURVES, METRICS, RANGE, RANGE_PLOT, picture_of, shell_command, table_of
-from dlrun.plots import curves, lr_range
+from dlrun.plots import curves, film, lr_range
+from dlrun.plots.comparison import COLOURS
 from dlrun.plots.page import save, shortened
 from dlrun.terminal.console import error
 
@@ -35,7 +37,7 @@ def draw(folder: str | Path, form: str = "png") -> list[Path]:
 
 
 def draw_diagnostics(folder: Path, names: Collection[str], form: str = "png") -> list[Path]:
-    """Write the pictures of these diagnostics, where the folder has their tables.
+    """Write the pictures of these diagnostics, where the folder has their tables, and of some an animation.
 
     Raises ConfigError for a table that is not as the diagnostic leaves it.
     """
@@ -43,8 +45,13 @@ def draw_diagnostics(folder: Path, names: Collection[str], form: str = "png") ->
     for name in choices("diagnostics"):
         if name in names and (folder / table_of(name)).exists():
             with drawable(folder / table_of(name)):
-                page = import_module(f"dlrun.plots.diagnostics.{name}").figure(folder)
-                written.append(save(page, folder / picture_of(name), form))
+                drawing = import_module(f"dlrun.plots.diagnostics.{name}")
+                written.append(save(drawing.figure(folder), folder / picture_of(name), form))
+                moving = film.films(name, drawing.film(folder), COLOURS) if hasattr(drawing, "film") else {}
+            for file, content in moving.items():
+                with replacing(folder / file) as part:
+                    part.write_bytes(content)
+                written.append(folder / file)
     return written
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dlrun.errors import ConfigError
-from dlrun.folder.names import METRICS, form_of, in_all_forms, table_of
+from dlrun.folder.names import METRICS, films_of, form_of, in_all_forms, table_of
 from dlrun.plots import beside, comparison, film, sensitivity
 from dlrun.plots.diagnostics import race
 from dlrun.plots.page import content, png
@@ -25,7 +25,7 @@ from dlrun.report.race import racers
 from dlrun.report.statistics import FINISHED
 from dlrun.report.tables import name
 
-FILMS = ("race.gif", "race.mp4")  #: beside the page, which would be too large with them
+FILMS = films_of("race")  #: beside the page, which would be too large with them
 PICTURES = ("comparison", "sensitivity", "heatmap", "race", *beside.LOOKS)
 NAMES = (*(name for picture in PICTURES for name in in_all_forms(f"{picture}.png")), *FILMS)
 
@@ -68,9 +68,7 @@ def draw(found: Findings, curves: pd.DataFrame, heading: str, folders: Mapping[s
     with _told(found, "race", table_of("trajectory")):
         if running := racers(found, folders, by_setting):
             add("race", race.figure(running, heading))
-            moving = race.pictures(running, heading)
-            films = film.gif(moving, comparison.COLOURS), film.mp4(moving)
-            pictures.files.update({name: each for name, each in zip(FILMS, films, strict=True) if each})
+            pictures.files.update(film.films("race", race.pictures(running, heading), comparison.COLOURS))
     return pictures
 
 

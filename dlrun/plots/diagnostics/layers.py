@@ -106,6 +106,9 @@ def finish(figure: Figure, panels: Sequence[Axes], unit: str, heading: str) -> N
         axes.tick_params(labelsize=SMALL)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
+        if axes.get_yscale() == "linear":  # ticks are the numbers themselves, but for a power of ten
+            axes.ticklabel_format(axis="y", useOffset=False)
+            axes.yaxis.get_offset_text().set_fontsize(SMALL)
     panels[-1].set_xlabel(unit, fontsize=LARGE)
     whole(panels[-1])
     figure.suptitle(heading, fontsize=LARGE, fontweight="bold", parse_math=False)

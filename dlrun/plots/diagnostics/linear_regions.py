@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dlrun.folder.names import table_of
 from dlrun.folder.reading import read_table, summary_of
@@ -38,6 +39,7 @@ def figure(folder: str | Path) -> Figure:
         width = max(1, int(np.ceil((high - low + 1) / 20)))
         histogram.hist(counts, np.arange(low, high + width + 1, width) - 0.5, color=TRAIN, edgecolor="white")
     whole(histogram)
+    histogram.yaxis.set_major_locator(MaxNLocator(integer=True))
     histogram.xaxis.get_major_locator().set_params(nbins=5)
     histogram.set_xlabel("regions on a line", fontsize=LARGE)
     histogram.set_ylabel("lines", fontsize=LARGE)

@@ -32,17 +32,24 @@ class Racer(NamedTuple):
     surface: pd.DataFrame
 
 
-def figure(racers: Mapping[str, Racer], heading: str) -> Figure:
-    """The whole path of each setting, the best first, over one set of contours; of 8 at most."""
-    page, axes, shown, drawn = _page(racers, heading)
+def figure(
+    racers: Mapping[str, Racer], heading: str, of_axes: Sequence[str] = ("", ""), note: str = "", of: str = "settings"
+) -> Figure:
+    """The whole path of each setting, the best first, over one set of contours; of 8 at most.
+
+    of_axes: what the axes' labels say besides. note: a line over the picture. of: what races, if not settings.
+    """
+    page, axes, shown, drawn = _page(racers, heading, of_axes, note, of)
     for artists, racer, places in zip(_artists(axes, shown), shown.values(), drawn, strict=True):
         _move(artists, racer, places, _end(shown))
     return page
 
 
-def pictures(racers: Mapping[str, Racer], heading: str) -> list[Image.Image]:
+def pictures(
+    racers: Mapping[str, Racer], heading: str, of_axes: Sequence[str] = ("", ""), note: str = "", of: str = "settings"
+) -> list[Image.Image]:
     """The same while they run, picture by picture, in which every step takes as long as any other."""
-    page, axes, shown, drawn = _page(racers, heading)
+    page, axes, shown, drawn = _page(racers, heading, of_axes, note, of)
     artists, end = _artists(axes, shown), _end(shown)
     clock = axes.text(0.02, 0.97, "", transform=axes.transAxes, fontsize=LARGE, va="top", zorder=6)
     clock.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.85})
@@ -64,7 +71,9 @@ def pictures(racers: Mapping[str, Racer], heading: str) -> list[Image.Image]:
     return found
 
 
-def _page(racers: Mapping[str, Racer], heading: str) -> tuple[Figure, Axes, dict[str, Racer], list[Drawn]]:
+def _page(
+    racers: Mapping[str, Racer], heading: str, of_axes: Sequence[str], note: str, of: str
+) -> tuple[Figure, Axes, dict[str, Racer], list[Drawn]]:
     """The contours and the legend; the settings that are drawn, and what of their paths."""
     shown = dict(list(racers.items())[:DRAWN])
     names = coordinates(next(iter(shown.values())).path)
@@ -89,8 +98,10 @@ def _page(racers: Mapping[str, Racer], heading: str) -> tuple[Figure, Axes, dict
         seen_on_a_plane([racer.path[name] for name in names], axes.get_xlim(), axes.get_ylim())
         for racer in shown.values()
     ]
-    axes.set_xlabel(AXES[names[0]], fontsize=LARGE)
-    axes.set_ylabel(AXES[names[1]], fontsize=LARGE)
+    axes.set_xlabel(f"{AXES[names[0]]}{of_axes[0]}", fontsize=LARGE)
+    axes.set_ylabel(f"{AXES[names[1]]}{of_axes[1]}", fontsize=LARGE)
+    if note:
+        axes.set_title(note, fontsize=SMALL - 4, parse_math=False)
     thinned = left_out(sum(each.moments for each in drawn), moments, "moments")
     handles, labels = [], []
     for (name, racer), colour in zip(shown.items(), COLOURS, strict=False):
@@ -103,7 +114,7 @@ def _page(racers: Mapping[str, Racer], heading: str) -> tuple[Figure, Axes, dict
     )  # fmt: skip
     for text in legend.get_texts():
         text.set_parse_math(False)
-    others = f"\nthe {DRAWN} best of {len(racers)} settings" if len(racers) > DRAWN else ""
+    others = f"\nthe {DRAWN} best of {len(racers)} {of}" if len(racers) > DRAWN else ""
     page.suptitle(textwrap.fill(f"race: {heading}", 60) + others, fontsize=LARGE, fontweight="bold", parse_math=False)
     return page, axes, shown, drawn
 
