@@ -7,9 +7,13 @@ README.md. What cannot be run here stands in ELSEWHERE, with the reason; a comma
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import importlib
+import multiprocessing
 import os
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -19,10 +23,11 @@ import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lectures import shrink
 
+from dlrun.__main__ import main as main_of_dlrun
 from docs import NOTE as GENERATED
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +35,7 @@ README, TABLE, PICTURES = ROOT / "README.md", ROOT / "docs" / "commands.csv", RO
 FIELDS = ("page", "command", "seconds", "date")
 BEGIN, END = "<!-- written by scripts/commands.py -->\n", "<!-- end -->"
 LIMIT = 1200  #: seconds of a command
+HEAVY = ("torch", "pandas", "dlrun.command.cli", "dlrun.training.build")  #: what nearly all of them import
 
 #: commands that are not run by this script, by the first pattern that is found in them, and why
 ELSEWHERE = {
@@ -41,6 +47,7 @@ ELSEWHERE = {
     r"architecture=(densenet|resnet|resnet18)\b": "hours without a GPU: small ones in tests/test_deep_architectures.py",
     r"^dlrun claims(?! --list)": "hours in all: docs/claims.csv has when each ran, and what came of it",
     r"^(DLRUN_FUZZ=100 )?pytest|^python scripts/|zensical": "of the developers, minutes to hours",
+    r"completion fish": "needs fish: tests/test_completion.py",
     r"ray\.init\.address=auto": "needs a Ray cluster that runs already",
     r"tracker=(mlflow|wandb)|^tensorboard |^wandb |mlflow ui": "needs an extra: tests/test_trackers.py",
     r"…|\.\.\.|<TAB>": "not a whole command",
@@ -182,17 +189,41 @@ def prepare(folder: Path, page: str, environment: dict[str, str]) -> None:
 
 
 def run(command: Command, folder: Path, environment: dict[str, str]) -> tuple[int, float, str]:
-    """Exit code, seconds, and what was printed."""
-    words = [sys.executable, "-c", command.text] if command.python else ["bash", "-c", command.typed]
+    """Exit code, seconds, and what was printed.
+
+    What is `dlrun` and words alone runs in a copy of this process, which has imported torch; all else in a shell.
+    """
     started = time.monotonic()
-    try:
-        done = subprocess.run(
-            words, cwd=folder, env=environment, text=True, timeout=LIMIT, check=False,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return 124, LIMIT, f"longer than {LIMIT} s"
-    return done.returncode, time.monotonic() - started, done.stdout
+    with tempfile.TemporaryFile() as out:
+        if not command.python and re.match(r"dlrun\b[^|&;$~<>]*$", command.typed):
+            process: Any = multiprocessing.get_context("fork").Process(
+                target=_dlrun, args=(shlex.split(command.typed), folder, environment, out.fileno())
+            )
+            process.start()
+            process.join(LIMIT)
+            if (code := process.exitcode) is None:
+                process.terminate()
+        else:
+            words = [sys.executable, "-c", command.text] if command.python else ["bash", "-c", command.typed]
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = None
+                code = subprocess.run(
+                    words, cwd=folder, env=environment, timeout=LIMIT, check=False,
+                    stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                ).returncode  # fmt: skip
+        out.seek(0)
+        printed = out.read().decode(errors="replace")
+    return (124, LIMIT, "too long") if code is None else (code, time.monotonic() - started, printed)
+
+
+def _dlrun(words: list[str], folder: Path, environment: dict[str, str], out: int) -> None:
+    os.chdir(folder)
+    os.environ.update(environment)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    sys.argv, sys.path = words, sys.path[1:]  # without this folder, as dlrun has it
+    main_of_dlrun()
 
 
 class Result(NamedTuple):
@@ -260,6 +291,8 @@ def main() -> int:
         alone = {page for page, text in pages().items() if text.startswith(GENERATED)}  # whose commands want no others
         wanted = [each for each in wanted if each.page in new and not (each.page in alone and each[:2] in rows)]
     failed = 0
+    for module in HEAVY if wanted else ():
+        importlib.import_module(module)
     with tempfile.TemporaryDirectory() as name:
         for number, command in enumerate(wanted, 1):
             folder = Path(name, command.page.replace("/", "-"))
