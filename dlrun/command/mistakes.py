@@ -64,7 +64,11 @@ def _several(override: str) -> str:
     if may_be and may_be.allows(as_read(f"[{value}]")) and not all(may_be.allows(as_read(v)) for v in value.split(",")):
         return f"{override}: a list stands in brackets: {shlex.quote(f'{key}=[{value}]')}"
     if key in groups() and takes_several(key):
-        return f"{told}; a run with all of them has {shlex.quote(f'{key}=[{value}]')}"
+        listed = shlex.quote(f"{key}=[{value}]")
+        return (
+            f"{override}: several at once are a list, in quotes: {listed}; one after another they make a sweep, which "
+            f"begins with -m: dlrun -m {override}"
+        )
     return told
 
 
