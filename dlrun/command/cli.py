@@ -69,7 +69,7 @@ def leave_quietly() -> None:
 
 def _command() -> int:
     logging.raiseExceptions = False  # of a full disk one message tells, and no traceback of a log file
-    arguments = sys.argv[1:]
+    arguments = [typed.whole(word) for word in sys.argv[1:]]
     typed.take(arguments)
     if "--version" in arguments:
         say(_version())

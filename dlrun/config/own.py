@@ -23,7 +23,6 @@ from dlrun.config.explained import nodes_of
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read_named
 
-FILE = re.compile(r"[^\[\],'\"\s]+\.py(?=$|[\],'\"])")  #: in the value of a word
 Line = tuple[str, str]  #: of a YAML: a key, and its default with the comment behind
 
 
@@ -48,22 +47,16 @@ def shortened(words: Sequence[str]) -> list[str]:
     short = []
     for word in words:
         group, equals, value = word.lstrip("+").partition("=")
-        if equals and group in groups() and FILE.search(value):
-            word = f"{group}={FILE.sub(partial(named, group), value)}"
+        if equals and group in groups() and typed.FILE.search(value):
+            word = f"{group}={typed.FILE.sub(partial(named, group), value)}"
         short.append(word)
     if not files:
         return list(words)
     if len({Path(file).stem for file in files}) < len(files):
         raise ConfigError(f"{', '.join(files)}: their choices have one name: give one of the files another")
-    allowed = f"allow_targets=[{','.join(map(_quoted, dict.fromkeys([*sorted(typed.packages()), *files])))}]"
+    allowed = f"allow_targets=[{','.join(map(typed.bare, dict.fromkeys([*sorted(typed.packages()), *files])))}]"
     typed.add(allowed)
     return [*(word for word in short if not word.startswith("allow_targets=")), allowed]
-
-
-def _quoted(name: str) -> str:
-    from dlrun.config.escapes import quoted
-
-    return name if re.fullmatch(r"[\w./-]+", name, re.ASCII) else quoted(name)
 
 
 def choice(path: str) -> str | None:

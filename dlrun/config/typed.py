@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+FILE = re.compile(r"[^\[\],'\"\s]+\.py(?=$|[\],'\"])")  #: a Python file, in the value of a word
 words: frozenset[str] = frozenset()
 
 
@@ -35,6 +36,21 @@ def packages() -> set[str]:
 def files() -> list[Path]:
     """The Python files among them, each of which is a choice of its name."""
     return [Path(name) for name in sorted(packages()) if name.endswith(".py")]
+
+
+def whole(word: str) -> str:
+    """A word as it is; in allow_targets=[FILE.py] with the files' whole paths, as a run's folder has them."""
+    key, _, value = word.partition("=")
+    if key.lstrip("+") != "allow_targets":
+        return word
+    return f"{key}={FILE.sub(lambda found: bare(normal(found[0])), value)}"
+
+
+def bare(name: str) -> str:
+    """A package or a file as one types it in a list."""
+    from dlrun.config.escapes import quoted
+
+    return name if re.fullmatch(r"[\w./-]+", name, re.ASCII) else quoted(name)
 
 
 def normal(name: str) -> str:
