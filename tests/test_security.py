@@ -28,7 +28,7 @@ from test_report import write_run
 
 from dlrun.config import typed
 from dlrun.config.catalogue import conf_dir
-from dlrun.config.loader import Loader
+from dlrun.config.loader import Loader, guarded
 from dlrun.datasets import california, cifar, image_folder
 from dlrun.errors import ConfigError
 from dlrun.folder.commit import commit_of
@@ -211,7 +211,8 @@ def test_typed_words_reach_the_processes_that_compose_jobs(monkeypatch: pytest.M
     from hydra._internal.utils import create_config_search_path
 
     monkeypatch.setattr(typed, "words", frozenset(["allow_targets=[mine]"]))
-    sent = pickle.dumps(Loader(create_config_search_path(str(conf_dir()))))
+    with guarded():
+        sent = pickle.dumps(Loader(create_config_search_path(str(conf_dir()))))
     typed.take([])
     assert typed.packages() == set()
     pickle.loads(sent)
