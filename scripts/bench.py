@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -206,7 +206,7 @@ def start(rounds: int, folder: Path) -> str:
     times = []
     for turn in range(rounds):
         times.append({name: wall_seconds(command) for name, command in commands.items()})
-        begin = datetime.now(timezone.utc)
+        begin = datetime.now(UTC)
         started = dlrun(folder / str(turn), "epochs=1")["started"]
         times[-1][first_step] = (datetime.fromisoformat(started) - begin).total_seconds()
     pairs = [("dlrun --cfg job", "python -c 'import hydra'"), (first_step, "python -c 'import torch'")]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from dlrun.terminal.console import number, say_on
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from rich.console import Console
     from rich.progress import Progress as Bar
     from rich.progress import ProgressColumn, Task
-    from typing_extensions import Self
 
 
 INTERVAL = 0.1  # seconds between two moves of the bar; each costs a millisecond, one per cent of the training

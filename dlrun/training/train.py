@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from math import isfinite
 
@@ -56,7 +56,7 @@ def fit(
     step, outputs, compile_seconds = prepare(stack, state, batch, moving, stack.compile)
     steps = {batch.shape: step}
     state.compile_seconds += compile_seconds
-    state.started = state.started or datetime.now(timezone.utc).isoformat()
+    state.started = state.started or datetime.now(UTC).isoformat()
     state.start = whole.start = time.perf_counter() - (keeper.begun.record["seconds"] if keeper.begun else 0)
 
     with ExitStack() as own, flushed_subnormals():
