@@ -171,6 +171,7 @@ def _looked(view: Any, name: str, diagnostic: Any, training: float) -> dict[str,
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
 
         def seconds(look: Callable[[], Any]) -> float:
+            view.shared.clear()  # of what an earlier look has computed
             begin = time.process_time()
             write(Path(folder), name, look())
             return time.process_time() - begin
