@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import Rows, config
@@ -21,6 +22,7 @@ from dlrun.diagnostics import points as points_module
 from dlrun.diagnostics.diagnostic import Found, View
 from dlrun.diagnostics.directions import filter_normalised, principal_axes
 from dlrun.diagnostics.during import During
+from dlrun.diagnostics.finished import look
 from dlrun.diagnostics.interpolation import Interpolation, _shape
 from dlrun.diagnostics.keeping import LARGEST, packed, unpacked
 from dlrun.diagnostics.landscape import Landscape, negative_curvature, total_variation
@@ -523,6 +525,12 @@ def test_paths_of_several_runs_lie_on_one_surface(tmp_path: Path) -> None:
     for place in (0, 11, 24):
         wanted = objective_at(stack, centre + at[place] @ axes, 40)
         assert column(found, "objective", True)[place] == pytest.approx(wanted, rel=1e-6)
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    look(stack, {"paths": diagnostic}, folders, lambda *_: None, [(2.0, 7)] * 2, "best")
+    for folder in folders:  # those of the moments, and not of the run's best parameters
+        assert pd.read_csv(folder / "paths.csv")["step"].tolist() == [*range(0, 301, 30)] * 3
 
 
 def objective_at(stack: Stack, theta: Tensor, samples: int) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dlrun.diagnostics.diagnostic import Diagnostic, Found, OfFinished, View
+from dlrun.diagnostics.diagnostic import Diagnostic, DuringTraining, Found, OfFinished, View
 from dlrun.errors import ConfigError, reason
 from dlrun.folder.names import arrays_of, surface_of, table_of
 from dlrun.folder.records import write_arrays, write_rows
@@ -37,7 +37,7 @@ def look(
     Returns what each run's summary says of them: the files, and numbers; or why one failed, which ends no other.
 
     progress: told what is done, and how much of how much. moments: epoch and step of each run's parameters,
-    which are the best or the last, as `which` says.
+    which are the best or the last, as `which` says, in the rows of what looks at a moment of a training.
     """
     told: list[dict[str, Any]] = [{} for _ in folders]
     for name, each in chosen.items():
@@ -50,7 +50,7 @@ def look(
                 summary[name] = {"failed": why(problem)}
             continue
         for folder, of_run, summary, (epoch, step) in zip(folders, found, told, moments, strict=True):
-            at = {"epoch": epoch, "step": step}
+            at = {"epoch": epoch, "step": step} if isinstance(each, DuringTraining) else {}
             rows = [{key: at.get(key, value) for key, value in row.items()} for row in of_run.rows]
             summary[name] = {"which": which, **write(folder, name, replace(of_run, rows=rows))}
     return told
