@@ -21,7 +21,16 @@ from dlrun.diagnostics.gradient_norm import GradientNorm
 from dlrun.diagnostics.gradients import Gradients
 from dlrun.diagnostics.lags import Lags
 from dlrun.diagnostics.moments import Moments
-from dlrun.diagnostics.spread import LARGEST, _flat, _flat_by_numpy, _spread, _spread_by_numpy, quantities, spread
+from dlrun.diagnostics.spread import (
+    LARGEST,
+    _flat,
+    _flat_by_numpy,
+    _some,
+    _spread,
+    _spread_by_numpy,
+    quantities,
+    spread,
+)
 from dlrun.diagnostics.updates import Updates
 from dlrun.diagnostics.weights import Weights
 from dlrun.errors import ConfigError
@@ -230,19 +239,28 @@ def test_percentiles_are_of_all_numbers_where_these_are_few() -> None:
     }  # fmt: skip
 
 
+def test_percentiles_are_of_the_same_numbers_however_they_lie_in_memory() -> None:
+    values = torch.randn(20, 8, 16, 16, generator=torch.Generator().manual_seed(0))
+    lying = values[None], values.to(memory_format=torch.channels_last)[None], values.permute(3, 1, 0, 2).clone()
+    got, last, turned = (spread([each])[0, 2:].tolist() for each in (*lying[:2], lying[2].permute(2, 1, 3, 0)[None]))
+    numbers = np.sort(values.flatten().numpy()[np.linspace(0, 40_959, LARGEST).round().astype(int)])
+    assert got == last == turned == numbers[[1499, 4999, 8499]].tolist()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("of", [_spread, _spread_by_numpy], ids=["on other devices", "on a CPU"])
 def test_statistics_are_those_of_plain_loops(dtype: torch.dtype, of: Any) -> None:
     values = torch.tensor([[3, 0, torch.inf, -2, 0, -0.0], [torch.nan, 1, 1, 0, -torch.inf, 7]], dtype=dtype)
     for given in (values, values.T.contiguous().T):
-        got = of([given], [1, 50, 75, 99], True)
+        got = of([given], [_some((6,), (1,))], [1, 50, 75, 99], True)
         assert got.dtype == torch.float64
         assert got[0, 2:6].tolist() == [-2, 0, 3, math.inf]
         assert got[1, 2:5].tolist() == [-math.inf, 1, 7] and math.isnan(got[1, 5])
         assert got[:, -1].tolist() == [3 / 6, 1 / 6]
         assert got[0, 0] == math.inf and all(map(math.isnan, got[1, :2].tolist()))
     many = 1e3 + torch.randn(2, 3 * LARGEST + 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    got = of([many.to(dtype), many[:, :9].to(dtype)], (15, 50, 85), True)
+    places = [_some((size,), (1,)) for size in (many.shape[1], 9)]
+    got = of([many.to(dtype), many[:, :9].to(dtype)], places, (15, 50, 85), True)
     for row, numbers in zip(got.tolist(), many.to(dtype).double().numpy(), strict=True):
         for told, some in ((row[:7], numbers), (row[7:], numbers[:9])):
             wanted = [some.mean(), some.std(), np.linalg.norm(some)]

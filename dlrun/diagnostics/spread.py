@@ -7,6 +7,7 @@ and `kthvalue` 0.29 ms; the zeros among 78,400 took 0.01 ms, and `(values == 0).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -19,7 +20,7 @@ LARGEST = 10_000  #: numbers that percentiles are taken of: to find them among m
 BLOCK = 10_000  #: numbers whose squares are summed up in their own precision; of more, BLAS would use all cores
 
 _operators = torch.library.Library("dlrun", "DEF")
-_operators.define("spread(Tensor[] values, int[] percentiles, bool length) -> Tensor")
+_operators.define("spread(Tensor[] values, Tensor[] some, int[] percentiles, bool length) -> Tensor")
 _operators.define("flat(Tensor[] slopes, Tensor[] given, float[] least) -> Tensor")
 
 
@@ -34,11 +35,12 @@ def spread(tensors: Sequence[Tensor], percentiles: Sequence[int] = PERCENTILES, 
 
     The standard deviation divides by their count. A percentile p is the number of rank ceil(p / 100 n), from 1, among
     n, which are all of them up to 10,000; NaN ranks above all others. Of more, 10,000 that lie evenly among them tell
-    it, so that its rank is right to half a per cent or so.
+    it, in the order of the axes however they lie in memory, so that its rank is right to half a per cent or so.
 
     tensors: (runs, ...).
     """
-    found: Tensor = torch.ops.dlrun.spread([flattened(each) for each in tensors], percentiles, length)
+    some = [_some(tuple(each.shape[1:]), tuple(in_memory(each))).to(each.device) for each in tensors]
+    found: Tensor = torch.ops.dlrun.spread([flattened(each) for each in tensors], some, percentiles, length)
     return found
 
 
@@ -72,18 +74,32 @@ def evenly(size: int, count: int) -> np.ndarray:
 
 
 @lru_cache(2**8)
+def _some(shape: tuple[int, ...], axes: tuple[int, ...]) -> Tensor:
+    """The places, in memory, of numbers that percentiles are taken of; none where all are.
+
+    shape: of a run's numbers. axes: these, from 1, in the order in which they lie in memory.
+    """
+    size = math.prod(shape)
+    if size <= LARGEST:
+        return torch.empty(0, dtype=torch.int64)
+    at = np.unravel_index(evenly(size, LARGEST), shape)
+    places = np.ravel_multi_index([at[axis - 1] for axis in axes], [shape[axis - 1] for axis in axes])
+    return torch.from_numpy(np.sort(places))
+
+
+@lru_cache(2**8)
 def _ranks(percentiles: tuple[int, ...], size: int) -> list[int]:
     """From 0."""
     return [max(1, -(-p * size // 100)) - 1 for p in percentiles]
 
 
-def _spread(tensors: Sequence[Tensor], percentiles: Sequence[int], length: bool) -> Tensor:
+def _spread(tensors: Sequence[Tensor], places: Sequence[Tensor], percentiles: Sequence[int], length: bool) -> Tensor:
     found = []
-    for values in tensors:
+    for values, of in zip(tensors, places, strict=True):
         size = values.shape[1]
         mean = values.mean(1, keepdim=True)
         std = torch.linalg.vector_norm(values - mean, dim=1, keepdim=True) / size**0.5
-        some = values if size <= LARGEST else values[:, torch.from_numpy(evenly(size, LARGEST)).to(values.device)]
+        some = values[:, of] if len(of) else values
         of_rank = some.sort(1).values[:, _ranks(tuple(percentiles), some.shape[1])]
         found += [mean.double(), std.double(), of_rank.double()]
         if length:
@@ -93,9 +109,11 @@ def _spread(tensors: Sequence[Tensor], percentiles: Sequence[int], length: bool)
 
 
 @np.errstate(all="ignore")  # of networks that are lost
-def _spread_by_numpy(tensors: Sequence[Tensor], percentiles: Sequence[int], length: bool) -> Tensor:
+def _spread_by_numpy(
+    tensors: Sequence[Tensor], places: Sequence[Tensor], percentiles: Sequence[int], length: bool
+) -> Tensor:
     found = np.empty((len(tensors[0]), len(tensors), len(quantities(percentiles, length))))
-    for i, values in enumerate(tensors):
+    for i, (values, of) in enumerate(zip(tensors, places, strict=True)):
         for numbers, row in zip(values.detach().numpy(), found[:, i], strict=True):
             size, mean = len(numbers), np.add.reduce(numbers) / numbers.dtype.type(len(numbers))
             squares = about_mean = zeros = 0.0
@@ -106,7 +124,7 @@ def _spread_by_numpy(tensors: Sequence[Tensor], percentiles: Sequence[int], leng
                 if length:
                     squares += float(block.dot(block))
                     zeros += np.count_nonzero(block == 0)
-            some = numbers.copy() if size <= LARGEST else numbers.take(evenly(size, LARGEST))
+            some = numbers.take(of.numpy()) if len(of) else numbers.copy()
             some.sort()
             of_rank = some[_ranks(tuple(percentiles), len(some))]
             row[0], row[1], row[2 : 2 + len(of_rank)] = mean, (about_mean / size) ** 0.5, of_rank
