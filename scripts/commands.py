@@ -45,6 +45,7 @@ ELSEWHERE = {
     ),
     r"dataset=(cifar10|cifar100|fashion_mnist|kmnist)\b": "downloads: tests/test_images.py reads such files",
     r"architecture=(densenet|resnet|resnet18)\b": "hours without a GPU: small ones in tests/test_deep_architectures.py",
+    r"^dlrun -m .*dataset=sequences": "tens of minutes on two cores: small ones in tests/test_recurrent.py",
     r"^dlrun claims(?! --list)": "hours in all: docs/claims.csv has when each ran, and what came of it",
     r"^(DLRUN_FUZZ=100 )?pytest|^python scripts/|zensical": "of the developers, minutes to hours",
     r"completion fish": "needs fish: tests/test_completion.py",
