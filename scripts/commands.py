@@ -85,7 +85,7 @@ for part, count in (("train", 24), ("val", 8), ("test", 8)):
 """
 KEPT = """dlrun epochs=2 plots=none hydra.run.dir=kept/run
 dlrun dataset=table dataset.path=houses.csv dataset.target=price epochs=2 plots=none hydra.run.dir=kept/houses
-dlrun -m optimizer=sgd,adam epochs=2 plots=none hydra.sweep.dir=kept/sweep""".splitlines()
+dlrun -m optimizer=sgd,adam epochs=2 'diagnostics=[trajectory]' plots=none hydra.sweep.dir=kept/sweep""".splitlines()
 
 
 FILE = re.compile(r"# ([\w/.-]+\.(?:py|yaml))\n")  #: the first line of a block that is a file of the reader's
