@@ -76,6 +76,16 @@ def test_what_counts_as_a_command() -> None:
     assert commands.files(PAGE) == {"my_conf/optimizer/mine.yaml": "# my_conf/optimizer/mine.yaml\nlr: 1\n"}
 
 
+def test_every_command_was_run_or_stands_among_those_that_cannot_be() -> None:
+    ran = commands.ran()
+    here = {command[:2] for command in EVERY if not command.elsewhere}
+    assert here - set(ran) == set(), "new: run python scripts/commands.py"
+    assert set(ran) - here == set(), "gone: run python scripts/commands.py"
+    assert commands.told(list(ran.values()), len(EVERY) - len(here)) in README, "run python scripts/commands.py"
+    for pattern, why in commands.ELSEWHERE.items():  # no reason without a command that has it
+        assert any(re.search(pattern, command.text) for command in EVERY), why
+
+
 def test_readme_is_one_page_whose_links_and_pictures_are_there() -> None:
     assert len(README.splitlines()) <= 220
     examples = README.partition("## Five examples")[2].partition("\n## ")[0]
