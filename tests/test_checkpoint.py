@@ -304,10 +304,13 @@ def test_a_signal_leaves_a_checkpoint_and_does_what_it_would_have_done(signum: i
     assert came == [signum] and keeper.kept == [10] and outcome.status == ["finished"]
 
 
-def test_ctrl_c_keeps_what_was_before_its_closing_evaluation() -> None:
+@pytest.mark.parametrize("more", [False, True])
+def test_ctrl_c_keeps_what_was_before_its_closing_evaluation(more: bool) -> None:
+    """Also where there is more to do than to train, for which the end is kept, too."""
     overrides = ["epochs=5", "schedule=plateau", "schedule.patience=0", "regularizer=dropout"]
     node, whole, keeper = config(*SMALL, *overrides), Rows(1), Kept(signal.SIGINT, 10)
     expected = fit(build([node]), whole)
+    keeper.at_the_end = more
     assert fit(build([node]), keeper, keeper).status == ["interrupted"]
     assert [row["step"] for row in keeper.rows[0]] == [0, 7, 10] and keeper.kept == [10]
     keeper.rows = [keeper.rows[0][:-1]]

@@ -176,3 +176,15 @@ def test_the_page_runs_its_own_script_alone(tmp_path: Path) -> None:
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'" and rules["img-src"] == "data:"
     [data] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     assert json.loads(data)["settings"][0]["label"] == f"label={evil}0" and not re.search("[<>&]", data)
+
+
+@pytest.mark.parametrize(("least", "log"), [(0.0, False), (1e-9, True)])
+def test_a_column_that_reaches_zero_is_drawn_as_others_are(
+    tmp_path: Path, least: float, log: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    metrics = write_run(tmp_path / "0", "lr=0.1") / "metrics.csv"
+    first, *rows = metrics.read_text().splitlines()
+    metrics.write_text("\n".join([first, rows[0], *(row.replace(",2.0,", f",{least},") for row in rows[1:]), ""]))
+    page = report([tmp_path / "0"]).read_text()
+    assert re.search(f'"name": ?"grad_norm", ?"log": ?{json.dumps(log)}', page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from test_cli import Ended, dlrun, metrics, summary  # noqa: F401 - a fixture
 import dlrun as library
 from dlrun.config import typed
 from dlrun.config.catalogue import conf_dir, constraints, constraints_in
-from dlrun.config.own import text_of
+from dlrun.config.own import shortened, text_of
 from dlrun.errors import ConfigError
 
 OWN = Path(__file__).parent.parent / "examples" / "own"
@@ -184,6 +185,13 @@ def test_a_file_that_another_file_names_is_not_run(dlrun: Callable[..., Ended], 
             assert ended.code == 2 and "Traceback" not in ended.err, (words, ended.err)
             assert not (tmp_path / "marker").exists(), (target, words)
     dlrun("report", "theirs")
+    (tmp_path / "plan").mkdir()
+    for word in (f"optimizer={evil}", "optimizer=evil.py", "+optimizer=sgd,evil.py", "diagnostics=[evil.py]"):
+        (tmp_path / "plan" / "plan.json").write_text(json.dumps({"commands": [[word, "epochs=1"]], "runs": {}}))
+        ended = dlrun("resume", "plan")
+        assert ended.code == 2 and "may run any code" in ended.err and not (tmp_path / "marker").exists(), ended.err
+    with pytest.raises(ConfigError, match="stands in a file"):
+        shortened([f"optimizer={evil}"])
     (tmp_path / "settings.yaml").write_text("- {optimizer: evil.py}\n- {optimizer: evil}\n")
     (tmp_path / "mine.yaml").write_text("defaults: [dlrun, override optimizer: evil, _self_]\n")
     for words in (["-m", "settings=settings.yaml"], ["--config-dir", ".", "--config-name", "mine"], ["optimizer=evil"]):

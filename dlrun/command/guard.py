@@ -16,7 +16,7 @@ from dlrun.config.check import check, resolved
 from dlrun.config.options import OWN, check_single, check_sweep
 from dlrun.errors import ConfigError
 from dlrun.files.opening import refuse_any_link, refuse_links
-from dlrun.folder.clearing import refuse_foreign_files
+from dlrun.folder.clearing import refuse_foreign_files, refuse_foreign_sweep
 from dlrun.folder.names import LOCK, PLAN, curves_of, holds_run
 from dlrun.folder.resume import COMPLETE, standing
 from dlrun.terminal.console import say
@@ -43,6 +43,7 @@ class Guard(Callback):
             if holds_run(folder):
                 raise ConfigError(f"the folder {folder} holds a run that is no sweep's: choose another hydra.sweep.dir")
             refuse_links(folder, *SWEEPS)
+            refuse_foreign_sweep(folder)
             if not any(config.hydra[part]._target_.startswith(OWN) for part in ("launcher", "sweeper")):
                 refuse_any_link(folder)
 

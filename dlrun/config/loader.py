@@ -32,7 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.config import interpolations, typed
 from dlrun.config.catalogue import KeyPath, conf_dir, groups, takes_several
-from dlrun.config.own import choice
+from dlrun.config.own import choice, names_file
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read_named
 from dlrun.files.parsing import bounded, yaml_told
@@ -307,7 +307,8 @@ def refuse_command(file: Path, overrides: Iterable[str]) -> None:
     """Raise ConfigError for overrides that would run code, in a file that anyone may have changed."""
     for override in overrides:
         is_free = not is_hydras(override) or harmless(override)
-        if not is_free or re.match(r"-|\W*allow_targets", override) or "_target_" in override:
+        runs = re.match(r"-|\W*allow_targets", override) or "_target_" in override or names_file(override)
+        if not is_free or runs:
             raise ConfigError(
                 f"{file}: {override} may run any code, or write anywhere: type it again if you trust it, "
                 f"dlrun resume {shlex.quote(str(file.parent))} {shlex.quote(override)}"

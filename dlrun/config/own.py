@@ -26,10 +26,17 @@ from dlrun.files.opening import read_named
 Line = tuple[str, str]  #: of a YAML: a key, and its default with the comment behind
 
 
+def names_file(word: str) -> bool:
+    """Whether a word chooses a Python file."""
+    group, equals, value = word.lstrip("+").partition("=")
+    return bool(equals) and group in groups() and typed.FILE.search(value) is not None
+
+
 def shortened(words: Sequence[str]) -> list[str]:
     """The words with `GROUP=FILE.py` as `GROUP=NAME`, and these files in allow_targets, which they are typed for.
 
-    Raises ConfigError for a file that is not there, or whose name is no name of a choice or that of another.
+    Raises ConfigError for a file that is named in no word that was typed, that is not there, or whose name is no name
+    of a choice or that of another.
     """
     files: dict[str, None] = {}
 
@@ -46,8 +53,10 @@ def shortened(words: Sequence[str]) -> list[str]:
 
     short = []
     for word in words:
-        group, equals, value = word.lstrip("+").partition("=")
-        if equals and group in groups() and typed.FILE.search(value):
+        group, _, value = word.lstrip("+").partition("=")
+        if names_file(word):
+            if word not in typed.words:
+                raise ConfigError(f"{word} stands in a file, and its code runs only if you type it")
             word = f"{group}={typed.FILE.sub(partial(named, group), value)}"
         short.append(word)
     if not files:

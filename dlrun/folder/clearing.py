@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dlrun.config.catalogue import choices
 from dlrun.errors import ConfigError
-from dlrun.files.opening import inside, refuse_links
+from dlrun.files.opening import beginning, inside, refuse_links
 from dlrun.folder.names import (
     BEST,
     CHECKPOINT,
@@ -32,6 +32,21 @@ from dlrun.folder.names import (
     surface_of,
     table_of,
 )
+
+PAGE = "report.html"
+MARK = '<meta name="generator" content="dlrun report">'  #: in the page's head; what lacks it is not overwritten
+SWEEP_TABLES = ("sweep.csv", "curves.csv")  #: each begins with the column `run`
+
+
+def refuse_foreign_sweep(folder: Path) -> None:
+    """Raise ConfigError where the tables and the report of a sweep would take the place of what is none of dlrun's."""
+    if (folder / PAGE).exists():
+        if MARK in beginning(folder, PAGE):
+            return
+        raise ConfigError(f"{folder / PAGE} is none of dlrun's reports, and is not overwritten; move it away first")
+    for name in SWEEP_TABLES:
+        if (folder / name).exists() and not beginning(folder, name).startswith("run,"):
+            raise ConfigError(f"{folder / name} is no table of a sweep, and is not overwritten; move it away first")
 
 
 def refuse_old_run(folder: str | Path) -> None:

@@ -92,7 +92,7 @@ def log_if_wide(axes: Axes, values: np.ndarray, ticks: int = 6) -> bool:
 def is_wide(values: np.ndarray) -> bool:
     """Whether values are positive and span many decades."""
     finite = values[np.isfinite(values)]
-    return len(finite) > 0 and finite.min() > 0 and float(np.ptp(np.log10(finite))) > LOG_FROM
+    return len(finite) > 0 and bool(finite.min() > 0) and float(np.ptp(np.log10(finite))) > LOG_FROM
 
 
 def whole(axes: Axes) -> None:

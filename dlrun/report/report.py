@@ -15,6 +15,7 @@ from markupsafe import Markup
 from dlrun.errors import ConfigError
 from dlrun.files.opening import beginning
 from dlrun.files.replacing import replacing
+from dlrun.folder.clearing import PAGE, refuse_foreign_sweep
 from dlrun.folder.names import MEASURED, MEASURES, shell_command
 from dlrun.plots.page import smaller
 from dlrun.report import collect
@@ -34,8 +35,6 @@ from dlrun.terminal.printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-PAGE = "report.html"
-MARK = '<meta name="generator" content="dlrun report">'  #: in the page's head; what lacks it is not overwritten
 THERE = Path(__file__).parent / "page"
 SCRIPTS = ("state", "tables", "axes", "curves", "begin")  #: in this order
 WIDTH = 100  #: columns, where the output is no terminal
@@ -135,21 +134,13 @@ def redraw(folder: Path, ours: bool = False) -> list[Path]:
 
 
 def _refuse_others_files(folder: Path) -> None:
-    page = folder / PAGE
-    if page.exists() and MARK in beginning(folder, PAGE):
+    refuse_foreign_sweep(folder)
+    measured = (folder / MEASURED).exists() and beginning(folder, MEASURED).startswith(",".join(MEASURES))
+    if (folder / PAGE).exists() or measured:  # of a claim `dlrun claims` draws the pictures without a page
         return
-    if (
-        (folder / MEASURED).exists()
-        and beginning(folder, MEASURED).startswith(",".join(MEASURES))
-        and not page.exists()
-    ):
-        return  # a claim's, whose pictures `dlrun claims` drew without a page
-    for file in (page, *(folder / picture for picture in PICTURES)):
+    for file in (folder / picture for picture in PICTURES):
         if file.exists():
             raise ConfigError(f"{file} is none of dlrun's reports, and is not overwritten; move it away first")
-    for file in (folder / collect.SWEEP, folder / collect.CURVES):
-        if file.exists() and not beginning(folder, file.name).startswith("run,"):
-            raise ConfigError(f"{file} is no table of a sweep, and is not overwritten; move it away first")
 
 
 def _html(

@@ -104,7 +104,8 @@ def fit(
                 state = whole.select(left)
                 stack, steps = state.stack, {}
         if stack.team.came(signals) or keeper.at_the_end:  # signals during the last evaluation
-            keep(keeper, whole, state)
+            if not leaving:  # else what is kept is the state before that evaluation, from which the training goes on
+                keep(keeper, whole, state)
             signals.pass_on()
     seconds = time.perf_counter() - state.start
     whole.merge(state)
