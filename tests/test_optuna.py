@@ -105,10 +105,9 @@ def test_an_unknown_objective_is_refused_before_anything_is_trained(
 
 
 def test_more_is_better_of_the_metrics_that_say_so() -> None:
-    part = torch.zeros(2), torch.zeros(2, 1)
+    given = {"targets": torch.zeros(2, 1), "rows": lambda _: slice(0, 2)}
     datasets: list[Any] = [
-        SimpleNamespace(task=task, outputs=11, surface=None, part=lambda _: part)
-        for task in ("binary", "regression", "")
+        SimpleNamespace(task=task, outputs=11, surface=None, **given) for task in ("binary", "regression", "")
     ]
     said = {metric.name: metric.better for dataset in datasets for metric in metrics_for(dataset)}
     assert {name for name, better in said.items() if better == "higher"} == set(HIGHER)
