@@ -658,3 +658,11 @@ def test_pixels_in_another_order_are_the_same_pixels_in_all_samples_and_channels
     assert prepare(samples, **OPTIONS | {"permute": 1}).digest != prepare(samples, **OPTIONS).digest
     with pytest.raises(ConfigError, match=r"dataset\.permute=1: only images"):
         prepare(bundled.iris(), **OPTIONS | {"permute": 1})
+
+
+@pytest.mark.filterwarnings("error")
+def test_targets_whose_spread_is_no_number_are_refused() -> None:
+    targets = np.tile([-1e308, 1e308], 20)
+    samples = Samples(np.arange(40.0)[:, None], targets, "regression")
+    with pytest.raises(ConfigError, match="the targets hold values too large for"):
+        prepare(samples, **OPTIONS | {"scale_target": "auto"})

@@ -94,7 +94,9 @@ def prepare(
                 scale_target = samples.task == "regression" and far_from_unit(numbers[train])
             scaled_targets = Scaling(*center(numbers[train])) if scale_target else Scaling()
             targets = _gather(numbers, rows, scaled_targets, dtype)
-        if not bool(torch.isfinite(targets).all()):
+        spread = 1 if scaled_targets.divisor is None else scaled_targets.divisor
+        # a spread beyond what a double holds makes every target 0
+        if not (bool(torch.isfinite(targets).all()) and np.isfinite(spread).all()):
             raise ConfigError(
                 f"dataset: the targets hold values too large for {dtype}: dataset.scale_target=true may help"
             )
