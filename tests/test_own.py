@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,3 +200,18 @@ def test_a_file_that_another_file_names_is_not_run(dlrun: Callable[..., Ended], 
         assert ended.code == 2 and not (tmp_path / "marker").exists(), (words, ended.err)
     assert str(evil) not in typed.packages()
     assert dlrun("optimizer=evil.py", "dataset=iris", *QUICK).code == 0 and (tmp_path / "marker").exists()
+
+
+def test_a_tracker_that_fails_is_told_of_on_the_screen(dlrun: Callable[..., Ended], tmp_path: Path) -> None:  # noqa: F811
+    """Whether it fails before the training or in it; the run is whole all the same."""
+    for moment in ("open", "log"):
+        (tmp_path / "broken.py").write_text(
+            "class Broken:\n    'Fails'\n    def open(self, *a): return -1\n    log = close = open\n"
+            f"    def {moment}(self, *a): raise OSError('no room')\n"
+        )
+        sys.modules.pop(str(tmp_path / "broken.py"), None)
+        ended = dlrun("tracker=broken.py", "dataset=iris", *QUICK, f"hydra.run.dir={moment}")
+        told = "tracker=broken failed, and the run goes on without it: OSError('no room')"
+        assert ended.code == 0 and (ended.out + ended.err).count(told) == 1, moment
+        assert (tmp_path / moment / "dlrun.log").read_text().count(told) == 1
+        assert summary(tmp_path / moment)["status"] == "finished"

@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -129,10 +130,15 @@ class Folders:
                 record.folder,
                 node,
                 cast(list[Row], read_metrics(record.folder).to_dict("records")) if begun else None,
-                record.note,
+                partial(self._untracked, i),
             )
-            for each, record, node in zip(trackers, self.records, resolved, strict=True)
+            for i, (each, record, node) in enumerate(zip(trackers, self.records, resolved, strict=True))
         ]
+
+    def _untracked(self, run: int, told: str) -> None:
+        """A tracker has failed: for the log, and for whoever shows `notes`, before the training or after it."""
+        self.records[run].note(told)
+        self.notes[run].append(told)
 
     def _go_on(self, begun: Checkpoint, folders: Sequence[Path], header: list[str]) -> list[str]:
         """Put everything where it was at the checkpoint; returns what users should know of that."""

@@ -75,9 +75,12 @@ def _train(node: Node, folder: Path, resuming: bool, sweeping: bool) -> dict[str
         Folders([node], [folder], stack, begun, problems) as folders,
         Progress(stack.steps, stack.steps_per_epoch, metric) as progress,
     ):
-        for note in [*([] if sweeping else folders.read[0]), *folders.notes[0]]:
+        before = [*folders.notes[0]]
+        for note in [*([] if sweeping else folders.read[0]), *before]:
             progress.note(note)
         [summary] = folders.train(Watch(folders, progress), progress.working)
+        for note in folders.notes[0][len(before) :]:
+            progress.note(note)
     return summary
 
 
