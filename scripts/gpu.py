@@ -13,7 +13,9 @@ same          the same command twice: the same bytes, or which columns differ
 sweep         dlrun -m in worker processes on the device
 memory        what a stack takes at its peak, beside what the width's measurement foresaw
 speed         run-steps per second of N = 1, 16, 64, 256, 1024 runs in a stack, beside loops written by hand
+rivals        N = 256 of the digits' MLP by torch.func's vmap and by JAX's jit(vmap(scan))
 resnet18      images per second of ResNet-18 (k = 64) on 3 x 32 x 32 at batch 128 and 512, beside a loop by hand
+headline      1,000 networks on MNIST, each with its own rate, seed and CSV, by one command
 """
 
 from __future__ import annotations
@@ -50,10 +52,14 @@ JOBS = {  #: of the table of speeds
     "digits MLP 64-128-128-10": MLP,
     "MNIST LeNet": "dataset=mnist architecture=cnn optimizer=adam lr=0.001 batch_size=128",
 }
-WIDTHS = (1, 16, 64, 256, 1024)
+WIDTHS = (1, 16, 32, 64, 256, 1024)
+COMPILED = (1, 256)  #: of these
 STEPS = {"XOR 2-4-1": 400, "digits MLP 64-128-128-10": 200, "MNIST LeNet": 60}
 QUICK = ["plots=none", "name=gpu"]
 Found = dict[str, Any]
+PATHS = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PATHS, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+sys.path.insert(0, str(ROOT))
 
 
 class Machine:
@@ -75,10 +81,9 @@ class Machine:
 
 
 def run(command: Sequence[str], limit: float) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     try:
         return subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=limit, env=environment, check=False
+            command, cwd=ROOT, capture_output=True, text=True, timeout=limit, env=ENVIRONMENT, check=False
         )
     except subprocess.TimeoutExpired as late:
         told = late.stdout.decode() if isinstance(late.stdout, bytes) else late.stdout or ""
@@ -87,8 +92,12 @@ def run(command: Sequence[str], limit: float) -> subprocess.CompletedProcess[str
 
 def contract(machine: Machine) -> Found:
     """Every choice, solo, stacked, saved and loaded, by the project's own tests."""
-    files = ["tests/test_contract.py", "tests/test_stack_equals_solo.py"]
-    parallel = ["-n", "8"] if importlib.util.find_spec("xdist") else ["-p", "no:xdist", "-o", "addopts="]
+    files = [
+        "tests/test_contract.py::test_a_choice_trains_repeats_itself_resumes_and_stacks",  # the slow ones too
+        "tests/test_stack_equals_solo.py::test_a_stacks_rows_are_the_runs_alone",
+        "tests/test_graphs.py",
+    ]
+    parallel = ["-n", "12"] if importlib.util.find_spec("xdist") else ["-p", "no:xdist", "-o", "addopts="]
     os.environ["DLRUN_TEST_DEVICE"] = machine.device
     done = run([sys.executable, "-m", "pytest", "-q", *parallel, "--tb=line", *files], min(240, machine.left))
     lines = done.stdout.strip().splitlines()
@@ -127,7 +136,7 @@ def resume(machine: Machine) -> Found:
     whole, killed = machine.folder / "whole", machine.folder / "killed"
     machine.dlrun(*words, f"hydra.run.dir={whole}")
     process = subprocess.Popen(
-        machine.command(*words, f"hydra.run.dir={killed}"), cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        machine.command(*words, f"hydra.run.dir={killed}"), cwd=ROOT, env=ENVIRONMENT,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     begun = time.monotonic()
@@ -176,7 +185,7 @@ def configs_of(words: str, runs: int, device: str) -> list[dict[str, Any]]:
 
     from dlrun.config.composed import composed
 
-    whole = composed([*words.split(), f"device={device}", "train_metrics=running", "compile=false"])
+    whole = composed(["compile=false", *words.split(), f"device={device}", "train_metrics=running"])
     own: Any = OmegaConf.to_container(OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]))
     return [{**own, "name": "gpu", "seed": seed} for seed in range(runs)]
 
@@ -207,7 +216,7 @@ def memory(machine: Machine) -> Found:
 
 
 def steps_per_second(stack: Any, steps: int, device: str) -> float:
-    """Of a stack's recorded training step, evaluations left out."""
+    """Of a stack's recorded training step, evaluations and compiling left out; so many steps, or some for 2 s."""
     from dlrun.training.batches import plan
     from dlrun.training.state import State
     from dlrun.training.step import prepare
@@ -218,10 +227,12 @@ def steps_per_second(stack: Any, steps: int, device: str) -> float:
         warm = max(3, steps // 10)
         for batch, *moving in plan(stack, state.schedule, 0, steps + warm):
             if batch.shape not in made:
-                made[batch.shape], _, _ = prepare(stack, state, batch, moving, compiling=False)
-            if done == warm:
+                made[batch.shape], _, _ = prepare(stack, state, batch, moving, compiling=stack.compile)
+            if done >= warm and (done - warm) % 10 == 0:
                 synchronize(device)
-                begun = time.perf_counter()
+                begun = begun or time.perf_counter()
+                if time.perf_counter() - begun > 2:
+                    break
             made[batch.shape](batch, *moving)
             done += 1
         synchronize(device)
@@ -233,6 +244,7 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
+@torch.enable_grad()
 def by_hand(stack: Any, steps: int, device: str, graph: bool, kind: str = "float32") -> float:
     """Steps per second of the stack's network in a plain loop over indexed tensors with torch's fused Adam.
 
@@ -294,6 +306,10 @@ def speed(machine: Machine) -> Found:
                     rates["by hand, CUDA graph"] = tried(partial(by_hand, stack, steps, machine.device, True))
             one = tried(partial(steps_per_second, stack, steps, machine.device))
             rates[f"N = {runs}"] = runs * one if isinstance(one, float) else one
+            if runs in COMPILED and machine.device != "cpu":
+                compiled = partial(steps_per_second, stack_of(f"{words} compile=true", runs, machine.device), steps)
+                one = tried(partial(compiled, machine.device))
+                rates[f"N = {runs}, compiled"] = runs * one if isinstance(one, float) else one
             print(f"  {name}: {told(rates)}", flush=True)
     return found
 
@@ -306,9 +322,10 @@ def resnet18(machine: Machine) -> Found:
     steps = 3 if machine.device == "cpu" else 30
     for size in (16,) if machine.device == "cpu" else (128, 512):
         words = f"dataset=cifar10 dataset.path={cifar} architecture=resnet18 optimizer=adam batch_size={size}"
-        stack = stack_of(words, 1, machine.device)
+        stack, half = (stack_of(f"{words} precision={name}", 1, machine.device) for name in ("float32", "bf16"))
         ways: dict[str, Callable[[], float]] = {
             "dlrun": partial(steps_per_second, stack, steps, machine.device),
+            "dlrun, bfloat16": partial(steps_per_second, half, steps, machine.device),
             "by hand": partial(by_hand, stack, steps, machine.device, False),
             "by hand, bfloat16": partial(by_hand, stack, steps, machine.device, False, "bfloat16, channels_last"),
         }
@@ -330,6 +347,108 @@ def write_cifar(folder: Path, images: int = 1024) -> None:
     (folder / "batches.meta.txt").write_text("\n".join(f"class_{i}" for i in range(10)))
 
 
+def rivals(machine: Machine) -> Found:
+    """Run-steps per second of 256 networks, without evaluations."""
+    stack = stack_of(MLP, 256, machine.device)
+    found: Found = {"torch.func.vmap": tried(lambda: 256 * by_vmap(stack, 100, machine.device))}
+    if importlib.util.find_spec("jax"):
+        done = run([sys.executable, __file__, "--jax"], min(100, machine.left))
+        found["JAX"] = float(done.stdout) if done.returncode == 0 else done.stderr[-300:]
+    return found
+
+
+@torch.enable_grad()
+def by_vmap(stack: Any, steps: int, device: str) -> float:
+    """Steps per second of the stack's networks under torch.func's vmap, with torch's fused Adam on all their rows."""
+    from torch.func import functional_call, grad, vmap
+
+    model = copy.deepcopy(stack.model).to(device).train()
+    x, y = stack.dataset.inputs.to(device), stack.dataset.targets.to(device)
+    parameters = {
+        name: p.detach().expand(stack.runs, *p.shape).clone().requires_grad_() for name, p in model.named_parameters()
+    }
+    optimizer = torch.optim.Adam(parameters.values(), lr=1e-3, fused=True)
+    at = torch.randint(len(x), (stack.runs, stack.batch_size), device=device)
+
+    def loss_of(own: Any, x: Any, y: Any) -> Any:
+        return torch.nn.functional.cross_entropy(functional_call(model, own, (x,)), y)
+
+    gradient = vmap(grad(loss_of))
+    begun = 0.0
+    for step in range(steps + 3):
+        if step == 3:
+            synchronize(device)
+            begun = time.perf_counter()
+        found = gradient({name: p.detach() for name, p in parameters.items()}, x[at], y[at])
+        for name, p in parameters.items():
+            p.grad = found[name]
+        optimizer.step()
+    synchronize(device)
+    return steps / (time.perf_counter() - begun)
+
+
+def by_jax(runs: int = 256, steps: int = 400, size: int = 64) -> float:
+    """Run-steps per second of the digits' MLP and Adam as one jit(scan(vmap(step))), whose compiling is left out."""
+    import jax
+    import jax.numpy as jnp
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    x, y = jnp.asarray(digits.data / 16.0, jnp.float32), jnp.asarray(digits.target)
+    units = (64, 128, 128, 10)
+
+    def initial(key: Any) -> Any:
+        keys = jax.random.split(key, len(units) - 1)
+        pairs = zip(keys, units[:-1], units[1:], strict=True)
+        return [(jax.random.normal(each, (a, b)) * (2 / a) ** 0.5, jnp.zeros(b)) for each, a, b in pairs]
+
+    def loss_of(theta: Any, x: Any, y: Any) -> Any:
+        for w, b in theta[:-1]:
+            x = jax.nn.relu(x @ w + b)
+        w, b = theta[-1]
+        return -jnp.take_along_axis(jax.nn.log_softmax(x @ w + b), y[:, None], 1).mean()
+
+    def step(state: Any, at: Any) -> Any:
+        theta, m, v, t = state
+        loss, g = jax.value_and_grad(loss_of)(theta, x[at], y[at])
+        t = t + 1
+        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
+        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
+        rate = 1e-3 * jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        theta = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + 1e-8), theta, m, v)
+        return (theta, m, v, t), loss
+
+    @jax.jit
+    def train(theta: Any, batches: Any) -> Any:
+        zeros = jax.tree.map(jnp.zeros_like, theta)
+        return jax.lax.scan(jax.vmap(step), (theta, zeros, zeros, jnp.zeros(runs)), batches)[1]
+
+    theta = jax.vmap(initial)(jax.random.split(jax.random.key(0), runs))
+    batches = jax.random.randint(jax.random.key(1), (steps, runs, size), 0, len(x))
+    train(theta, batches).block_until_ready()
+    begun = time.perf_counter()
+    train(theta, batches).block_until_ready()
+    return runs * steps / (time.perf_counter() - begun)
+
+
+def headline(machine: Machine) -> Found:
+    """Seconds from the command to its end, and how many networks reached 98 % of the validation images."""
+    folder, begun = machine.folder / "headline", time.monotonic()
+    words = "dataset=mnist architecture=mlp architecture.hidden=[256] optimizer=adam batch_size=128 epochs=8"
+    rates = ",".join(f"{rate:.4g}" for rate in np.geomspace(3e-4, 3e-3, 10))
+    seeds = 100 if machine.device == "cuda" else 1
+    runs = [f"lr={rates}", f"seed=range({seeds})", f"hydra.sweep.dir={folder}"]
+    done = machine.dlrun("-m", *words.split(), *runs, limit=240)
+    if done.returncode:
+        return {"exit code": done.returncode, "error": done.stderr[-600:] + done.stdout[-600:]}
+    seconds = time.monotonic() - begun
+    with (folder / "sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    best = sorted(float(row["best_val_accuracy"]) for row in rows)
+    found = {"networks": len(rows), "seconds": seconds, "at 98 %": sum(each >= 0.98 for each in best)}
+    return found | {"median": best[len(best) // 2], "seconds of training": float(rows[0]["seconds"])}
+
+
 def tried(measure: Callable[[], float]) -> float | str:
     """The number, or in words why there is none."""
     try:
@@ -349,7 +468,7 @@ def told(value: Any) -> str:
 
 CHECKS: dict[str, Callable[[Machine], Found]] = {
     "double": double, "same": same, "resume": resume, "sweep": sweep, "memory": memory, "speed": speed,
-    "resnet18": resnet18, "contract": contract,
+    "rivals": rivals, "resnet18": resnet18, "headline": headline, "contract": contract,
 }  # fmt: skip
 
 
@@ -358,8 +477,12 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(CHECKS), help="checks, by commas")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument("--jax", action="store_true", help="JAX's figure alone, for the check `rivals`")
     parser.add_argument("--output", type=Path, default=Path(os.environ.get("OUT", ".")))
     options = parser.parse_args()
+    if options.jax:
+        print(by_jax())
+        return
     if unknown := set(options.only.split(",")) - CHECKS.keys():
         parser.error(f"--only {','.join(sorted(unknown))}: there are {', '.join(CHECKS)}")
     name = torch.cuda.get_device_name() if options.device != "cpu" else platform.processor() or platform.machine()

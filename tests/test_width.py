@@ -13,7 +13,7 @@ import pytest
 from conftest import config
 
 from dlrun.sweep import width
-from dlrun.sweep.width import GAIN, ROWS, SHARE, WORTH, Needs, width_for
+from dlrun.sweep.width import CPU, GAIN, SHARE, WORTH, Needs, width_for
 from dlrun.training.build import plain
 
 GIB = 2**30
@@ -38,8 +38,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     return pretended
 
 
-def choose(runs: int, steps: int = LONG, params: int = 100, places: int = 2) -> int:
-    return width_for([{}] * runs, "a structure", steps, params, places, "fork")
+def choose(runs: int, steps: int = LONG, params: int = 100, places: int = 2, device: str = "cpu") -> int:
+    return width_for([{}] * runs, "a structure", steps, params, places, device, "fork")
 
 
 def test_the_fastest_of_those_measured_is_chosen_and_no_wider_than_needed(machine: dict[str, Any]) -> None:
@@ -98,8 +98,8 @@ def test_a_measurement_that_does_not_survive_ends_the_search(machine: dict[str, 
 def test_few_runs_and_large_networks_are_not_measured(machine: dict[str, Any]) -> None:
     assert choose(16) == 8
     assert choose(9) == 5  # no place is idle
-    assert choose(1000, params=ROWS // 3) == 3
-    assert choose(1000, params=2 * ROWS) == 1
+    assert choose(1000, params=CPU.params // 3) == 3
+    assert choose(1000, params=2 * CPU.params) == 1
     assert machine["asked"] == []
 
 

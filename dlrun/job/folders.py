@@ -272,6 +272,8 @@ class Folders:
         summary, steps = summarize(self.nodes[run], self.stack, outcome, run), self.steps[run]
         if steps:
             summary["suggested_lr"] = suggestion([row["lr"] for row in steps], [row["smoothed"] for row in steps])
+        for remark in self.stack.remarks:
+            self.records[run].note(remark)
         tables = {name: {"table": table_of(name)} for name in self.stack.diagnostics if name not in seen}
         if tables or seen:
             summary["diagnostics"] = {**tables, **seen}
@@ -305,7 +307,7 @@ def _notes(node: Node, stack: Stack, run: int) -> Iterator[str]:
         yield f"batch_size={size} exceeds the {stack.train_size} training samples: full batches"
     if stack.runs > 1:
         yield f"trained beside {stack.runs - 1} other runs: the same as alone but for rounding"
-    if node["compile"] == "auto" and not stack.compile and pays(stack.steps, stack.theta.numel()):
+    if node["compile"] == "auto" and not stack.compile and pays(stack.steps, stack.theta.numel(), stack.theta.device):
         yield f"compile=auto: not compiled, since {not_compiled(stack.theta.device)}"
 
 

@@ -55,6 +55,7 @@ def summarize(node: Node, stack: Stack, outcome: Outcome, run: int) -> dict[str,
         "seconds": last["seconds"],
         "steps_per_second": steps / last["seconds"] if steps else nan,
         "compile_seconds": outcome.compile_seconds,
+        **({"steps_left_out": outcome.left_out[run]} if outcome.left_out else {}),
         "error": DIVERGED if status == "diverged" else None,
         **environment(),
     }

@@ -20,6 +20,7 @@ from dlrun.matrix.rows import alone
 from dlrun.matrix.seeds import NOISE, seed_of
 
 AHEAD = 2**14  #: numbers of a run that are drawn at a time, of a small draw some steps': a stream takes 20 µs to begin
+AHEAD_ON_GPU = 2**18  #: likewise, where drawing them takes less than to ask for them
 STEPS = 256  #: for at most so many steps, which bounds the memory of wide stacks
 
 aten = torch.ops.aten
@@ -75,9 +76,10 @@ class Noise:
                 f"{operation} draws random numbers that cannot be told apart by run: layers and regularizers can "
                 "draw with torch.rand_like, torch.randn_like or nn.Dropout, and results begin with the axis of the runs"
             )
-        steps = max(1, min(STEPS, AHEAD // max(1, math.prod(shape[1:])))) if self.every else 1
         dtype = kwargs.get("dtype") or getattr(like, "dtype", None)
-        device = kwargs.get("device") or getattr(like, "device", None)
+        device = torch.device(kwargs.get("device") or (like.device if isinstance(like, Tensor) else "cpu"))
+        ahead = AHEAD if device.type == "cpu" else AHEAD_ON_GPU
+        steps = max(1, min(STEPS, ahead // max(1, math.prod(shape[1:])))) if self.every else 1
         block = torch.empty(shape[0], steps, *shape[1:], dtype=dtype, device=device)
         result = block[:, 0] if steps == 1 else torch.empty(shape, dtype=dtype, device=device)
         self.draws.append(Draw(_FILLED[operation], args[1:], result, block))

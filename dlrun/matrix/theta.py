@@ -64,6 +64,9 @@ def applied(model: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> Tenso
 
     The model is left as it was. torch.func.functional_call does not manage that where a module has two names, as the
     layer has whose weights a decoder shares: under the second it puts back what it had put in under the first.
+
+    A model with an attribute `computes_in`, bfloat16 or float16, has PyTorch's autocast: linear maps and convolutions
+    compute in it, what needs more than that in float32, and the outputs are float32.
     """
     named = [*model.named_parameters(), *model.named_buffers()]
     given = {id(own): tensors[name] for name, own in named if name in tensors}
@@ -72,8 +75,13 @@ def applied(model: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> Tenso
     try:
         for store, key, own in places:
             store[key] = given[id(own)]
-        outputs: Tensor = model(x)
-        return outputs
+        half = getattr(model, "computes_in", None)
+        if half is None:
+            outputs: Tensor = model(x)
+            return outputs
+        with torch.autocast(x.device.type, half, cache_enabled=False):  # whose cache takes vmap's tensors for weights
+            outputs = model(x)
+        return outputs.float()
     finally:
         for store, key, own in places:
             store[key] = own

@@ -86,10 +86,10 @@ def stacked(
             elif width:
                 widest = width
             elif trainer.remote:
-                widest = expected(len(fresh), params, places)
+                widest = expected(len(fresh), params, places, device)
             else:
                 runs = [task.node for task in fresh]
-                widest = width_for(runs, key, stack.steps, params, places, start_method(device))
+                widest = width_for(runs, key, stack.steps, params, places, device, start_method(device))
             share = math.ceil(len(fresh) / places)  # so that no worker is idle
             stacks += _parts(fresh, math.ceil(len(fresh) / min(widest, share, stacked_runs())))
     if problems:

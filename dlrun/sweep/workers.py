@@ -170,7 +170,7 @@ def _work(tasks: Sequence[Task], place: int, connection: Connection) -> None:
     import torch
 
     if torch.cuda.is_available():
-        torch.cuda.set_device(place)
+        torch.cuda.set_device(place % torch.cuda.device_count())  # there may be several workers to each
     try:
         code = train(tasks, tell)
     except OSError as problem:

@@ -34,7 +34,7 @@ from dlrun.schedules.warmup import warmup_steps
 from dlrun.training.batches import moments
 from dlrun.training.compatible import refuse
 from dlrun.training.components import HOOKS_OF, Node, component, named
-from dlrun.training.machine import compiles, threads_for, usable_device
+from dlrun.training.machine import HALVES, compiles, refuse_precision, threads_for, usable_device
 from dlrun.training.measures import Measures
 from dlrun.training.sources import datasets_of
 from dlrun.training.stack import Rows, Stack
@@ -62,6 +62,7 @@ def build(
         refuse_foreign(each)
     node = nodes[0]
     device = usable_device(node["device"])
+    refuse_precision(node["precision"], device)
 
     rule, rule_rows = component(node["optimizer"], *HOOKS_OF["optimizer"])
     schedule, schedule_rows = component(node["schedule"], *HOOKS_OF["schedule"])
@@ -156,6 +157,7 @@ def build(
         measure_train=node["train_metrics"] == "measured"
         or (node["train_metrics"] == "auto" and dataset.sizes["train"] <= MEASURED),
         compile=compiles(node["compile"], clock.total, theta.numel(), device),
+        scaled=node["precision"] == "fp16",
         threads=threads,
         initializers=initializers,
         starts=[
@@ -204,6 +206,7 @@ def network(node: Node, dataset: Dataset, outputs: int, saved: Mapping[str, Tens
     if saved is not None and hasattr(cls, "of_saved"):
         options |= cls.of_saved(saved)
     model: nn.Module = cls(tuple(dataset.inputs.shape[1:]), outputs, blocks, **options)
+    setattr(model, "computes_in", HALVES.get(node["precision"]))  # noqa: B010 - which PyTorch types as a module
     if blocks.hidden_layers == 0 and not isinstance(blocks.normalization, NoNormalization):
         raise ConfigError(
             "normalization stands in hidden layers, and this network has none: leave normalization=none, "

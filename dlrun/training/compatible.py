@@ -6,6 +6,7 @@ from typing import Any
 
 from dlrun.errors import ConfigError
 from dlrun.regularizers.regularizer import Regularizer
+from dlrun.training.machine import HALVES
 from dlrun.training.objective import refuse_once_differentiable
 from dlrun.training.stack import Stack
 
@@ -22,6 +23,16 @@ def refuse(node: dict[str, Any], stack: Stack) -> None:
             raise ConfigError(f"regularizer={key} is for the weights of linear maps, and this network has none{also}")
     stack.rule.bind(stack.layout, stack.theta)  # a rule that needs other layers than this network has says so
     rule, params, name = stack.rule, stack.layout.params, f"the optimizer {type(stack.rule).__name__}"
+    if stack.scaled and not rule.traceable:
+        raise ConfigError(
+            f"precision=fp16 leaves out steps whose gradients are too large for it, which {name} does not allow: "
+            "choose precision=bf16 or another optimizer"
+        )
+    if node["precision"] in HALVES and (rule.curvature or rule.searches):
+        raise ConfigError(
+            f"{name} compares losses or solves equations with their derivatives, for which "
+            f"precision={node['precision']} is too coarse: choose precision=float32 or float64"
+        )
     if rule.curvature and params > MATRIX:
         size = params**2 * stack.theta.element_size() / 2**20
         raise ConfigError(

@@ -17,12 +17,14 @@ from dlrun.training.stack import Stack
 Row = dict[str, float]
 
 CHUNK = 2**19  #: numbers of the inputs that an evaluation takes at a time, for all rows: what a core keeps at hand
+CHUNK_ON_GPU = 2**24  #: likewise, what keeps a GPU at work
 LANES = 32  #: a chunk is a multiple of this, so that each sample has the same place in a vector of any row's
 
 
 def chunk_size(rows: int, inputs: Inputs) -> int:
     """How many of the inputs (samples, ...) so many rows of networks take at a time."""
-    return max(1, CHUNK // (rows * inputs.shape[1:].numel() * LANES)) * LANES
+    chunk = CHUNK if inputs.device.type == "cpu" else CHUNK_ON_GPU
+    return max(1, chunk // (rows * inputs.shape[1:].numel() * LANES)) * LANES
 
 
 class Evaluation:
@@ -54,7 +56,7 @@ class Evaluation:
         for x, y in self.stack.chunks(part, size):
             samples += y.shape[int(self.stack.separate)]
             if x.shape not in self.programs:
-                self.programs[x.shape] = Recording(self._sums, [x, y]).program()
+                self.programs[x.shape] = self.stack.captured(Recording(self._sums, [x, y]).program(), [x, y])
             total = total + self.programs[x.shape](x, y)[0]
         return self.stack.measures.values(self.stack.team.mean(total.cpu(), samples))
 

@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from dlrun.datasets.data import Samples
 from dlrun.datasets.dataset import Dataset
 from dlrun.datasets.prepare import prepare
@@ -15,6 +13,7 @@ from dlrun.errors import ConfigError
 from dlrun.matrix.rows import keywords
 from dlrun.terminal.printable import in_line
 from dlrun.training.components import Node, named
+from dlrun.training.machine import dtype_of
 
 
 def datasets_of(nodes: Sequence[Node]) -> tuple[list[Dataset], list[int]]:
@@ -33,7 +32,7 @@ def _dataset(node: Node) -> Dataset:
     options = {key: value for key, value in node["dataset"].items() if key != "_target_"}
     common = {key: options.pop(key) for key in keywords(prepare) & options.keys()}
     target = node["dataset"]["_target_"]
-    dataset = prepare(_samples(target, options), **common, dtype=getattr(torch, node["precision"]))
+    dataset = prepare(_samples(target, options), **common, dtype=dtype_of(node["precision"]))
     file = Path(str(options["path"])).name if options.get("path") else ""
     dataset.description = {
         "name": " ".join(filter(None, [re.split("[.:]", target)[-1], in_line(file)])),

@@ -15,8 +15,10 @@ from dlrun.architectures.recurrent import LSTMLayer
 from dlrun.datasets.dataset import Dataset
 from dlrun.datasets.pixels import Inputs
 from dlrun.initializers.initializer import Initializer
+from dlrun.matrix.graphs import captured
 from dlrun.matrix.rows import call, over_rows, over_single_row
 from dlrun.matrix.theta import Layout, applied, unlike
+from dlrun.matrix.trace import Program
 from dlrun.optimizers.rule import Rule, State
 from dlrun.regularizers.regularizer import Regularizer
 from dlrun.schedules.schedule import Schedule
@@ -65,10 +67,12 @@ class Stack:
     clip_value: Tensor | None  #: (runs, 1)
     measure_train: bool
     compile: bool
+    scaled: bool  #: whether gradients pass through numbers so small in range that losses are scaled
     threads: int
     initializers: list[Initializer]  #: each run's own, for what it reports of its work
     starts: list[Callable[[], State]]  #: each run's network at its beginning, theta (params,) and running averages
     diagnostics: dict[str, Any] = field(default_factory=dict)  #: by name, of `diagnostics.diagnostic.Diagnostic`
+    remarks: list[str] = field(default_factory=list)  #: what the log is to tell of how it was trained
     moments: dict[int, dict[str, Tensor]] = field(default_factory=dict)  #: see `batches.moments`
     team: Alone = field(default_factory=Alone)  #: the processes that share every minibatch and evaluation
 
@@ -83,8 +87,7 @@ class Stack:
     def one_by_one(self, twice: bool = False) -> bool:
         """Whether networks are computed fastest one after the other, by the kernels for a network alone.
 
-        Those round otherwise, and are worth it for convolutions and an LSTM alone, on a CPU; an LSTM's are not
-        compiled.
+        Those round otherwise, and are worth it for convolutions and, on a CPU, an LSTM; an LSTM's are not compiled.
 
         twice: whether they are to be differentiated twice, as an LSTM's cannot be.
         """
@@ -92,8 +95,20 @@ class Stack:
             any(isinstance(module, kind) for module in self.model.modules())
             for kind in (LSTMLayer, nn.modules.conv._ConvNd)
         )
-        worth_it = not self.compile and not twice if lstm else convolution
-        return worth_it and self.team.size == 1 and self.theta.device.type == "cpu"
+        cpu = self.theta.device.type == "cpu"
+        worth_it = cpu and not self.compile and not twice if lstm else convolution
+        return worth_it and self.team.size == 1
+
+    def captured(self, program: Program, moving: Sequence[Tensor]) -> Program:
+        """A recorded program of this stack's as one call of the device, where it can be; see `matrix.graphs`."""
+        if self.team.size > 1:  # whose messages are not the device's alone
+            return program
+        return captured(program, moving, self._refused)
+
+    def _refused(self, why: str) -> None:
+        remark = f"its operations are asked for one by one, which is slower than as a CUDA graph, since {why}"
+        if remark not in self.remarks:
+            self.remarks.append(remark)
 
     def over_networks(self, rows: int, twice: bool = False) -> Callable[..., Any]:
         """How so many rows of networks are computed: together, or a single one as `one_by_one` says."""
@@ -204,12 +219,14 @@ class Stack:
         return None if penalty is None else (penalty.detach(), torch.autograd.grad(penalty.sum(), leaf)[0])
 
     @torch.enable_grad()
-    def gradient(self, point: Tensor, batch: Tensor) -> tuple[Any, ...]:
+    def gradient(self, point: Tensor, batch: Tensor, scale: Tensor | None = None) -> tuple[Any, ...]:
         """Each row's objective, its mean loss on its minibatch plus penalties, (runs,), the objective's gradient at
         `point`, (runs, params), the mean loss alone as it is reported, (runs,), and new running averages.
 
         Without measure_train also what `Measures.sums` takes: losses, outputs and the data's own targets,
         (runs, batch, ...), of this process's share of the minibatch.
+
+        scale: (runs,), by which losses are multiplied on the way back, so that what is small is no zero in 16 bits.
         """
         x, y, own_y = self.minibatch(self.team.of_batch(batch))
         changed = y is not own_y
@@ -229,13 +246,16 @@ class Stack:
             own_losses = self.measures.reported(outputs, own_y) if changed else reported
             measured = [own_losses.detach(), outputs.detach(), own_y]
         # a sum, since autograd imports all of SymPy to look at the gradients that it is given for several outputs
-        gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
+        total = losses.sum() if scale is None else (losses * scale).sum()
+        gradients = torch.autograd.grad(total, list(parameters.values()))
         if self.compile:  # whose compiler fuses this with the update, and masks every part of a write to parts
             g = torch.cat([part.flatten(1) for part in gradients], 1)
         else:
             g = self.g  # one piece of memory, whose views a recorded step has at hand
             for view, part in zip(self.layout.views(g).values(), gradients, strict=True):
                 view.copy_(part)
+        if scale is not None:
+            g = g / scale[:, None]
         g, objective, loss = self.team.total(g, losses.detach(), reported.detach().sum(1) / batch.shape[1])
         penalised = self.penalty_and_gradient(point)
         if penalised is not None:

@@ -15,6 +15,8 @@ from dlrun.training.stack import Stack
 
 Tensors = dict[str, Tensor]
 
+SCALE = 2.0**16  #: of losses, to begin with, as torch.amp.GradScaler does
+
 
 class State:
     """What changes while a stack trains, beside its theta and buffers.
@@ -29,6 +31,12 @@ class State:
         self.memory = stack.rule.init(stack.theta)
         self.schedule = stack.schedule.init(stack.runs)
         self.regularizers = [regularizer.init(stack.network) for regularizer in stack.regularizers]
+        #: of a training whose gradients pass through 16 bits: by how much losses are multiplied, for how many steps all
+        #: went well with that, and how many steps were left out, (runs,) each
+        self.scaling: Tensors = {}
+        if stack.scaled:
+            zeros = torch.zeros_like(stack.theta[:, 0])
+            self.scaling = {"scale": zeros + SCALE, "steps": zeros, "left_out": zeros.clone()}
         self.measured = [Measured("", stack.network, Evaluation(stack))]
         for name, place in stack.averaging.items():
             memory, regularizer = self.regularizers[place], averaging(stack, name)
@@ -74,6 +82,7 @@ class State:
             "network": {**self.stack.buffers, "theta": self.stack.theta},
             "rule": self.memory,
             "schedule": self.schedule,
+            "scaling": self.scaling,
             **{f"regularizer.{i}": memory for i, memory in enumerate(self.regularizers)},
         }
         for i, measured in enumerate(self.measured):

@@ -15,6 +15,8 @@ from dlrun.training.objective import Step, StepObjective
 from dlrun.training.stack import Stack
 from dlrun.training.state import State
 
+GROWTH = 2000  #: steps with finite gradients after which losses are scaled by twice as much
+
 
 def gradient(stack: Stack, state: State, batch: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
     """Each row's gradient (runs, params) and objective (runs,), then its loss (runs,), its gradient's norm before
@@ -23,7 +25,7 @@ def gradient(stack: Stack, state: State, batch: Tensor, *moving: Tensor) -> tupl
     point, trained = call(stack.rule.point, stack.theta, state.memory, rows=hyper), hyper.get("trained")
     if trained is not None:
         point = torch.where(trained > 0, point, stack.theta)
-    objective, g, loss, averages, *measured = stack.gradient(point, batch)
+    objective, g, loss, averages, *measured = stack.gradient(point, batch, state.scaling.get("scale"))
     for name, average in averages.items():
         stack.buffers[name].copy_(average)
     if trained is not None:
@@ -53,6 +55,27 @@ def update(stack: Stack, state: State, g: Tensor, objective: StepObjective | Non
         call(regularizer.follow, memory, stack.network, rows=rows)
 
 
+def update_scaled(stack: Stack, state: State, g: Tensor, *moving: Tensor) -> Tensor:
+    """`update` of the rows whose gradients are finite, (runs,); the others stay as they are, and are tried again with
+    half the scale. It doubles after `GROWTH` steps without that.
+
+    Reference: Micikevicius et al. 2018, arXiv:1710.03740, section 3.2; with the numbers of torch.amp.GradScaler.
+    """
+    finite = g.isfinite().all(1)
+    memories = [state.memory, *state.regularizers]
+    changed = [stack.theta, *(tensor for memory in memories for tensor in memory.values())]
+    before = [tensor.clone() for tensor in changed]
+    update(stack, state, torch.where(finite[:, None], g, 0), None, *moving)
+    for tensor, old in zip(changed, before, strict=True):
+        tensor.copy_(torch.where(finite.view(-1, *[1] * (tensor.ndim - 1)), tensor, old))
+    scale, steps = state.scaling["scale"], state.scaling["steps"]
+    grown = steps + 1 >= GROWTH
+    scale.copy_(torch.where(finite, torch.where(grown, 2 * scale, scale), scale / 2))
+    steps.copy_(torch.where(finite & ~grown, steps + 1, 0))
+    state.scaling["left_out"].add_(~finite)
+    return finite
+
+
 def prepare(
     stack: Stack, state: State, batch: Tensor, moving: Sequence[Tensor], compiling: bool
 ) -> tuple[Step, tuple[Tensor, ...], float]:
@@ -66,6 +89,10 @@ def prepare(
         g, objective, *outputs = gradient(stack, state, batch, *moving)
         if not stack.rule.traceable:
             return g, objective, *outputs
+        if stack.scaled:
+            loss, norm, *measured = outputs
+            finite = update_scaled(stack, state, g, *moving)
+            return loss, torch.where(finite, norm, torch.nan), *measured
         update(stack, state, g, None, *moving)
         return tuple(outputs)
 
@@ -77,6 +104,7 @@ def prepare(
 
     memories = [state.memory, *state.regularizers]
     changed = [stack.theta, *stack.buffers.values(), *(tensor for memory in memories for tensor in memory.values())]
+    changed += state.scaling.values()
     saved = [tensor.clone() for tensor in changed]
     samples = batch.shape[1]
     noise = Noise(stack.seeds, stack.team.noise, samples, samples == stack.batch_size, state.step)
@@ -86,7 +114,7 @@ def prepare(
     if compiling:
         replay(batch, *moving)  # the first call compiles what is left
     seconds = time.perf_counter() - start if compiling else 0.0
-    program = noise.before(replay, lambda: state.step)
+    program = noise.before(stack.captured(replay, [batch, *moving]), lambda: state.step)
     for tensor, value in zip(changed, saved, strict=True):
         tensor.copy_(value)
     if stack.rule.traceable:

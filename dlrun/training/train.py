@@ -117,6 +117,7 @@ def fit(
         started=whole.started,
         seconds=seconds,
         compile_seconds=whole.compile_seconds,
+        left_out=[int(count) for count in whole.scaling["left_out"].tolist()] if whole.scaling else [],
     )
 
 
@@ -149,7 +150,8 @@ def evaluate(stack: Stack, state: State, observer: Observer, taken: list[tuple[T
     else:
         losses, outputs, targets = (torch.cat(parts, 1) for parts in list(zip(*taken, strict=True))[2:])
         train = state.measured[0].evaluation.of_steps(losses, outputs, targets)
-    norm = torch.stack([norms for _, norms, *_ in taken]).double().mean(0).cpu()
+    norms = torch.stack([norms for _, norms, *_ in taken]).double()
+    norm = (norms.nanmean(0) if stack.scaled else norms.mean(0)).cpu()  # of the steps that were taken
     lr = learning_rates(stack, state.schedule, max(state.step - 1, 0), 1)[0]
     epoch, seconds = state.step / stack.steps_per_epoch, time.perf_counter() - start
     stops = torch.zeros(stack.runs, dtype=torch.bool)
@@ -172,10 +174,11 @@ def evaluate(stack: Stack, state: State, observer: Observer, taken: list[tuple[T
         observer.row(state.runs[run], reports[run])
     for measured in state.measured:
         measured.take(reports)
+    norm_told = () if stack.scaled else ("grad_norm",)  # which has none of steps that were left out
     for run, row in reports.items():
         if stack.schedule.watches and stops[run]:
             state.status[run] = "stopped_early"  # that the loss explodes is what such a training is for
-        elif not all(map(isfinite, (row["train_loss"], row["val_loss"], row["grad_norm"]))):
+        elif not all(isfinite(row[name]) for name in ("train_loss", "val_loss", *norm_told)):
             state.status[run] = "diverged"
         elif stops[run]:
             state.status[run] = "stopped_early"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from dlrun.folder.checkpoint import Checkpoint, Record
@@ -80,6 +80,7 @@ class Outcome:
     started: str  #: UTC time of the first step
     seconds: float  #: from there to the last evaluation
     compile_seconds: float
+    left_out: list[int] = field(default_factory=list)  #: steps of each run whose gradients 16 bits could not hold
 
     @property
     def best(self) -> Snapshot:
