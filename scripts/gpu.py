@@ -224,10 +224,11 @@ def steps_per_second(stack: Any, steps: int, device: str) -> float:
 
     with torch.no_grad(), flushed_subnormals():
         state, made, begun, done = State(stack), {}, 0.0, 0
+        for batch, *moving in plan(stack, state.schedule, 0, stack.steps_per_epoch):
+            if batch.shape not in made:  # as `fit` does it, the last and smaller one uncompiled
+                made[batch.shape], _, _ = prepare(stack, state, batch, moving, stack.compile and not made)
         warm = max(3, steps // 10)
         for batch, *moving in plan(stack, state.schedule, 0, steps + warm):
-            if batch.shape not in made:
-                made[batch.shape], _, _ = prepare(stack, state, batch, moving, compiling=stack.compile)
             if done >= warm and (done - warm) % 10 == 0:
                 synchronize(device)
                 begun = begun or time.perf_counter()
