@@ -100,7 +100,7 @@ def _moments(outputs: Tensor, targets: Tensor, center: Tensor) -> Tensor:
 
 
 def _from_nearest(outputs: Tensor, targets: Tensor, minima: Tensor) -> Tensor:
-    return _sum(torch.cdist(outputs.double(), minima.to(outputs.device)).amin(2))
+    return _sum(torch.cdist(outputs.double(), minima).amin(2))
 
 
 def _sum(values: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ def metrics_for(dataset: Dataset, probabilistic: bool = True) -> list[Metric]:
             Metric("mae", _absolute_error, _only),
         ]
     if dataset.surface:
-        minima = torch.tensor(dataset.surface.minima, dtype=torch.float64)
+        minima = torch.tensor(dataset.surface.minima, dtype=torch.float64, device=dataset.targets.device)
         return [Metric("distance", partial(_from_nearest, minima=minima), _only)] if len(minima) else []
     binary = dataset.task == "binary"
     correct = partial(_correct, binary=binary)

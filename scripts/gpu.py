@@ -43,7 +43,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 MLP = "dataset=digits architecture=mlp optimizer=adam lr=0.001 batch_size=64"
 NETWORKS = {
-    "MLP": f"{MLP} regularizer=[dropout]",
+    "MLP": MLP,
     "CNN with batch norm": "dataset=digits architecture=cnn normalization=batch optimizer=momentum batch_size=64",
     "LSTM": "dataset=sequences dataset.samples=400 dataset.length=12 architecture=lstm architecture.hidden=16",
 }
@@ -98,7 +98,7 @@ def contract(machine: Machine) -> Found:
         "tests/test_graphs.py",
     ]
     parallel = ["-n", "12"] if importlib.util.find_spec("xdist") else ["-p", "no:xdist", "-o", "addopts="]
-    os.environ["DLRUN_TEST_DEVICE"] = machine.device
+    ENVIRONMENT["DLRUN_TEST_DEVICE"] = machine.device
     done = run([sys.executable, "-m", "pytest", "-q", *parallel, "--tb=line", *files], min(240, machine.left))
     lines = done.stdout.strip().splitlines()
     failed = [line for line in lines if line.startswith("FAILED")]
@@ -161,7 +161,8 @@ def versus(one: Path, other: Path) -> Found:
 
 def same(machine: Machine) -> Found:
     found: Found = {}
-    for place, (name, words) in enumerate(NETWORKS.items()):
+    noisy = {**NETWORKS, "MLP with dropout": f"{MLP} regularizer=[dropout]"}
+    for place, (name, words) in enumerate(noisy.items()):
         folders = [machine.folder / f"same-{place}-{turn}" for turn in "ab"]
         for folder in folders:
             machine.dlrun(*words.split(), "epochs=3", f"hydra.run.dir={folder}")
@@ -223,7 +224,8 @@ def steps_per_second(stack: Any, steps: int, device: str) -> float:
     from dlrun.training.train import flushed_subnormals
 
     with torch.no_grad(), flushed_subnormals():
-        state, made, begun, done = State(stack), {}, 0.0, 0
+        state, begun, done = State(stack), 0.0, 0
+        made: dict[torch.Size, Any] = {}
         for batch, *moving in plan(stack, state.schedule, 0, stack.steps_per_epoch):
             if batch.shape not in made:  # as `fit` does it, the last and smaller one uncompiled
                 made[batch.shape], _, _ = prepare(stack, state, batch, moving, stack.compile and not made)
@@ -251,6 +253,7 @@ def by_hand(stack: Any, steps: int, device: str, graph: bool, kind: str = "float
 
     graph: captured once as a CUDA graph, and replayed. kind: float32, or bfloat16 with channels last.
     """
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False  # as tuned loops have it
     network = copy.deepcopy(stack.model).to(device).train().requires_grad_()
     x, y = stack.dataset.inputs.to(device), stack.dataset.targets.to(device)
     if "channels_last" in kind:
@@ -288,6 +291,7 @@ def by_hand(stack: Any, steps: int, device: str, graph: bool, kind: str = "float
     for _ in range(steps):
         call()
     synchronize(device)
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     return steps / (time.perf_counter() - begun)
 
 
@@ -353,8 +357,9 @@ def rivals(machine: Machine) -> Found:
     stack = stack_of(MLP, 256, machine.device)
     found: Found = {"torch.func.vmap": tried(lambda: 256 * by_vmap(stack, 100, machine.device))}
     if importlib.util.find_spec("jax"):
-        done = run([sys.executable, __file__, "--jax"], min(100, machine.left))
-        found["JAX"] = float(done.stdout) if done.returncode == 0 else done.stderr[-300:]
+        for precision in ("highest", "default"):  # float32 and, on a GPU that has it, TF32
+            done = run([sys.executable, __file__, "--jax", precision], min(100, machine.left))
+            found[f"JAX, {precision}"] = float(done.stdout) if done.returncode == 0 else done.stderr[-300:]
     return found
 
 
@@ -388,12 +393,13 @@ def by_vmap(stack: Any, steps: int, device: str) -> float:
     return steps / (time.perf_counter() - begun)
 
 
-def by_jax(runs: int = 256, steps: int = 400, size: int = 64) -> float:
+def by_jax(precision: str, runs: int = 256, steps: int = 400, size: int = 64) -> float:
     """Run-steps per second of the digits' MLP and Adam as one jit(scan(vmap(step))), whose compiling is left out."""
     import jax
     import jax.numpy as jnp
     from sklearn.datasets import load_digits
 
+    jax.config.update("jax_default_matmul_precision", None if precision == "default" else precision)
     digits = load_digits()
     x, y = jnp.asarray(digits.data / 16.0, jnp.float32), jnp.asarray(digits.target)
     units = (64, 128, 128, 10)
@@ -478,11 +484,11 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(CHECKS), help="checks, by commas")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--minutes", type=float, default=8)
-    parser.add_argument("--jax", action="store_true", help="JAX's figure alone, for the check `rivals`")
+    parser.add_argument("--jax", metavar="PRECISION", help="JAX's figure alone, for the check `rivals`")
     parser.add_argument("--output", type=Path, default=Path(os.environ.get("OUT", ".")))
     options = parser.parse_args()
     if options.jax:
-        print(by_jax())
+        print(by_jax(options.jax))
         return
     if unknown := set(options.only.split(",")) - CHECKS.keys():
         parser.error(f"--only {','.join(sorted(unknown))}: there are {', '.join(CHECKS)}")

@@ -48,15 +48,17 @@ def over_rows(fn: Callable[..., Any], dims: tuple[int | None, ...] | None = None
     return vmap(fn, dims or 0, randomness="different")
 
 
-def over_single_row(fn: Callable[..., Any], dims: tuple[int | None, ...] | None = None) -> Callable[..., Any]:
+def over_single_row(
+    fn: Callable[..., Any], dims: tuple[int | None, ...] | None = None, channels_last: bool = True
+) -> Callable[..., Any]:
     """`over_rows` where there is one row, by the kernels that PyTorch has for one network: they round otherwise.
 
-    The row's own images and kernels of convolutions are laid out with the channels last, at which PyTorch is fastest.
+    channels_last: how the row's own images and kernels of convolutions are laid out.
     """
 
     def single(tensor: Tensor) -> Tensor:
         own = tensor.squeeze(0)
-        return own.contiguous(memory_format=torch.channels_last) if own.ndim == 4 else own
+        return own.contiguous(memory_format=torch.channels_last) if channels_last and own.ndim == 4 else own
 
     def of_rows(*arguments: Any) -> Any:
         own = [

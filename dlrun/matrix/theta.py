@@ -65,8 +65,8 @@ def applied(model: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> Tenso
     The model is left as it was. torch.func.functional_call does not manage that where a module has two names, as the
     layer has whose weights a decoder shares: under the second it puts back what it had put in under the first.
 
-    A model with an attribute `computes_in`, bfloat16 or float16, has PyTorch's autocast: linear maps and convolutions
-    compute in it, what needs more than that in float32, and the outputs are float32.
+    A model that computes in 16 bits (`compute_in`) has PyTorch's autocast: linear maps and convolutions take them, what
+    needs more than that float32, and the outputs are float32.
     """
     named = [*model.named_parameters(), *model.named_buffers()]
     given = {id(own): tensors[name] for name, own in named if name in tensors}
@@ -75,7 +75,7 @@ def applied(model: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> Tenso
     try:
         for store, key, own in places:
             store[key] = given[id(own)]
-        half = getattr(model, "computes_in", None)
+        half = computes_in(model)
         if half is None:
             outputs: Tensor = model(x)
             return outputs
@@ -85,6 +85,16 @@ def applied(model: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> Tenso
     finally:
         for store, key, own in places:
             store[key] = own
+
+
+def compute_in(model: nn.Module, half: torch.dtype | None) -> None:
+    """Let `applied` compute a model in bfloat16 or float16, or as it is."""
+    model.__dict__["computes_in"] = half  # which PyTorch would type as a part of the model
+
+
+def computes_in(model: nn.Module) -> torch.dtype | None:
+    """What `compute_in` set."""
+    return model.__dict__.get("computes_in")
 
 
 def unlike(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> list[str]:

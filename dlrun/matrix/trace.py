@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import os
+import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from math import inf
@@ -91,7 +92,9 @@ class Recording(TorchDispatchMode):
         graph, memory = self._graph(hoist=False)
         module = fx.GraphModule(torch.nn.Module(), graph)
         # Without its own checks of sizes and strides, a tenth of a small step: replays get what was recorded.
-        return partial(inductor(module, [*memory, *self.moving], options={"size_asserts": False}), *memory)
+        with warnings.catch_warnings():  # TF32 is what users choose, or not
+            warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
+            return partial(inductor(module, [*memory, *self.moving], options={"size_asserts": False}), *memory)
 
     def halves(self, still: int) -> tuple[Program, Program]:
         """The program in two: what the last moving tensors have no part in, and the rest.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from dlrun.matrix.seeds import ORDER, generator
 from dlrun.regularizers.averaging import Averaging
 from dlrun.schedules.schedule import Clock, State
 from dlrun.schedules.warmup import momenta, rates
+from dlrun.training.ahead import Ahead
 from dlrun.training.stack import Stack
 
 BLOCK = 1000  #: steps whose batches and rates are laid out at a time
@@ -25,17 +27,28 @@ def plan(stack: Stack, schedule: State, first: int, stop: int) -> Iterator[tuple
 
     A batch holds row numbers of `stack.inputs`; schedule is the schedule's memory.
     """
+    per_epoch, on_cpu = stack.steps_per_epoch, stack.theta.device.type == "cpu"
+    if per_epoch > 1 and not on_cpu and stack.ahead is None:
+        make = partial(epoch_batches, stack, begin=0, steps=per_epoch)
+        stack.ahead = Ahead(make, stack.theta.device, -(-stack.steps // per_epoch))
     while first < stop:
-        epoch, begin = divmod(first, stack.steps_per_epoch)
-        steps = min(stack.steps_per_epoch - begin, stop - first, BLOCK)
-        order, size = epoch_order(stack, epoch), stack.batch_size
-        batches = [order[:, i * size : (i + 1) * size].contiguous() for i in range(begin, begin + steps)]
+        epoch, begin = divmod(first, per_epoch)
+        steps = min(stop - first, BLOCK, *([per_epoch - begin] if per_epoch > 1 else []))
+        if per_epoch == 1:
+            batches = epoch_batches(stack, 0, 0, 1) * steps
+        elif stack.ahead:
+            batches = stack.ahead(epoch)[begin : begin + steps]
+        else:
+            batches = epoch_batches(stack, epoch, begin, steps)
         yield from zip(batches, *moving_numbers(stack, schedule, first, steps), strict=True)
         first += steps
 
 
-def epoch_order(stack: Stack, epoch: int) -> Tensor:
-    """(runs, samples): the order in which each run sees the training samples; a full batch needs no shuffling."""
+def epoch_batches(stack: Stack, epoch: int, begin: int, steps: int) -> list[Tensor]:
+    """The minibatches of an epoch from its step `begin` on, (runs, batch) each, on the CPU unless there is but one.
+
+    A run sees the training samples in an order of its own; a full batch needs no shuffling.
+    """
     if stack.steps_per_epoch == 1:
         order = torch.arange(stack.train_size).expand(stack.runs, -1)
     else:
@@ -43,7 +56,10 @@ def epoch_order(stack: Stack, epoch: int) -> Tensor:
         order = torch.stack(orders)
     if stack.separate:  # the runs' own samples lie one set after the other
         order = order + torch.tensor(stack.variant)[:, None] * sum(stack.dataset.sizes.values())
-    return order.to(stack.theta.device)
+    if stack.steps_per_epoch == 1:
+        order = order.to(stack.theta.device)
+    size = stack.batch_size
+    return [order[:, i * size : (i + 1) * size].contiguous() for i in range(begin, begin + steps)]
 
 
 def moving_numbers(stack: Stack, schedule: State, first: int, steps: int) -> Iterator[Sequence[Tensor]]:

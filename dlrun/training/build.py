@@ -24,7 +24,7 @@ from dlrun.folder.names import BEST, CURVES, LAST, RANGE_PLOT, SUMMARY, TABLES
 from dlrun.initializers.initializer import Initializer
 from dlrun.matrix.rows import call
 from dlrun.matrix.seeds import STRUCTURE, WEIGHTS, generator
-from dlrun.matrix.theta import Layout
+from dlrun.matrix.theta import Layout, compute_in
 from dlrun.metrics import metrics_for
 from dlrun.normalizations import NoNormalization, running_averages
 from dlrun.regularizers.averaging import Averaging
@@ -34,7 +34,7 @@ from dlrun.schedules.warmup import warmup_steps
 from dlrun.training.batches import moments
 from dlrun.training.compatible import refuse
 from dlrun.training.components import HOOKS_OF, Node, component, named
-from dlrun.training.machine import HALVES, compiles, refuse_precision, threads_for, usable_device
+from dlrun.training.machine import HALVES, compiles, compute_as, threads_for, usable_device
 from dlrun.training.measures import Measures
 from dlrun.training.sources import datasets_of
 from dlrun.training.stack import Rows, Stack
@@ -62,7 +62,7 @@ def build(
         refuse_foreign(each)
     node = nodes[0]
     device = usable_device(node["device"])
-    refuse_precision(node["precision"], device)
+    compute_as(node["precision"], device)
 
     rule, rule_rows = component(node["optimizer"], *HOOKS_OF["optimizer"])
     schedule, schedule_rows = component(node["schedule"], *HOOKS_OF["schedule"])
@@ -117,12 +117,13 @@ def build(
     variants = [
         replace(each, inputs=x, targets=y) for each, x, y in zip(variants, own_inputs, own_targets, strict=True)
     ]
+    dataset = variants[0]
     stds = [data.target_std for data in own]
     unit = None
     if any(std is not None for std in stds):
         unit = torch.stack([torch.ones(dataset.outputs, dtype=torch.float64) if std is None else std for std in stds])
     stack = Stack(
-        dataset=variants[0],
+        dataset=dataset,
         variants=variants,
         inputs=inputs,
         targets=targets,
@@ -133,7 +134,10 @@ def build(
         buffers={name: here(torch.stack([each[name] for each in buffers])) for name in buffers[0]},
         averages=running_averages(model),
         measures=Measures(
-            loss, metrics_for(dataset, loss.probabilistic), dataset.outputs, None if unit is None else unit.to(device)
+            loss,
+            metrics_for(dataset, loss.probabilistic),
+            dataset.outputs,
+            None if unit is None else unit.to(device),
         ),
         rule=rule,
         hyper={name: here(column("optimizer", name)) for name in sorted(rule_rows - {"lr"})},
@@ -206,7 +210,7 @@ def network(node: Node, dataset: Dataset, outputs: int, saved: Mapping[str, Tens
     if saved is not None and hasattr(cls, "of_saved"):
         options |= cls.of_saved(saved)
     model: nn.Module = cls(tuple(dataset.inputs.shape[1:]), outputs, blocks, **options)
-    setattr(model, "computes_in", HALVES.get(node["precision"]))  # noqa: B010 - which PyTorch types as a module
+    compute_in(model, HALVES.get(node["precision"]))
     if blocks.hidden_layers == 0 and not isinstance(blocks.normalization, NoNormalization):
         raise ConfigError(
             "normalization stands in hidden layers, and this network has none: leave normalization=none, "

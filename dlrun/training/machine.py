@@ -39,22 +39,33 @@ THREADED = 10**9  #: operations per step from which `threads: auto` uses every c
 
 #: by the name of a precision of 16 bits, the numbers in which layers compute; parameters then are float32
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AMPERE = (8, 0)  #: the compute capability from which GPUs of NVIDIA's have bfloat16 and TF32
 
 
 def dtype_of(precision: str) -> torch.dtype:
     """Of data and parameters."""
-    dtype: torch.dtype = torch.float32 if precision in HALVES else getattr(torch, precision)
-    return dtype
+    return torch.float64 if precision == "float64" else torch.float32
 
 
-def refuse_precision(precision: str, device: torch.device) -> None:
-    """ConfigError where the device does not compute in such numbers."""
-    if device.type == "cuda" and precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise ConfigError(
-            f"precision=bf16: {torch.cuda.get_device_name(device)} has none; precision=fp16 and float32 it has"
-        )
-    if device.type not in ("cpu", "cuda") and precision in HALVES:
-        raise ConfigError(f"precision={precision} is for device=cpu and cuda: device={device} takes precision=float32")
+def compute_as(precision: str, device: torch.device) -> None:
+    """Have the device compute in this precision, and the same command give the same bytes.
+
+    By itself PyTorch lets CUDA's convolutions round float32 to TF32, and cuDNN take kernels that add in whatever order
+    comes; cuBLAS needs memory of its own for each stream to add in the same order again.
+
+    Raises ConfigError where the device has no such numbers.
+    """
+    if precision in (*HALVES, "tf32") and device.type not in (("cuda",) if precision == "tf32" else ("cpu", "cuda")):
+        others = "float32 or bf16" if device.type == "cpu" else "float32"
+        raise ConfigError(f"precision={precision}: device={device.type} has no such numbers; it takes {others}")
+    if device.type != "cuda":
+        return
+    if precision in ("tf32", "bf16") and torch.cuda.get_device_capability(device) < AMPERE:
+        name = torch.cuda.get_device_name(device)
+        raise ConfigError(f"precision={precision}: {name} has no such numbers; it takes float32 or fp16")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def usable_device(name: str) -> torch.device:
@@ -78,21 +89,7 @@ def usable_device(name: str) -> torch.device:
             kinds = "auto, which takes a GPU where there is one, cpu, cuda, cuda:1 and mps"
             raise ConfigError(f"device={name}: there is no such device; there are {kinds}") from problem
         raise ConfigError(f"device={name}: not usable on this machine ({reason}); device=cpu always is") from problem
-    if device.type == "cuda":
-        _as_written()
     return device
-
-
-def _as_written() -> None:
-    """Have CUDA compute float32 as float32, and the same command give the same bytes.
-
-    By itself PyTorch lets convolutions round their arguments to the 10 bits of TF32, and lets cuDNN choose kernels that
-    add in whatever order they come; cuBLAS needs memory of its own per stream for the same order again.
-    """
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def compiles(wish: bool | str, steps: int, params: int, device: torch.device) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any
 
@@ -17,11 +17,12 @@ from dlrun.datasets.pixels import Inputs
 from dlrun.initializers.initializer import Initializer
 from dlrun.matrix.graphs import captured
 from dlrun.matrix.rows import call, over_rows, over_single_row
-from dlrun.matrix.theta import Layout, applied, unlike
+from dlrun.matrix.theta import Layout, applied, computes_in, unlike
 from dlrun.matrix.trace import Program
 from dlrun.optimizers.rule import Rule, State
 from dlrun.regularizers.regularizer import Regularizer
 from dlrun.schedules.schedule import Schedule
+from dlrun.training.ahead import Ahead
 from dlrun.training.measures import Measures
 from dlrun.training.team import Alone
 
@@ -74,6 +75,7 @@ class Stack:
     diagnostics: dict[str, Any] = field(default_factory=dict)  #: by name, of `diagnostics.diagnostic.Diagnostic`
     remarks: list[str] = field(default_factory=list)  #: what the log is to tell of how it was trained
     moments: dict[int, dict[str, Tensor]] = field(default_factory=dict)  #: see `batches.moments`
+    ahead: Ahead | None = field(default=None, init=False)  #: of the minibatches, where a GPU would wait for them
     team: Alone = field(default_factory=Alone)  #: the processes that share every minibatch and evaluation
 
     def __post_init__(self) -> None:
@@ -112,7 +114,12 @@ class Stack:
 
     def over_networks(self, rows: int, twice: bool = False) -> Callable[..., Any]:
         """How so many rows of networks are computed: together, or a single one as `one_by_one` says."""
-        return over_single_row if rows == 1 and self.one_by_one(twice) else over_rows
+        if rows > 1 or not self.one_by_one(twice):
+            return over_rows
+        # with the channels last PyTorch is fastest, but for a GPU's own float32, which its tensor cores do not take
+        if self.theta.device.type == "cuda" and not (computes_in(self.model) or torch.backends.cudnn.allow_tf32):
+            return partial(over_single_row, channels_last=False)
+        return over_single_row
 
     def select(self, runs: Sequence[int]) -> Stack:
         """The stack of some of the runs alone, with theta and buffers of its own."""
