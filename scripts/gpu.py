@@ -52,8 +52,7 @@ JOBS = {  #: of the table of speeds
     "digits MLP 64-128-128-10": MLP,
     "MNIST LeNet": "dataset=mnist architecture=cnn optimizer=adam lr=0.001 batch_size=128",
 }
-WIDTHS = (1, 16, 32, 64, 256, 1024)
-COMPILED = (1, 256)  #: of these
+WIDTHS = (1, 32, 256, 1024)
 STEPS = {"XOR 2-4-1": 400, "digits MLP 64-128-128-10": 200, "MNIST LeNet": 60}
 QUICK = ["plots=none", "name=gpu"]
 Found = dict[str, Any]
@@ -186,7 +185,7 @@ def configs_of(words: str, runs: int, device: str) -> list[dict[str, Any]]:
 
     from dlrun.config.composed import composed
 
-    whole = composed(["compile=false", *words.split(), f"device={device}", "train_metrics=running"])
+    whole = composed(["compile=false", *words.split(), f"device={device}", "train_metrics=measured"])
     own: Any = OmegaConf.to_container(OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]))
     return [{**own, "name": "gpu", "seed": seed} for seed in range(runs)]
 
@@ -251,9 +250,10 @@ def synchronize(device: str) -> None:
 def by_hand(stack: Any, steps: int, device: str, graph: bool, kind: str = "float32") -> float:
     """Steps per second of the stack's network in a plain loop over indexed tensors with torch's fused Adam.
 
-    graph: captured once as a CUDA graph, and replayed. kind: float32, or bfloat16 with channels last.
+    graph: captured once as a CUDA graph, and replayed. kind: float32, tf32, or bfloat16 with channels last.
     """
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False  # as tuned loops have it
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = kind == "tf32"
     network = copy.deepcopy(stack.model).to(device).train().requires_grad_()
     x, y = stack.dataset.inputs.to(device), stack.dataset.targets.to(device)
     if "channels_last" in kind:
@@ -292,6 +292,7 @@ def by_hand(stack: Any, steps: int, device: str, graph: bool, kind: str = "float
         call()
     synchronize(device)
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return steps / (time.perf_counter() - begun)
 
 
@@ -299,7 +300,7 @@ def speed(machine: Machine) -> Found:
     found: Found = {}
     for name, words in JOBS.items():
         rates = found[name] = {}
-        for runs in WIDTHS:
+        for runs in WIDTHS[: 3 if "cnn" in words else None]:
             if machine.left < 60:
                 rates["left out"] = f"N = {runs} and above: no time"
                 break
@@ -311,7 +312,9 @@ def speed(machine: Machine) -> Found:
                     rates["by hand, CUDA graph"] = tried(partial(by_hand, stack, steps, machine.device, True))
             one = tried(partial(steps_per_second, stack, steps, machine.device))
             rates[f"N = {runs}"] = runs * one if isinstance(one, float) else one
-            if runs in COMPILED and machine.device != "cpu":
+            if stack.remarks:
+                rates[f"of N = {runs}"] = stack.remarks
+            if runs == 1 and words == MLP and machine.device != "cpu":
                 compiled = partial(steps_per_second, stack_of(f"{words} compile=true", runs, machine.device), steps)
                 one = tried(partial(compiled, machine.device))
                 rates[f"N = {runs}, compiled"] = runs * one if isinstance(one, float) else one
@@ -327,18 +330,34 @@ def resnet18(machine: Machine) -> Found:
     steps = 3 if machine.device == "cpu" else 30
     for size in (16,) if machine.device == "cpu" else (128, 512):
         words = f"dataset=cifar10 dataset.path={cifar} architecture=resnet18 optimizer=adam batch_size={size}"
-        stack, half = (stack_of(f"{words} precision={name}", 1, machine.device) for name in ("float32", "bf16"))
+        names = ("float32", "tf32", "bf16") if machine.device == "cuda" else ("float32", "bf16")
+        kinds = [*names[:-1], "bfloat16, channels_last"]
+        stacks = {name: stack_of(f"{words} precision={name}", 1, machine.device) for name in names}
         ways: dict[str, Callable[[], float]] = {
-            "dlrun": partial(steps_per_second, stack, steps, machine.device),
-            "dlrun, bfloat16": partial(steps_per_second, half, steps, machine.device),
-            "by hand": partial(by_hand, stack, steps, machine.device, False),
-            "by hand, bfloat16": partial(by_hand, stack, steps, machine.device, False, "bfloat16, channels_last"),
+            **{f"dlrun, {name}": partial(own_rate, stacks[name], name, steps, machine.device) for name in names},
+            **{
+                f"by hand, {kind}": partial(by_hand, stacks["float32"], steps, machine.device, False, kind)
+                for kind in kinds
+            },
         }
+        if machine.device == "cuda":
+            ways["by hand, bfloat16, CUDA graph"] = partial(by_hand, stacks["float32"], steps, "cuda", True, kinds[-1])
         for way, measure in ways.items():
             rate = tried(measure)
             found[f"batch {size}, {way}"] = size * rate if isinstance(rate, float) else rate
             print(f"  batch {size}, {way}: {told(found[f'batch {size}, {way}'])}", flush=True)
     return found
+
+
+def own_rate(stack: Any, precision: str, steps: int, device: str) -> float:
+    """Steps per second in a precision, which is the process's, not the stack's."""
+    from dlrun.training.machine import compute_as
+
+    compute_as(precision, torch.device(device))
+    try:
+        return steps_per_second(stack, steps, device)
+    finally:
+        compute_as("float32", torch.device(device))
 
 
 def write_cifar(folder: Path, images: int = 1024) -> None:
@@ -356,6 +375,10 @@ def rivals(machine: Machine) -> Found:
     """Run-steps per second of 256 networks, without evaluations."""
     stack = stack_of(MLP, 256, machine.device)
     found: Found = {"torch.func.vmap": tried(lambda: 256 * by_vmap(stack, 100, machine.device))}
+    for precision in ("float32", "tf32") if machine.device != "cpu" else ("float32",):
+        stack = stack_of(f"{MLP} compile=true precision={precision}", 256, machine.device)
+        rate = tried(partial(steps_per_second, stack, 300, machine.device))
+        found[f"dlrun, {precision}"] = 256 * rate if isinstance(rate, float) else rate
     if importlib.util.find_spec("jax"):
         for precision in ("highest", "default"):  # float32 and, on a GPU that has it, TF32
             done = run([sys.executable, __file__, "--jax", precision], min(100, machine.left))
@@ -442,6 +465,7 @@ def headline(machine: Machine) -> Found:
     """Seconds from the command to its end, and how many networks reached 98 % of the validation images."""
     folder, begun = machine.folder / "headline", time.monotonic()
     words = "dataset=mnist architecture=mlp architecture.hidden=[256] optimizer=adam batch_size=128 epochs=8"
+    words += " hydra.launcher.width=1000"
     rates = ",".join(f"{rate:.4g}" for rate in np.geomspace(3e-4, 3e-3, 10))
     seeds = 100 if machine.device == "cuda" else 1
     runs = [f"lr={rates}", f"seed=range({seeds})", f"hydra.sweep.dir={folder}"]

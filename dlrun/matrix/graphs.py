@@ -6,7 +6,8 @@ for once, as a graph on memory that stays where it is, they follow each other wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -35,17 +36,25 @@ class CudaGraph:
         device: on which the operations run.
     """
 
-    _pools: ClassVar[dict[torch.device, Any]] = {}
+    _first: ClassVar[dict[torch.device, torch.cuda.CUDAGraph]] = {}  #: by its life the memory stays theirs
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.graph = device, torch.cuda.CUDAGraph()
-        if device not in self._pools:
-            self._pools[device] = torch.cuda.graph_pool_handle()
+        if device not in self._first:
+            self._first[device] = torch.cuda.CUDAGraph()
+            with self._capturing(self._first[device], None):
+                torch.zeros(1, device=device)
 
     def capture(self, call: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """See `Graph`."""
-        with torch.cuda.device(self.device), torch.cuda.graph(self.graph, self._pools[self.device]):
+        with self._capturing(self.graph, self._first[self.device].pool()):
             return call()
+
+    @contextmanager
+    def _capturing(self, graph: torch.cuda.CUDAGraph, pool: Any) -> Iterator[None]:
+        # what other threads ask of the device meanwhile, minibatches to come, is no part of it
+        with torch.cuda.device(self.device), torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):
+            yield
 
     def replay(self) -> None:
         """See `Graph`."""

@@ -35,8 +35,8 @@ class Ahead:
         for each in range(epoch + 1, min(self.epochs, epoch + 1 + (EPOCHS if small else 1))):
             self._begin(each)
         if self.device.type == "cuda":
-            for batch in batches:  # their memory is another stream's, and must not be given away too early
-                batch.record_stream(torch.cuda.current_stream(self.device))
+            # their memory, which is one, is another stream's, and must not be given away too early
+            batches[0].record_stream(torch.cuda.current_stream(self.device))
         return batches
 
     def _begin(self, epoch: int) -> None:
