@@ -171,7 +171,7 @@ def same(machine: Machine) -> Found:
 
 def sweep(machine: Machine) -> Found:
     folder, begun = machine.folder / "sweep", time.monotonic()
-    words = ["-m", *MLP.split(), "epochs=5", "optimizer=sgd,adam", "seed=range(16)", f"hydra.sweep.dir={folder}"]
+    words = ["-m", *MLP.split(), "epochs=5", "optimizer=sgd,adam", "seed=range(128)", f"hydra.sweep.dir={folder}"]
     done = machine.dlrun(*words, limit=180)
     with (folder / "sweep.csv").open(newline="") as file:
         statuses = [row["status"] for row in csv.DictReader(file)]
@@ -464,9 +464,9 @@ def by_jax(precision: str, runs: int = 256, steps: int = 400, size: int = 64) ->
 def headline(machine: Machine) -> Found:
     """Seconds from the command to its end, and how many networks reached 98 % of the validation images."""
     folder, begun = machine.folder / "headline", time.monotonic()
-    words = "dataset=mnist architecture=mlp architecture.hidden=[256] optimizer=adam batch_size=128 epochs=8"
-    words += " hydra.launcher.width=1000"
-    rates = ",".join(f"{rate:.4g}" for rate in np.geomspace(3e-4, 3e-3, 10))
+    words = "dataset=mnist architecture=mlp architecture.hidden=[512] optimizer=adam batch_size=128 epochs=8"
+    words += " schedule=cosine hydra.launcher.width=1000"
+    rates = ",".join(f"{rate:.4g}" for rate in np.geomspace(1e-3, 4e-3, 10))
     seeds = 100 if machine.device == "cuda" else 1
     runs = [f"lr={rates}", f"seed=range({seeds})", f"hydra.sweep.dir={folder}"]
     done = machine.dlrun("-m", *words.split(), *runs, limit=240)
