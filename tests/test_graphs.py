@@ -53,6 +53,26 @@ def test_what_an_earlier_call_returned_stays_as_it_was(monkeypatch: pytest.Monke
     assert [each.tolist() for each in second] == [[700] * 3, [-96] * 3]
 
 
+def test_rows_of_a_block_are_counted_by_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever order they come in: rows of one tensor, of another, of one too long for a block, and other tensors."""
+    monkeypatch.setattr(graphs, "graph_of", lambda device: Repeated())
+    monkeypatch.setattr(graphs, "ROWS", 4)
+    one, other, long = (torch.randn(rows, 2, 3) for rows in (4, 3, 5))
+    call = captured(lambda x, y: (x * 2, x + y), [one[0], torch.zeros(())], refused=pytest.fail)
+    place = call.arguments[0]  # type: ignore[attr-defined]
+    given = [one[0], one[1], one[2], one[0], other[1], other[2], torch.ones(2, 3), long[4], long[3], one[3], one[1:][1]]
+    counted = [(each._base is one or each._base is other) for each in given]
+    for i, x in enumerate(given):
+        doubled, added = call(x, torch.tensor(float(i)))
+        assert torch.equal(doubled, 2 * x) and torch.equal(added, x + i)
+        assert (place.source is not None) == counted[i]
+    copied: list[Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "copy_", lambda own, *args, **kwargs: copied.append(own))
+    for x in one.unbind()[3:] + other.unbind():
+        place.give(x)
+    assert len(copied) == 1  # of `other`, as a whole
+
+
 NETWORKS = {
     "noise, a smaller last batch, runs that leave": [
         *["dataset=iris", "architecture.hidden=[8]", "regularizer=[dropout,early_stopping]", "optimizer=adam"],

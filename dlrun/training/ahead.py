@@ -35,8 +35,8 @@ class Ahead:
         for each in range(epoch + 1, min(self.epochs, epoch + 1 + (EPOCHS if small else 1))):
             self._begin(each)
         if self.device.type == "cuda":
-            # their memory, which is one, is another stream's, and must not be given away too early
-            batches[0].record_stream(torch.cuda.current_stream(self.device))
+            for batch in (batches[0], batches[-1]):  # whose memory is another stream's: it is not given away too early
+                batch.record_stream(torch.cuda.current_stream(self.device))
         return batches
 
     def _begin(self, epoch: int) -> None:
@@ -45,14 +45,15 @@ class Ahead:
 
     def _placed(self, epoch: int) -> list[Tensor]:
         batches = self.make(epoch)
+        alike = torch.stack([batch for batch in batches if batch.shape == batches[0].shape])
+        parts = [alike, *(batch[None] for batch in batches[len(alike) :])]  # the last one may be smaller
         if self.device.type != "cuda":
-            return [batch.to(self.device) for batch in batches]
+            return [batch for part in parts for batch in part.to(self.device)]
         stream = _stream(self.device)
         with torch.cuda.stream(stream):
-            whole = torch.cat([batch.flatten() for batch in batches]).to(self.device)
-            parts = whole.split([batch.numel() for batch in batches])
+            parts = [part.to(self.device) for part in parts]
         stream.synchronize()
-        return [part.view(batch.shape) for part, batch in zip(parts, batches, strict=True)]
+        return [batch for part in parts for batch in part]
 
 
 @cache
