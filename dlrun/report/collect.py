@@ -30,7 +30,7 @@ RENAMED = {"epochs": "last_epoch", "steps": "last_step"}
 ORDER = [
     r"status", r"best_(epoch|step)", r"best_", r"last_(epoch|step)", r"last_(?!test_)", r"test_", r"last_test_",
     r"parameters$", r"seconds$", r"width$", r"steps_per_second$", r"lr_sum_infinite$", r"lr_squared_sum_finite$",
-    r"error$",
+    r"reason$", r"error$",
 ]  # fmt: skip
 
 
