@@ -90,7 +90,7 @@ class Halving:
             raise ConfigError(
                 "hydra.sweeper.prune: it compares settings, and there is one: give another key several values"
             )
-        rungs = []
+        rungs: list[Moment] = []
         while count > 1 and (number := rung.number * eta ** len(rungs)) < total:
             rungs.append(Moment(number, rung.in_steps))
             count //= eta
@@ -116,7 +116,8 @@ class Halving:
             for job, each in zip(before[i], stand[i], strict=True):
                 summary = summary_of(job.folder)
                 if each.waits:
-                    reason = f"pruned at {rung}: {ranks[i]} of {len(before)} by validation loss, the best {len(going)} went on"
+                    where = f"{ranks[i]} of {len(before)} by validation loss"
+                    reason = f"pruned at {rung}: {where}, the best {len(going)} went on"
                     write_summary(job.folder, summary | {"status": PRUNED, "reason": reason})
                     lost.append(job)
                 if each.waits or summary["status"] == PRUNED:  # it was killed, perhaps, between the two

@@ -60,35 +60,11 @@ def launch(
         halving, end = options_of(config, jobs, trainer)
         plan = Plan(folder, retry_failed, PATIENCE, prunes=halving is not None)
         jobs = [plan.place(job, numbered)[0] for job in jobs]
-        submitted = held(folder)
         rungs: list[Moment | None] = [*halving.rungs, None] if halving else [None]
         try:
             for place, until in enumerate(rungs):
-                placed = [(job, plan.holds(job)) for job in jobs]
-                going = [(job, there) for job, there in placed if not (until and at(job, until).waits)]
-                here = [(job, there) for job, there in going if str(job.folder.relative_to(folder)) not in submitted]
-                begun, paused = plan.unfinished(here)
-                missing = [job for job, is_there in going if not is_there or job.folder in plan.begun]
-                left = [job for job in missing if str(job.folder.relative_to(folder)) not in submitted]
-                if len(left) < len(missing):
-                    _say_submitted(len(missing) - len(left), submitted, trainer)
-                for job in left:
-                    refuse_foreign_files(job.folder)
-                tasks = [
-                    Task(job.number, job.config, job.folder, job.files(), job.overrides, until, halving is not None)
-                    for job in left
-                ]
-                whole = [[job.number for job in stack] for stack in begun]
-                # without torch, which takes seconds, where nothing is to be trained
-                stacks, device = (
-                    stacked(tasks, width, trainer, whole, paused, digests(placed), first) if tasks else ([], "cpu")
-                )
-                if place == 0 and len(missing) < len(jobs):
-                    say(f"{len(jobs) - len(missing)} of {len(jobs)} runs are there already")
-                if missing:
-                    plan.save(tasks, config)
-                    if not trainer.train(stacks, plan, device, end):
-                        return []
+                if not _train(jobs, until, plan, config, trainer, width, end, first=place == 0):
+                    return []
                 if halving and until and not _decided(halving, jobs, place, folder):
                     break
         except (KeyboardInterrupt, Ended):
@@ -99,6 +75,49 @@ def launch(
             return _time_over(jobs, plan)
     ended.setdefault(folder, []).extend(job.folder for job in jobs)
     return [_returned(job, summary_of(job.folder)) for job in jobs]
+
+
+def _train(
+    jobs: Sequence[Job],
+    until: Moment | None,
+    plan: Plan,
+    config: DictConfig,
+    trainer: Trainer,
+    width: int | None,
+    end: float,
+    first: bool,
+) -> bool:
+    """Train those of the jobs that have not come to their end, or to a rung; false where they go on elsewhere.
+
+    until: the rung. end: see `options_of`. first: whether this command has trained nothing before.
+    """
+    placed = [(job, plan.holds(job)) for job in jobs]
+    going = [(job, there) for job, there in placed if not (until and at(job, until).waits)]
+    submitted = held(plan.folder)
+    begun, paused = plan.unfinished([(job, there) for job, there in going if _name(job, plan) not in submitted])
+    missing = [job for job, there in going if not there or job.folder in plan.begun]
+    left = [job for job in missing if _name(job, plan) not in submitted]
+    if len(left) < len(missing):
+        _say_submitted(len(missing) - len(left), submitted, trainer)
+    for job in left:
+        refuse_foreign_files(job.folder)
+    prunes = config.hydra.sweeper.get("prune") is not None
+    tasks = [Task(job.number, job.config, job.folder, job.files(), job.overrides, until, prunes) for job in left]
+    whole = [[job.number for job in stack] for stack in begun]
+    # without torch, which takes seconds, where nothing is to be trained
+    stacks, device = list[list[Task]](), "cpu"
+    if tasks:
+        stacks, device = stacked(tasks, width, trainer, whole, paused, digests(placed), tells=first)
+    if first and len(missing) < len(jobs):
+        say(f"{len(jobs) - len(missing)} of {len(jobs)} runs are there already")
+    if not missing:
+        return True
+    plan.save(tasks, config)
+    return trainer.train(stacks, plan, device, end)
+
+
+def _name(job: Job, plan: Plan) -> str:
+    return str(job.folder.relative_to(plan.folder))
 
 
 def options_of(config: DictConfig, jobs: Sequence[Job], trainer: Trainer) -> tuple[Halving | None, float]:
