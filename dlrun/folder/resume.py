@@ -51,8 +51,8 @@ def has_more_time(folder: Path, max_time: float | str | None) -> bool:
         summary = read_summary(folder)
     except (ConfigError, OSError):
         return False
-    spent = summary["status"] == "finished" and summary.get("budget") is not None
-    return spent and (max_time is None or seconds(max_time) > (summary.get("seconds") or 0))
+    budget = summary.get("budget") if summary["status"] == "finished" else None
+    return budget is not None and (max_time is None or seconds(max_time) > max(budget, summary.get("seconds") or 0))
 
 
 def told_of_complete(folder: Path) -> str:
