@@ -21,7 +21,7 @@ from dlrun.folder.clearing import discard, refuse_foreign_files
 from dlrun.folder.lock import locked
 from dlrun.folder.names import PLAN, holds_run, shell_command
 from dlrun.folder.reading import summary_of
-from dlrun.report.collect import append_run, write_tables
+from dlrun.report.collect import append_run, drop_runs, write_tables
 from dlrun.sweep.beginning import begun_at, ended
 from dlrun.sweep.compose import Job, check_jobs, compose
 from dlrun.sweep.halving import Halving, at
@@ -92,7 +92,7 @@ def _train(
     until: the rung. end: see `options_of`. first: whether this command has trained nothing before.
     """
     placed = [(job, plan.holds(job)) for job in jobs]
-    going = [(job, there) for job, there in placed if not (until and at(job, until).waits)]
+    going = [(job, there) for job, there in placed if there or not (until and at(job, until).waits)]
     submitted = held(plan.folder)
     begun, paused = plan.unfinished([(job, there) for job, there in going if _name(job, plan) not in submitted])
     missing = [job for job, there in going if not there or job.folder in plan.begun]
@@ -113,6 +113,7 @@ def _train(
     if not missing:
         return True
     plan.save(tasks, config)
+    drop_runs(plan.folder, {_name(job, plan) for job in left})
     return trainer.train(stacks, plan, device, end)
 
 

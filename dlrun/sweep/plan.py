@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, cast
 
@@ -142,21 +142,10 @@ class Plan:
         placed: jobs in their folders, and whether those hold complete runs. A stack that lacks one of its runs begins
         anew.
         """
-        jobs, stacks, paused = {job.folder: (job, complete) for job, complete in placed}, [], {}
-        self.begun = set()
-        for job, _ in placed:
-            record = checkpoint.newest(job.folder / CHECKPOINT)
-            folders = [Path(os.path.normpath(job.folder / name)) for name in record.get("runs", [])]
-            if not jobs.keys() >= set(folders) or all(jobs[folder][1] for folder in folders):
-                continue
-            if not self.begun.isdisjoint(folders):  # the stack of which it was, or is, goes on as a whole
-                continue
-            if len(folders) == 1 and not record.get("taken"):
-                paused[job.number] = int(record["step"])
-            else:
-                stacks.append([jobs[folder][0] for folder in folders])
-            self.begun |= set(folders)
-        return stacks, paused
+        jobs = {job.folder: job for job, _ in placed}
+        stacks, paused = checkpointed({job.folder: complete for job, complete in placed})
+        self.begun = {folder for stack in stacks for folder in stack} | paused.keys()
+        return [[jobs[folder] for folder in stack] for stack in stacks], {jobs[f].number: n for f, n in paused.items()}
 
     def save(self, tasks: Sequence[Task], config: DictConfig) -> None:
         """Write what the folder will hold, and clear what is left there of the runs that are to be trained."""
@@ -191,6 +180,29 @@ class Plan:
 
     def _is_complete(self, name: str) -> bool:
         return status_of(self.folder / name) in self.complete
+
+
+def checkpointed(folders: Mapping[Path, bool]) -> tuple[list[list[Path]], dict[Path, int]]:
+    """Of runs' folders, the stacks that go on together, and those that paused and go on in any stack, with their steps.
+
+    folders: whether each holds a complete run. A stack that lacks one of its runs is none.
+    """
+    stacks: list[list[Path]] = []
+    paused: dict[Path, int] = {}
+    begun: set[Path] = set()
+    for folder in folders:
+        record = checkpoint.newest(folder / CHECKPOINT)
+        members = [Path(os.path.normpath(folder / name)) for name in record.get("runs", [])]
+        if not folders.keys() >= set(members) or all(folders[member] for member in members):
+            continue
+        if not begun.isdisjoint(members):  # the stack of which it was, or is, goes on as a whole
+            continue
+        if len(members) == 1 and not record.get("taken"):
+            paused[folder] = int(record["step"])
+        else:
+            stacks.append(members)
+        begun |= set(members)
+    return stacks, paused
 
 
 def _but_for_time(command: Sequence[str]) -> list[str]:
