@@ -65,6 +65,7 @@ def registered(group: str) -> frozenset[str]:
     return frozenset().union(*(targets(path) for path in (conf_dir() / group).glob("*.yaml")))
 
 
+@cache
 def default(group: str, target: str, key: str) -> Any:
     """What the choice that names this target has under a key; None where dlrun's own files name none."""
     for name in choices(group):
