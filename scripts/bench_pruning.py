@@ -1,9 +1,9 @@
 """What pruning saves: a random search of 256 learning rates with and without, and Optuna's pruner on the same curves.
 
-`python scripts/bench_pruning.py [REPETITIONS]` prints a line for each repetition and way, and the medians. What is timed
-are whole commands, by the clock and by the processors. Optuna's SuccessiveHalvingPruner (the stopping of ASHA, Li et al.
-2020) is asked trial by trial, as in a search of one process, and told of by the epochs that it lets train; chance, by as
-many rates as take the epochs of a pruned search, drawn 1,000 times. Half an hour on two quiet cores.
+`python scripts/bench_pruning.py [REPETITIONS]` prints a line for each repetition and way, and the medians. What is
+timed are whole commands, by the clock and by the processors. Optuna's SuccessiveHalvingPruner (the stopping of ASHA,
+Li et al. 2020) is asked trial by trial, as in a search of one process, and told of by the epochs that it lets train;
+chance, by as many rates as take the epochs of a pruned search, drawn 1,000 times. Half an hour on two quiet cores.
 """
 
 from __future__ import annotations
