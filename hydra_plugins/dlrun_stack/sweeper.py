@@ -48,7 +48,7 @@ class Sweeper(BasicSweeper):
         margin: float | None = None,
         max_time: float | str | None = None,
         prune: str | None = None,
-        first_rung: float | str = 1,
+        first_rung: float | str | None = None,
         eta: int = 4,
         retry_failed: bool = False,
     ) -> None:
