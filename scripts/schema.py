@@ -20,15 +20,16 @@ from dlrun.config.catalogue import (
     targets,
 )
 from dlrun.config.catalogue import description as described
+from dlrun.config.durations import WRITTEN
 
 Schema = dict[str, Any]
 Keys = dict[KeyPath, list[Constraint]]
 
 INTERPOLATION: Schema = {"type": "string", "pattern": r"^(\$\{|\?\?\?$)"}  #: which only Hydra knows the value of
-MINUTES: Schema = {"type": "string", "pattern": r"^(?=.*[1-9])\d+(\.\d+)?min$"}
+DURATION: Schema = {"type": "string", "pattern": rf"^(?:{WRITTEN.pattern})$"}
 KINDS: dict[str, Schema] = {
     "null": {"type": "null"}, "bool": {"type": "boolean"}, "text": {"type": "string"}, "path": {"type": "string"},
-    "minutes": MINUTES, "int": {"type": "integer"}, "number": {"type": "number"}, "any": {},
+    "duration": DURATION, "int": {"type": "integer"}, "number": {"type": "number"}, "any": {},
 }  # fmt: skip
 LIMITS = {">": "exclusiveMinimum", ">=": "minimum", "<": "exclusiveMaximum", "<=": "maximum"}
 

@@ -92,7 +92,7 @@ GRAMMAR = [
     ("bool", [True, False], [0, 1, "true", None]),
     ("text", ["", "a b"], [1, None, True, ["a"]]),
     ("path", ["data/x.csv"], [1, None]),
-    ("minutes", ["5min", "0.5min", "120min"], ["0min", "0.0min", "min", "-1min", "5 min", "5m", 5, None]),
+    ("duration", ["5min", "0.5min", "90s", "1.5h"], ["0min", "0.0h", "min", "-1s", "5 min", "5m", "1.h", 5, None]),
     ("any", [1, None, "x", [1], {"a": 1}], []),
     ("full", ["full"], ["Full", "ful", None, True]),
     ("int", [0, -3, 10**400], [1.0, True, "1", None]),

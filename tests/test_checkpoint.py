@@ -29,6 +29,7 @@ from dlrun.sweep.workers import Task
 from dlrun.terminal.signals import Ended
 from dlrun.training.build import build, plain
 from dlrun.training.train import fit
+from dlrun.training.watching import NOBODY
 
 SMALL = ["dataset=iris", "architecture.hidden=[4]", "batch_size=16", "plots=none", "compile=false"]
 TENSORS = {"theta": torch.arange(6.0).reshape(2, 3), "count": torch.tensor([1, 2]), "noise": torch.get_rng_state()}
@@ -271,6 +272,7 @@ class Kept(Rows):
 
     begun: Checkpoint | None = None
     at_the_end = False
+    over = NOBODY.over
 
     def __init__(self, signum: int, step: int) -> None:
         super().__init__(1)

@@ -27,6 +27,7 @@ from dlrun.training.build import build
 from dlrun.training.evaluation import Row
 from dlrun.training.state import Tensors
 from dlrun.training.train import fit
+from dlrun.training.watching import NOBODY
 
 COSTLY = ("hessian", "spectrum", "jacobian", "linear_regions")  #: on large networks, which their own tests have, too
 QUICK = ("mlp", "point")
@@ -79,6 +80,7 @@ class Kept:
 
     begun: Checkpoint | None = None
     at_the_end = False
+    over = NOBODY.over
 
     def __init__(self, step: int | None = None) -> None:
         self.step = step

@@ -82,6 +82,12 @@ MISTAKES = {
         [*UNTIL, "hydra/launcher=stack_slurm", "hydra.launcher.wait=false"],
         "hydra.launcher.wait=false: the first runs decide on the others here",
     ),
+    "pruned elsewhere": (
+        [*TWO, "lr=0.1,0.2", "epochs=3", "hydra.sweeper.prune=halving", "hydra/launcher=basic"],
+        "hydra.sweeper.prune=halving: with hydra/launcher=stack alone",
+    ),
+    "pruned trials": ([*TWO, "hydra.sweeper.prune=halving", "hydra.sweeper.trials=2"], "trials needs all of its first"),
+    "times": ([*TWO, "max_time=1s,2min"], "it is no setting, since runs in a stack share their time; give one"),
     "margin": ([*TWO, "hydra.sweeper.margin=0.1"], "hydra.sweeper.margin=0.1: for seed=until_decided"),
     "no value": ([*RUNS, "lr="], "lr=: must be null or > 0"),
     "infinite": ([*RUNS, "eval_every=inf"], "eval_every=inf: must be finite and > 0"),

@@ -18,7 +18,7 @@ from dlrun.errors import ConfigError
 from dlrun.files.opening import refuse_any_link, refuse_links
 from dlrun.folder.clearing import refuse_foreign_files, refuse_foreign_sweep
 from dlrun.folder.names import LOCK, PLAN, curves_of, holds_run
-from dlrun.folder.resume import COMPLETE, standing
+from dlrun.folder.resume import COMPLETE, standing, told_of_complete
 from dlrun.terminal.console import say
 from dlrun.terminal.exits import refusing
 from dlrun.training.torchrun import processes
@@ -64,7 +64,7 @@ class Guard(Callback):
             refuse_foreign_files(folder)
             status = standing(folder, resolved(config))
         if status in COMPLETE and (config.plots == "none" or (folder / curves_of(resolved(config))).exists()):
-            say(f"{folder} holds this run already: {status.replace('_', ' ')}")
+            say(told_of_complete(folder))
             sys.exit(1 if status == "diverged" else 0)
         if status != "new" and (folder / ".hydra").is_dir():
             with read_write(config.hydra):

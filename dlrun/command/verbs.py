@@ -197,7 +197,8 @@ def _resume(arguments: list[str]) -> int:
         return train(VERBS)
     planned = commands(Path(folders[0]))
     given = [word for command in planned for word in command]
-    if idle := [word for word in trusted if word not in given and not word.startswith("--")]:
+    more_time = [word for word in trusted if word.startswith(("max_time=", "hydra.sweeper.max_time="))]
+    if idle := [word for word in trusted if word not in [*given, *more_time] and not word.startswith("--")]:
         raise ConfigError(
             f"resume {' '.join(idle)}: a sweep goes on with the commands that it was given; further runs are those of "
             f"another command with hydra.sweep.dir={shlex.quote(folders[0])}"
@@ -211,7 +212,7 @@ def _resume(arguments: list[str]) -> int:
         own = not launchers or launchers[-1].startswith("hydra/launcher=stack")
         again = [f"hydra.{'launcher' if own else 'sweeper'}.retry_failed=true"] * ("--retry-failed" in arguments)
         places = [argument for argument in trusted if argument.startswith("--config-dir=")]
-        sys.argv = [sys.argv[0], "-m", *places, *command, *options, *again]
+        sys.argv = [sys.argv[0], "-m", *places, *command, *options, *again, *more_time]
         code = max(code, train(VERBS, resuming=True))
     return code
 

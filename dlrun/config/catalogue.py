@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from dlrun.config.durations import WRITTEN
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read_named
 from dlrun.files.parsing import bounded, yaml_told
@@ -64,6 +65,7 @@ def registered(group: str) -> frozenset[str]:
     return frozenset().union(*(targets(path) for path in (conf_dir() / group).glob("*.yaml")))
 
 
+@cache
 def default(group: str, target: str, key: str) -> Any:
     """What the choice that names this target has under a key; None where dlrun's own files name none."""
     for name in choices(group):
@@ -136,7 +138,7 @@ class Constraint:
         return [a for a in self.text.split(" or ") if re.fullmatch(r"[A-Za-z]\w*", a) and a not in _KEYWORDS]
 
 
-_KEYWORDS = {"null", "bool", "path", "minutes", "any", *_TYPES}
+_KEYWORDS = {"null", "bool", "path", "duration", "any", *_TYPES}
 
 
 def _fits(alternative: str, value: Any) -> bool:
@@ -153,8 +155,8 @@ def _fits(alternative: str, value: Any) -> bool:
         return isinstance(value, bool)
     if alternative == "path":
         return isinstance(value, str)
-    if alternative == "minutes":
-        return isinstance(value, str) and re.fullmatch(r"(?=.*[1-9])\d+(\.\d+)?min", value) is not None
+    if alternative == "duration":
+        return isinstance(value, str) and WRITTEN.fullmatch(value) is not None
     if re.fullmatch(r"[A-Za-z]\w*", alternative) and alternative not in _TYPES:
         return value == alternative
     kind, _, rest = alternative.partition(" ")

@@ -38,8 +38,8 @@ def _instead(value: Any) -> Iterator[Any]:
     if isinstance(value, str):
         if value.lower() in WORDS:
             yield WORDS[value.lower()]
-        if minutes := re.fullmatch(r"([\d.]+)\s*m(ins?|inutes?)?", value):
-            yield f"{minutes[1]}min"
+        if duration := re.fullmatch(r"([\d.]+)\s*(s|m|h)(ecs?|econds?|ins?|inutes?|rs?|ours?)?", value):
+            yield f"{duration[1]}{'min' if duration[2] == 'm' else duration[2]}"
         if inner := re.fullmatch(r"\((.*)\)", value):  # a tuple of Python's
             yield [as_read(part.strip()) for part in inner[1].split(",") if part.strip()]
     elif not isinstance(value, list):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlrun.config.durations import seconds
 from dlrun.errors import ConfigError
 from dlrun.files.opening import inside, read_bytes
 from dlrun.files.replacing import naming, replacing
@@ -40,8 +41,10 @@ class Checkpoint:
     record: Record
 
 
-def write(folder: Path, tensors: Mapping[str, Tensor], record: Record) -> Path:
-    """Write a checkpoint beside the last one; the ones before that go when it is safely there.
+def write(
+    folder: Path, tensors: Mapping[str, Tensor], record: Record, kept: int = GENERATIONS, durable: bool = True
+) -> Path:
+    """Write a checkpoint beside the last ones; all but as many as are `kept` go when it is safely there.
 
     The file is named by its step and a hash of its bytes: <step>-<hash>.safetensors.
 
@@ -54,13 +57,13 @@ def write(folder: Path, tensors: Mapping[str, Tensor], record: Record) -> Path:
     path = folder / f"{record['step']}-{_digest(data)}{SUFFIX}"
     with naming(folder):
         inside(folder.parent, folder.name).mkdir(exist_ok=True)
-    with replacing(path, durable=True) as part:
+    with replacing(path, durable) as part:
         part.write_bytes(data)
     # what is said to be of this step or a later one is damaged, since the training has gone on from before it
     present = generations(folder)
     older = [each for each in present if _step(each) < record["step"]]
     for file in (*present, *folder.glob(".*.part")):
-        if file not in (path, *older[: GENERATIONS - 1]):
+        if file not in (path, *older[: kept - 1]):
             file.unlink()
     return path
 
@@ -110,13 +113,13 @@ class Interval:
     """When checkpoints are due.
 
     Args:
-        every: epochs, or minutes as in `5min`, between two of them; None for never.
+        every: epochs, or a time such as `5min`, between two of them; None for never.
         steps_per_epoch: at least one step lies between two of them.
     """
 
     def __init__(self, every: float | str | None, steps_per_epoch: int) -> None:
         timed = isinstance(every, str)
-        self.seconds = 60 * float(str(every).removesuffix("min")) if timed else math.inf
+        self.seconds = seconds(every) if isinstance(every, str) else math.inf
         self.steps = max(1, round(float(every) * steps_per_epoch)) if every and not timed else 0
         self.next = time.monotonic() + self.seconds
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -69,6 +70,9 @@ def clear(folder: Path) -> None:
 
     A link among them goes itself, and what it leads to stays.
     """
+    present = set(os.listdir(folder)) if folder.is_dir() else set()
+    if not present - {LOCK}:  # of a sweep's many new folders
+        return
     if (folder / CHECKPOINT).is_symlink():
         (folder / CHECKPOINT).unlink()
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
@@ -79,7 +83,8 @@ def clear(folder: Path) -> None:
     films = [name for diagnostic in choices("diagnostics") for name in films_of(diagnostic)]
     # without CONFIG it is no run's folder
     for file in (*TABLES, *diagnostics, *pictures, *films, SUMMARY, BEST, LAST, LOG, ENCODING, CONFIG):
-        (folder / file).unlink(missing_ok=True)
+        if file in present:
+            (folder / file).unlink(missing_ok=True)
     clear_parts(folder)
     for path in folder.glob(MATRICES):
         path.unlink()

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.config.check import leaves
+from dlrun.config.durations import seconds
 from dlrun.config.escapes import quoted, unescaped
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read
 from dlrun.folder import wellformed
 from dlrun.folder.names import CONFIG, holds_run, shell_command
-from dlrun.folder.reading import status_of
+from dlrun.folder.reading import read_summary, status_of
 
-COMPLETE = ("finished", "stopped_early", "diverged")  #: statuses of runs for which nothing is left to do
+COMPLETE = ("finished", "stopped_early", "pruned", "diverged")  #: statuses of runs for which nothing is left to do
 #: keys that change nothing of what a run computes
-FREE = ("name", "plots", "plot", "objective", "checkpoint_every", "allow_targets", "tracker")
+FREE = ("name", "plots", "plot", "objective", "checkpoint_every", "max_time", "allow_targets", "tracker")
 
 
 def standing(folder: Path, config: Mapping[str, Any]) -> str:
@@ -41,7 +42,25 @@ def standing(folder: Path, config: Mapping[str, Any]) -> str:
             + "\n".join(f"  {d}" for d in differ)
         )
     status = status_of(folder)
-    return status if status in COMPLETE else "begun"
+    return status if status in COMPLETE and not has_more_time(folder, config.get("max_time")) else "begun"
+
+
+def has_more_time(folder: Path, max_time: float | str | None) -> bool:
+    """Whether a run stopped since its time was over, and goes on with this max_time, if any."""
+    try:
+        summary = read_summary(folder)
+    except (ConfigError, OSError):
+        return False
+    budget = summary.get("budget") if summary["status"] == "finished" else None
+    return budget is not None and (max_time is None or seconds(max_time) > max(budget, summary.get("seconds") or 0))
+
+
+def told_of_complete(folder: Path) -> str:
+    """What to say to a command for a run that is complete."""
+    summary = read_summary(folder)
+    why = f" ({summary['reason']})" if summary.get("reason") else ""
+    more = f"; `{shell_command('resume', folder)} max_time=...` goes on" if has_more_time(folder, None) else ""
+    return f"{folder} holds this run already: {str(summary['status']).replace('_', ' ')}{why}{more}"
 
 
 def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:

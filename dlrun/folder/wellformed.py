@@ -16,14 +16,14 @@ from typing import Any
 from dlrun.errors import ConfigError
 from dlrun.files.parsing import json_of, yaml_of
 
-STATUSES = ("finished", "stopped_early", "diverged", "failed", "interrupted")
+STATUSES = ("finished", "stopped_early", "pruned", "diverged", "failed", "interrupted")
 COUNT = 2**53  #: whole numbers up to here are exact in every table
 SMALLEST = 5e-324  #: number above 0
 COLUMNS, LETTERS = 10_000, 1000  #: of a diagnostic's table, and of a word in it, at most
 WORDS = ("layer", "quantity", "true", "predicted", "run")  #: columns of a diagnostic's table that hold no numbers
 
-_NUMBERS = re.compile(r"(best|last|test)_.*|epochs|steps|seconds|steps_per_second|parameters|suggested_lr")
-_TEXTS = ("name", "device", "error", "main_metric", "data")
+_NUMBERS = re.compile(r"(best|last|test)_.*|epochs|steps|seconds|steps_per_second|parameters|suggested_lr|budget")
+_TEXTS = ("name", "device", "error", "reason", "main_metric", "data")
 
 
 def metrics(text: str, file: str | Path, needed: Sequence[str]) -> tuple[list[str], list[list[str]]]:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 
 from dlrun.config.catalogue import default
+from dlrun.config.moments import Moment
 from dlrun.diagnostics.diagnostic import Found
 from dlrun.diagnostics.during import During
 from dlrun.diagnostics.finished import Progress, look, of_finished
@@ -27,6 +28,7 @@ from dlrun.folder.reading import read_metrics
 from dlrun.folder.records import Run, append_rows, yaml_text
 from dlrun.folder.resume import COMPLETE, fingerprint
 from dlrun.job.encoding import save_encoding
+from dlrun.job.pausing import Pausing
 from dlrun.job.summary import identity, summarize
 from dlrun.schedules.lr_range import suggestion
 from dlrun.terminal.console import worse_than_the_mean
@@ -37,7 +39,7 @@ from dlrun.training.components import Node, component
 from dlrun.training.evaluation import Row, Snapshot
 from dlrun.training.machine import not_compiled, pays
 from dlrun.training.stack import Stack
-from dlrun.training.state import Tensors
+from dlrun.training.state import Tensors, joined
 from dlrun.training.train import fit
 from dlrun.training.watching import Outcome
 
@@ -50,23 +52,43 @@ defaults: [setup, _self_, override hydra/launcher: stack, override hydra/sweeper
 
 
 def continuing(folders: Sequence[Path]) -> tuple[Checkpoint | None, list[str]]:
-    """Where the runs of a stack in these folders go on together, if they can; and what is wrong with checkpoints."""
-    members = [os.path.relpath(folder, folders[0]) for folder in folders]
+    """Where the runs of a stack in these folders go on together, if they can; and what is wrong with checkpoints.
 
-    def unusable(record: Record) -> str | None:
-        if record.get("runs") != members:
-            return "is of other runs"
-        if not len(record.get("files", [])) == len(record.get("configs", [])) == len(members):
-            return "does not tell of all its runs"
-        for folder, lengths in zip(folders, record["files"], strict=True):
-            if METRICS not in lengths or not (folder / CONFIG).exists():
-                return "is of a run that had no folder"
-            for name, length in lengths.items():
-                if not (folder / name).exists() or (folder / name).stat().st_size < length:
-                    return f"tells of more than is left of {name}"
-        return None
+    From the stack's own checkpoint, else from those that the runs have by themselves, where they paused at one step.
+    """
+    begun, problems = checkpoint.read(folders[0] / CHECKPOINT, partial(_unusable, folders))
+    if begun or len(folders) == 1:
+        return begun, problems
+    own = (checkpoint.read(folder / CHECKPOINT, partial(_unusable, [folder]))[0] for folder in folders)
+    parts = [part for part in own if part and not part.record["taken"]]
+    if len(parts) < len(folders) or len({part.record["step"] for part in parts}) > 1:
+        return None, problems
+    try:
+        together = joined(parts)
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as problem:
+        return None, [*problems, f"the runs' own checkpoints do not go together ({problem!r})"]
+    lists = {key: [part.record[key][0] for part in parts] for key in ("files", "configs", "initialized")}
+    return Checkpoint(together.tensors, together.record | lists | {"runs": _members(folders)}), []
 
-    return checkpoint.read(folders[0] / CHECKPOINT, unusable)
+
+def _members(folders: Sequence[Path]) -> list[str]:
+    """How a checkpoint in the first of these folders names them."""
+    return [os.path.relpath(folder, folders[0]) for folder in folders]
+
+
+def _unusable(folders: Sequence[Path], record: Record) -> str | None:
+    """Why the runs in these folders cannot go on from a checkpoint, if they cannot."""
+    if record.get("runs") != _members(folders):
+        return "is of other runs"
+    if not len(record.get("files", [])) == len(record.get("configs", [])) == len(folders):
+        return "does not tell of all its runs"
+    for folder, lengths in zip(folders, record["files"], strict=True):
+        if METRICS not in lengths or not (folder / CONFIG).exists():
+            return "is of a run that had no folder"
+        for name, length in lengths.items():
+            if not (folder / name).exists() or (folder / name).stat().st_size < length:
+                return f"tells of more than is left of {name}"
+    return None
 
 
 class Folders:
@@ -76,6 +98,7 @@ class Folders:
     Args:
         begun: where the runs go on, from `continuing`.
         problems: what users should know of their checkpoints.
+        until: the moment at which they pause, to go on later by themselves or in other stacks.
 
     Raises ConfigError if a folder holds a run already, or cannot be written, or the checkpoint is of other configs.
     """
@@ -87,7 +110,9 @@ class Folders:
         stack: Stack,
         begun: Checkpoint | None = None,
         problems: Sequence[str] = (),
+        until: Moment | None = None,
     ) -> None:
+        self.pausing = Pausing(nodes[0], stack, until)
         self.nodes, self.stack, self.begun = nodes, stack, begun
         self.place = folders[0] / CHECKPOINT
         self.interval = Interval(nodes[0]["checkpoint_every"], stack.steps_per_epoch)
@@ -102,7 +127,7 @@ class Folders:
         resolved = [_resolved(node, stack, i) for i, node in enumerate(nodes)]
         trackers = [{name: component(part)[0] for name, part in node.get("tracker", {}).items()} for node in nodes]
         self.members: Record = {
-            "runs": [os.path.relpath(folder, folders[0]) for folder in folders],
+            "runs": _members(folders),
             "configs": [fingerprint(node) for node in resolved],
             "versions": environment()["versions"],
             "data": stack.dataset.digest,
@@ -173,6 +198,19 @@ class Folders:
         checkpoint.write(self.place, tensors, {**record, **self.members, "files": files, "initialized": initialized})
         self.interval.written()
 
+    def over(self, step: int, epoch: float, seconds: float) -> bool:
+        """Whether the runs pause at this evaluation."""
+        return self.pausing.over(epoch, step, seconds)
+
+    def keep_apart(self, parts: Mapping[int, tuple[Tensors, Record]]) -> None:
+        """Write a checkpoint into the folder of each of these runs, in place of that of the stack."""
+        for run in sorted(parts, reverse=True):  # the first one's folder has the stack's until all others have theirs
+            tensors, record = parts[run]
+            own: Record = {"runs": _members([self.records[run].folder]), "configs": [self.members["configs"][run]]}
+            own |= {"files": [self.records[run].lengths()], "initialized": [self.stack.initializers[run].report]}
+            place = self.records[run].folder / CHECKPOINT
+            checkpoint.write(place, tensors, {**record, **self.members, **own}, kept=1, durable=self.stack.runs == 1)
+
     def __enter__(self) -> Folders:
         return self
 
@@ -238,9 +276,10 @@ class Folders:
         if self.stack.runs > 1:
             os.sync()
         if "interrupted" not in outcome.status:
-            checkpoint.remove(self.place)
-            for record in self.records:
-                record.drop_kept()
+            for record, status in zip(self.records, outcome.status, strict=True):
+                if status != "paused":
+                    checkpoint.remove(record.folder / CHECKPOINT)
+                    record.drop_kept()
         return summaries
 
     def row(self, run: int, row: Row) -> None:
@@ -270,6 +309,9 @@ class Folders:
 
     def _summarize(self, run: int, outcome: Outcome, seen: dict[str, Any]) -> dict[str, Any]:
         summary, steps = summarize(self.nodes[run], self.stack, outcome, run), self.steps[run]
+        if outcome.status[run] == "paused":
+            summary = self.pausing.told(summary)
+            self.records[run].note(summary["reason"])
         if steps:
             summary["suggested_lr"] = suggestion([row["lr"] for row in steps], [row["smoothed"] for row in steps])
         for remark in self.stack.remarks:

@@ -13,7 +13,7 @@ from dlrun.folder import checkpoint
 from dlrun.folder.clearing import clear, refuse_foreign_files
 from dlrun.folder.lock import locked
 from dlrun.folder.names import CHECKPOINT, curves_of, form_of, shell_command
-from dlrun.folder.resume import COMPLETE, standing
+from dlrun.folder.resume import COMPLETE, has_more_time, standing, told_of_complete
 from dlrun.job.folders import Folders, continuing
 from dlrun.processes.parallel import lead
 from dlrun.terminal.console import closing_table, say
@@ -38,8 +38,9 @@ def run(config: DictConfig, folder: Path, sweeping: bool = False) -> str:
     with locked(folder):
         status = standing(folder, node)
         if status in COMPLETE:
-            checkpoint.remove(folder / CHECKPOINT)
-            say(f"{folder} holds this run already: {status.replace('_', ' ')}")
+            if not has_more_time(folder, None):
+                checkpoint.remove(folder / CHECKPOINT)
+            say(told_of_complete(folder))
             summary = None
         else:
             summary = _train(node, folder, status == "begun", sweeping)
@@ -54,6 +55,8 @@ def run(config: DictConfig, folder: Path, sweeping: bool = False) -> str:
             for name, told in summary.get("diagnostics", {}).items():
                 if "failed" in told:
                     say(f"diagnostics={name} failed: {told['failed']}", indent=2)
+            if reason := summary.get("reason"):
+                say(f"{reason}; `{shell_command('resume', folder)} max_time=...` goes on with more")
             if status == "interrupted":
                 say(f"`{shell_command('resume', folder)}` goes on")
     return status

@@ -46,6 +46,8 @@ class Silent:
     def due(self, *_: Any) -> bool:
         return False
 
+    over, keep_apart = due, row
+
 
 _told_others = False  #: in process 0, what there is to do
 

@@ -76,6 +76,10 @@ class Team(Alone):
         self._told(signals, int(came))
         return came != 0
 
+    def agreed(self, said: bool) -> bool:
+        """See `Alone`."""
+        return bool(self._greatest(said)[0])
+
     def _greatest(self, *numbers: float) -> list[float]:
         numbers_here = torch.tensor(numbers, dtype=torch.float64)
         dist.all_reduce(numbers_here, dist.ReduceOp.MAX)

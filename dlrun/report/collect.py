@@ -6,7 +6,7 @@ import csv
 import functools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,7 +30,7 @@ RENAMED = {"epochs": "last_epoch", "steps": "last_step"}
 ORDER = [
     r"status", r"best_(epoch|step)", r"best_", r"last_(epoch|step)", r"last_(?!test_)", r"test_", r"last_test_",
     r"parameters$", r"seconds$", r"width$", r"steps_per_second$", r"lr_sum_infinite$", r"lr_squared_sum_finite$",
-    r"error$",
+    r"reason$", r"error$",
 ]  # fmt: skip
 
 
@@ -151,6 +151,15 @@ def append_run(sweep: str | Path, folder: str | Path) -> None:
         rows = (_told([], read_csv, sweep / SWEEP) or ([], []))[1] if header else []
         _fill(rows, {row["run"]: sweep / row["run"] for row in rows}, columns)
         write_csv(sweep / SWEEP, columns, [*rows, row])
+
+
+def drop_runs(sweep: Path, names: Collection[str]) -> None:
+    """Take the rows of these runs, which go on, out of sweep.csv: they are added again as they end."""
+    if (sweep / SWEEP).exists():
+        header, rows = _told([], read_csv, sweep / SWEEP) or ([], [])
+        others = [row for row in rows if row.get("run") not in names]
+        if len(others) < len(rows):
+            write_csv(sweep / SWEEP, header, others)
 
 
 def table(folder: str | Path) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from dlrun.report.judging import Looks
 from dlrun.report.settings import told_apart
 from dlrun.report.statistics import BOUNDS, FINISHED, UNBOUNDED, Interval, edge_warning
 from dlrun.report.survival import Median
+from dlrun.terminal.console import counted
 
 FEW = 10  #: seeds, from which on intervals hold of skewed values that nothing bounds, see docs/statistics.md
 NO_SETTING = ("seed", "name")  #: what tells runs of a setting apart; names may be made of seeds
@@ -104,6 +105,7 @@ def find(
         notes += _assumed(settings, bounds)
     else:
         notes.append("no run has finished: there is nothing to compare")
+    notes += _ended_early(table)
     if target:
         speeds = _in_order(_speeds(table, axes, curves, target, higher), settings)
     return Findings(
@@ -122,6 +124,26 @@ def find(
         speeds=speeds,
         notes=[*notes, *_robbins_monro(table, axes)],
     )
+
+
+def _ended_early(table: pd.DataFrame) -> Iterator[str]:
+    """What to know of runs that ended before their last epoch, since others did better or their time was over."""
+    if not {"reason", "last_epoch"} <= set(table):
+        return
+    reason, epoch = table["reason"].astype(str), pd.to_numeric(table["last_epoch"], errors="coerce")
+    timed = table["status"].isin(FINISHED) & reason.str.startswith("max_time=")
+    if timed.any():
+        span = " to ".join(dict.fromkeys(f"{end:.5g}" for end in (epoch[timed].min(), epoch[timed].max())))
+        yield (
+            f"the time of {counted(int(timed.sum()), 'run')} was over at epoch {span}: what they are compared by is "
+            "what they had reached by then, and hangs on how fast each was"
+        )
+    if pruned := int((table["status"] == "pruned").sum()):
+        yield (
+            f"{counted(pruned, 'run')} left the sweep at a rung, where others had a lower validation loss, and "
+            f"{'are' if pruned > 1 else 'is'} compared with none; the column reason says where. What went on was "
+            "chosen by its first epochs: of settings that begin slowly that says nothing"
+        )
 
 
 def _overrides(table: pd.DataFrame) -> list[str]:

@@ -136,7 +136,7 @@ def runs_grid(found: Findings, runs: Mapping[str, Path], into: Path) -> Grid:
         )
     values = [*found.axes, "seed", "status", found.chosen_by, found.quoted]
     values += [STACK, "its share"] if STACK in table else ["seconds"]
-    values = [column for column in dict.fromkeys([*values, "error"]) if column in table]
+    values = [column for column in dict.fromkeys([*values, "reason", "error"]) if column in table]
     return Grid(
         "Runs",
         ["run", *values],

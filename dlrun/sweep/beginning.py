@@ -72,6 +72,11 @@ def of_all(name: str, overrides: Sequence[str]) -> str:
     return name
 
 
+def begun_at() -> float:
+    """When the sweep of this command began, by `time.perf_counter`; of none, now."""
+    return begun[0][1] if begun else time.perf_counter()
+
+
 def forget(going_on: bool = False) -> None:
     """No sweep has begun. going_on: the command is `dlrun resume`, which begins nothing new."""
     global resuming

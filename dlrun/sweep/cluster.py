@@ -37,7 +37,7 @@ class Slurm:
     Raises ConfigError where there are no commands of Slurm's.
     """
 
-    remote = True
+    remote, pauses = True, False
 
     def __init__(self, options: dict[str, Any]) -> None:
         if find_spec("submitit") is None:
@@ -55,7 +55,7 @@ class Slurm:
         """As many as the workers of all tasks."""
         return int(self.options["tasks"]) * int(self.workers)
 
-    def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str) -> bool:
+    def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str, end: float = math.inf) -> bool:
         """Submit the stacks, and follow them and what was submitted before; Ctrl-C leaves them to Slurm."""
         runs = set(held(plan.folder))
         if stacks:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dlrun.folder.names import shell_command
 from dlrun.folder.reading import summary_of
 from dlrun.report.collect import find, write_tables
 from dlrun.sweep.beginning import OWN, begun, ended
@@ -52,6 +53,9 @@ def complete(
     said = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     aside = " (rates that were tried and are too high; none of them is taken)" if trials and counts["diverged"] else ""
     say(f"{counted(len(runs), 'run')}: {said}{aside}; {time.perf_counter() - started:.1f} s")
+    if timed := sum("budget" in summary for summary in summaries):
+        again = f"{shell_command('resume', folder)} max_time=..."
+        say(f"max_time ended {timed} of them before their last epoch: `{again}` goes on with more")
     if len(find([folder])) == 1:
         say(str(folder))
     else:

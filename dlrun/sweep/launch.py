@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,24 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from dlrun.config.durations import seconds
+from dlrun.config.moments import Moment
 from dlrun.errors import ConfigError
 from dlrun.folder.clearing import discard, refuse_foreign_files
 from dlrun.folder.lock import locked
-from dlrun.folder.names import PLAN
+from dlrun.folder.names import METRICS, PLAN, shell_command
 from dlrun.folder.reading import summary_of
-from dlrun.report.collect import write_tables
-from dlrun.sweep.beginning import ended
+from dlrun.report.collect import append_run, drop_runs, write_tables
+from dlrun.sweep.beginning import begun_at, ended
 from dlrun.sweep.compose import Job, check_jobs, compose
+from dlrun.sweep.halving import Halving, at
 from dlrun.sweep.jobs import held
 from dlrun.sweep.objective import value_of
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.stacking import digests, stacked
-from dlrun.sweep.trainers import Trainer
+from dlrun.sweep.trainers import TimeOver, Trainer
 from dlrun.sweep.workers import PATIENCE, Task
-from dlrun.terminal.console import say
+from dlrun.terminal.console import counted, say
 from dlrun.terminal.signals import Ended
 
 
@@ -53,34 +57,117 @@ def launch(
     with _refusals_leave_nothing(folder), locked(folder):
         jobs = compose(config, loader, job_overrides, first)
         check_jobs(jobs)
-        plan = Plan(folder, retry_failed, PATIENCE)
-        placed = [plan.place(job, numbered) for job in jobs]
-        submitted = held(folder)
-        here = [(job, there) for job, there in placed if str(job.folder.relative_to(folder)) not in submitted]
-        begun = plan.unfinished(here)
-        missing = [job for job, is_there in placed if not is_there or job.folder in plan.begun]
-        left = [job for job in missing if str(job.folder.relative_to(folder)) not in submitted]
-        if len(left) < len(missing):
-            _say_submitted(len(missing) - len(left), submitted, trainer)
-        for job in left:
-            refuse_foreign_files(job.folder)
-        tasks = [Task(job.number, job.config, job.folder, job.files(), job.overrides) for job in left]
-        whole = [[job.number for job in stack] for stack in begun]
-        # without torch, which takes seconds, where nothing is to be trained
-        stacks, device = stacked(tasks, width, trainer, whole, digests(placed)) if tasks else ([], "cpu")
-        if len(missing) < len(jobs):
-            say(f"{len(jobs) - len(missing)} of {len(jobs)} runs are there already")
+        halving, end = options_of(config, jobs, trainer)
+        plan = Plan(folder, retry_failed, PATIENCE, prunes=halving is not None)
+        jobs = [plan.place(job, numbered)[0] for job in jobs]
+        rungs: list[Moment | None] = [*halving.rungs, None] if halving else [None]
         try:
-            if missing:
-                plan.save(tasks, config)
-                if not trainer.train(stacks, plan, device):
+            for place, until in enumerate(rungs):
+                if not _train(jobs, until, plan, config, trainer, width, end, first=place == 0):
                     return []
+                if halving and until and not _decided(halving, jobs, place, folder):
+                    break
         except (KeyboardInterrupt, Ended):
             with suppress(ConfigError):  # where none has begun
                 write_tables([folder], folder)
             raise
-    ended.setdefault(folder, []).extend(job.folder for job, _ in placed)
-    return [_returned(job, summary_of(job.folder)) for job, _ in placed]
+        except TimeOver:
+            return _time_over(jobs, plan)
+    ended.setdefault(folder, []).extend(job.folder for job in jobs)
+    return [_returned(job, summary_of(job.folder)) for job in jobs]
+
+
+def _train(
+    jobs: Sequence[Job],
+    until: Moment | None,
+    plan: Plan,
+    config: DictConfig,
+    trainer: Trainer,
+    width: int | None,
+    end: float,
+    first: bool,
+) -> bool:
+    """Train those of the jobs that have not come to their end, or to a rung; false where they go on elsewhere.
+
+    until: the rung. end: see `options_of`. first: whether this command has trained nothing before.
+    """
+    placed = [(job, plan.holds(job)) for job in jobs]
+    going = [(job, there) for job, there in placed if there or not (until and at(job, until).waits)]
+    submitted = held(plan.folder)
+    begun, paused = plan.unfinished([(job, there) for job, there in going if _name(job, plan) not in submitted])
+    missing = [job for job, there in going if not there or job.folder in plan.begun]
+    left = [job for job in missing if _name(job, plan) not in submitted]
+    if len(left) < len(missing):
+        _say_submitted(len(missing) - len(left), submitted, trainer)
+    for job in left:
+        refuse_foreign_files(job.folder)
+    prunes = config.hydra.sweeper.get("prune") is not None
+    tasks = [Task(job.number, job.config, job.folder, job.files(), job.overrides, until, prunes) for job in left]
+    whole = [[job.number for job in stack] for stack in begun]
+    # without torch, which takes seconds, where nothing is to be trained
+    stacks, device = list[list[Task]](), "cpu"
+    if tasks:
+        stacks, device = stacked(tasks, width, trainer, whole, paused, digests(placed), tells=first)
+    if first and len(missing) < len(jobs):
+        say(f"{len(jobs) - len(missing)} of {len(jobs)} runs are there already")
+    if not missing:
+        return True
+    plan.save(tasks, config)
+    drop_runs(plan.folder, {_name(job, plan) for job in left})
+    return trainer.train(stacks, plan, device, end)
+
+
+def _name(job: Job, plan: Plan) -> str:
+    return str(job.folder.relative_to(plan.folder))
+
+
+def options_of(config: DictConfig, jobs: Sequence[Job], trainer: Trainer) -> tuple[Halving | None, float]:
+    """How the sweep prunes, if it does, and the moment of `time.perf_counter` at which its time is over.
+
+    Raises ConfigError where its launcher can do neither, or its runs have not one max_time.
+    """
+    sweeper = config.hydra.sweeper
+    for key in ("max_time", "prune"):
+        if sweeper.get(key) is not None and not trainer.pauses:
+            raise ConfigError(
+                f"hydra.sweeper.{key}={sweeper[key]}: with hydra/launcher=stack alone, which can end a run to go on "
+                "later; max_time=... is for each run, with any launcher"
+            )
+    if len(times := {job.config.get("max_time") for job in jobs}) > 1:
+        told = ",".join(map(str, times))
+        raise ConfigError(f"max_time={told}: it is no setting, since runs in a stack share their time; give one")
+    halving = Halving.of(sweeper.first_rung, sweeper.eta, jobs) if sweeper.get("prune") is not None else None
+    budget = sweeper.get("max_time")
+    return halving, inf if budget is None else begun_at() + seconds(budget)
+
+
+def _decided(halving: Halving, jobs: Sequence[Job], place: int, folder: Path) -> bool:
+    """Whether all runs have come to a rung; then those that lose there have ended."""
+    found = halving.decide(jobs, place)
+    if found is None:  # a process was ended from outside
+        return False
+    before, after, lost = found
+    for job in lost:
+        append_run(folder, job.folder)
+    say(f"{halving.rungs[place]}: the best {after} of {counted(before, 'setting')} go{'es' * (after == 1)} on")
+    return True
+
+
+def _time_over(jobs: Sequence[Job], plan: Plan) -> list[JobReturn]:
+    """Tell of a sweep whose time is over, and leave its tables; its exit code tells of the runs that have ended."""
+    done = [job.folder for job in jobs if plan.holds(job)]
+    new = sum(not (job.folder / METRICS).exists() for job in jobs)
+    begun = len(jobs) - len(done) - new
+    say(
+        f"hydra.sweeper.max_time is over: {len(done)} of {counted(len(jobs), 'run')} are done, {begun} interrupted, "
+        f"{new} not begun; `{shell_command('resume', plan.folder)}` goes on"
+    )
+    if done:
+        ended.setdefault(plan.folder, []).extend(done)
+    else:
+        with suppress(ConfigError):  # where none has begun
+            write_tables([plan.folder], plan.folder)
+    return []
 
 
 @contextmanager

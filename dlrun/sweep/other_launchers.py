@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -50,7 +51,7 @@ def recorded(launcher: Launcher, context: HydraContext, config: DictConfig, retr
 class Jobs:
     """Another launcher as the trainer of a sweep."""
 
-    remote = False
+    remote, pauses = False, False
 
     def __init__(self, launcher: Launcher) -> None:
         self.launcher = launcher
@@ -59,7 +60,7 @@ class Jobs:
         """No matter: nothing is stacked."""
         return 1
 
-    def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str) -> bool:
+    def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str, end: float = inf) -> bool:
         """Launch the jobs, whose folders tell how they ended: of one that died there is no return value."""
         for span in _spans(sorted((task for stack in stacks for task in stack), key=lambda task: task.number)):
             problem = "the job ended and left no summary"

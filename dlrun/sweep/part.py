@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 
 from dlrun.config.escapes import unescaped
-from dlrun.folder import checkpoint
-from dlrun.folder.names import CHECKPOINT
 from dlrun.folder.reading import status_of
 from dlrun.folder.records import yaml_text
+from dlrun.folder.resume import has_more_time
+from dlrun.sweep.plan import checkpointed
 from dlrun.sweep.trainers import conclude, start_method
 from dlrun.sweep.workers import Task, run
 
@@ -108,20 +108,24 @@ class Part:
 
 
 def unfinished(stack: Sequence[Task]) -> list[list[Task]]:
-    """What is left of a stack: those that go on from a checkpoint, each with the runs that it had, and one that begins.
+    """What is left of a stack: those that go on from a checkpoint, each with the runs that it had; those that paused,
+    by their steps; and one that begins.
 
     A failed run is not tried again: what remains of it would fail again.
     """
-    tasks, parts = {task.folder: task for task in stack}, []
-    left = {folder for folder in tasks if status_of(folder) in (None, "interrupted")}
-    for task in stack:
-        names = checkpoint.newest(task.folder / CHECKPOINT).get("runs", [])
-        folders = [Path(os.path.normpath(task.folder / name)) for name in names]
-        if tasks.keys() >= set(folders) and left & set(folders):
-            parts.append([tasks[folder] for folder in folders])
-            left -= set(folders)
-    beginning = [task for task in stack if task.folder in left]
-    return [*parts, beginning] if beginning else parts
+    tasks = {task.folder: task for task in stack}
+    left = {
+        folder
+        for folder, task in tasks.items()
+        if status_of(folder) in (None, "interrupted") or has_more_time(folder, task.node.get("max_time"))
+    }
+    stacks, paused = checkpointed({folder: folder not in left for folder in tasks})
+    going_on = {folder for members in stacks for folder in members}
+    beginning: dict[int, list[Task]] = {}
+    for folder in tasks:
+        if folder in left - going_on:
+            beginning.setdefault(paused.get(folder, 0), []).append(tasks[folder])
+    return [*([tasks[folder] for folder in members] for members in stacks), *beginning.values()]
 
 
 @contextmanager

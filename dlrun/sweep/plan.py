@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ from dlrun.folder.clearing import clear, clear_parts
 from dlrun.folder.lock import locked
 from dlrun.folder.names import CHECKPOINT, CONFIG, LOCK, PLAN, holds_run, shell_command
 from dlrun.folder.reading import status_of
-from dlrun.folder.resume import COMPLETE, differences, fingerprint, read_config
+from dlrun.folder.resume import COMPLETE, differences, fingerprint, has_more_time, read_config
 from dlrun.sweep.compose import Job
 from dlrun.sweep.tuning import FINAL, TUNING
 from dlrun.sweep.workers import PATIENCE, Task
@@ -36,8 +36,9 @@ OWN = (
     "hydra.launcher.retry_failed=",
     "hydra.sweeper.retry_failed=",
     "hydra.launcher.wait=",
+    "hydra.sweeper.max_time=",
 )
-NAMES = ("name", "checkpoint_every")  #: keys of which a run of a sweep may have any value
+NAMES = ("name", "checkpoint_every", "max_time")  #: keys of which a run of a sweep may have any value
 
 
 class Plan:
@@ -47,13 +48,15 @@ class Plan:
         folder: the sweep's.
         retry_failed: take a run that failed as one that is to be trained again.
         patience: seconds to wait for a worker that lost its parent, and still trains some of the runs.
+        prunes: whether runs that were pruned are complete; a command that prunes nothing trains them anew.
 
     Raises ConfigError for a folder with runs that no plan tells of.
     """
 
-    def __init__(self, folder: Path, retry_failed: bool, patience: float = 0) -> None:
+    def __init__(self, folder: Path, retry_failed: bool, patience: float = 0, prunes: bool = True) -> None:
         self.folder = folder
-        self.complete = COMPLETE if retry_failed else (*COMPLETE, "failed")
+        anew = {"failed": retry_failed, "pruned": not prunes}
+        self.complete = [status for status in (*COMPLETE, "failed") if not anew.get(status)]
         self.begun: set[Path] = set()  #: folders of runs that go on from checkpoints
         content = _read(folder)
         self.runs: dict[str, dict[str, Any]] = content.get("runs", {})
@@ -88,7 +91,7 @@ class Plan:
             if name != self._name(job):
                 job = renumbered(job, self.runs[name]["number"])
                 job.folder = self.folder / name
-            if self._is_complete(name):
+            if self.holds(job):
                 return job, True
         elif self._name(job) in self.runs and not named:
             job = renumbered(job, 1 + max(each["number"] for each in self.runs.values()))
@@ -125,28 +128,31 @@ class Plan:
                 + "\n".join(f"  {each}" for each in differ)
             )
 
-    def unfinished(self, placed: Sequence[tuple[Job, bool]]) -> list[list[Job]]:
-        """The jobs that go on from checkpoints, by stacks, each with the runs that it had: a checkpoint is that of a
-        whole stack, complete runs among them. `save` leaves their folders alone.
+    def holds(self, job: Job) -> bool:
+        """Whether the job's folder holds its complete run, which goes on no more with the max_time that it has now."""
+        return self._is_complete(self._name(job)) and not has_more_time(job.folder, job.config.get("max_time"))
+
+    def unfinished(self, placed: Sequence[tuple[Job, bool]]) -> tuple[list[list[Job]], dict[int, int]]:
+        """The jobs that go on from checkpoints. `save` leaves their folders alone.
+
+        First those that go on by stacks, each with the runs that it had: a checkpoint is that of a whole stack,
+        complete runs among them. Then those that paused, by the job's number the step at which it did: they go on in
+        any stack.
 
         placed: jobs in their folders, and whether those hold complete runs. A stack that lacks one of its runs begins
         anew.
         """
-        jobs, stacks = {job.folder: (job, complete) for job, complete in placed}, []
-        for job, _ in placed:
-            names = checkpoint.newest(job.folder / CHECKPOINT).get("runs", [])
-            folders = [Path(os.path.normpath(job.folder / name)) for name in names]
-            if jobs.keys() >= set(folders) and not all(jobs[folder][1] for folder in folders):
-                stacks.append([jobs[folder][0] for folder in folders])
-                self.begun |= set(folders)
-        return stacks
+        jobs = {job.folder: job for job, _ in placed}
+        stacks, paused = checkpointed({job.folder: complete for job, complete in placed})
+        self.begun = {folder for stack in stacks for folder in stack} | paused.keys()
+        return [[jobs[folder] for folder in stack] for stack in stacks], {jobs[f].number: n for f, n in paused.items()}
 
     def save(self, tasks: Sequence[Task], config: DictConfig) -> None:
         """Write what the folder will hold, and clear what is left there of the runs that are to be trained."""
         overrides = cast(DictConfig, OmegaConf.to_container(config.hydra.overrides))  # `${...}` as it was typed
         typed = [*overrides["task"], *overrides["hydra"]]
         command = [override for override in typed if not override.lstrip("+").startswith(OWN)]
-        if command not in self.commands:
+        if _but_for_time(command) not in map(_but_for_time, self.commands):
             self.commands.append(command)
         if config.seed == UNTIL_DECIDED:
             self.looks = {"seeds": list(config.hydra.sweeper.looks), "margin": config.hydra.sweeper.margin or 0}
@@ -174,6 +180,33 @@ class Plan:
 
     def _is_complete(self, name: str) -> bool:
         return status_of(self.folder / name) in self.complete
+
+
+def checkpointed(folders: Mapping[Path, bool]) -> tuple[list[list[Path]], dict[Path, int]]:
+    """Of runs' folders, the stacks that go on together, and those that paused and go on in any stack, with their steps.
+
+    folders: whether each holds a complete run. A stack that lacks one of its runs is none.
+    """
+    stacks: list[list[Path]] = []
+    paused: dict[Path, int] = {}
+    begun: set[Path] = set()
+    for folder in folders:
+        record = checkpoint.newest(folder / CHECKPOINT)
+        members = [Path(os.path.normpath(folder / name)) for name in record.get("runs", [])]
+        if not folders.keys() >= set(members) or all(folders[member] for member in members):
+            continue
+        if not begun.isdisjoint(members):  # the stack of which it was, or is, goes on as a whole
+            continue
+        if len(members) == 1 and not record.get("taken"):
+            paused[folder] = int(record["step"])
+        else:
+            stacks.append(members)
+        begun |= set(members)
+    return stacks, paused
+
+
+def _but_for_time(command: Sequence[str]) -> list[str]:
+    return [override for override in command if not override.startswith("max_time=")]
 
 
 def _above(name: str) -> list[str]:

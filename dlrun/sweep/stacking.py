@@ -28,7 +28,9 @@ def stacked(
     width: int | None,
     trainer: Trainer,
     whole: Sequence[Sequence[int]] = (),
+    paused: Mapping[int, int] | None = None,
     data: Mapping[str, str] | None = None,
+    tells: bool = True,
 ) -> tuple[list[list[Task]], str]:
     """The runs as stacks, and the type of the device that they train on.
 
@@ -37,7 +39,9 @@ def stacked(
 
     width: runs of a stack at most; by default as many as `width` finds best.
     whole: the numbers of the runs of each stack that goes on from a checkpoint, and stays as it is.
+    paused: the steps after which runs paused, by their numbers; those of one step share stacks.
     data: what the folder's runs were trained with, see `digests`; other data are refused.
+    tells: whether to say what was read.
     """
     import torch
 
@@ -90,16 +94,20 @@ def stacked(
             else:
                 runs = [task.node for task in fresh]
                 widest = width_for(runs, key, stack.steps, params, places, device, start_method(device))
-            share = math.ceil(len(fresh) / places)  # so that no worker is idle
-            stacks += _parts(fresh, math.ceil(len(fresh) / min(widest, share, stacked_runs())))
+            together: dict[int, list[Task]] = {}
+            for task in fresh:
+                together.setdefault((paused or {}).get(task.number, 0), []).append(task)
+            for part in together.values():
+                share = math.ceil(len(part) / places)  # so that no worker is idle
+                stacks += _parts(part, math.ceil(len(part) / min(widest, share, stacked_runs())))
     if problems:
         raise ConfigError("\n".join(problems))
-    for lines in list(read.values())[:DATASETS]:
+    for lines in list(read.values())[:DATASETS] if tells else ():
         for line in lines:
             say(line, indent=2)
-    if len(read) > DATASETS:
+    if len(read) > DATASETS and tells:
         say(f"and {len(read) - DATASETS} more datasets, of which each run's {LOG} tells")
-    if len(groups) > 1:
+    if len(groups) > 1 and tells:
         say(f"{len(tasks)} runs of {len(groups)} structures in {len(stacks)} stacks")
     return sorted(stacks, key=len, reverse=True), device
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
-from typing import Protocol
+from math import inf
+from typing import Any, Protocol
 
 from dlrun.folder.names import SUMMARY
 from dlrun.folder.reading import summary_of
@@ -22,15 +24,22 @@ class Trainer(Protocol):
     """Who trains a sweep's stacks: processes of this machine, or a cluster."""
 
     remote: bool  #: Slurm's jobs, so that devices are not looked for here, and runs that wait there are followed
+    pauses: bool  #: whether it ends runs before their last step, for those that go on later
 
     def places(self, device: str) -> int:
         """How many stacks train at a time."""
 
-    def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str) -> bool:
+    def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str, end: float = inf) -> bool:
         """Train the stacks, and add the runs to sweep.csv as they end; false where they go on without this process.
 
-        Raises ConfigError, with nothing begun, where they are refused.
+        end: the moment of `time.perf_counter` at which they are interrupted.
+
+        Raises ConfigError, with nothing begun, where they are refused, and TimeOver at that moment.
         """
+
+
+class TimeOver(Exception):
+    """The time of a sweep is over: the runs at work have been interrupted, each with a checkpoint."""
 
 
 class Here:
@@ -40,7 +49,7 @@ class Here:
         workers: processes at a time; None: one per GPU, or one per core, as small work gains nothing from threads.
     """
 
-    remote = False
+    remote, pauses = False, True
 
     def __init__(self, workers: int | None) -> None:
         self.workers = workers
@@ -51,7 +60,7 @@ class Here:
 
         return self.workers or (torch.cuda.device_count() if device == "cuda" else len(os.sched_getaffinity(0)))
 
-    def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str) -> bool:
+    def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str, end: float = inf) -> bool:
         """Train the stacks in worker processes, to the end."""
         with Deferred(signal.SIGINT, *ENDING) as signals, SweepProgress(sum(map(len, stacks))) as progress:
 
@@ -62,14 +71,19 @@ class Here:
 
             def show(active: Sequence[Worker]) -> None:
                 heed()
+                if time.perf_counter() >= end:
+                    raise TimeOver
                 progress.working([(len(worker.tasks), worker.steps, worker.total) for worker in active])
                 if len(plan.runs) > 1 and progress.waiting == 0:
                     import dlrun.report.report  # noqa: F401 - takes a second: while the last stacks train
 
             def done(ended: Sequence[Task], problem: str | None) -> None:
                 for task in ended:
-                    progress.done(conclude(task, problem))
-                    append_run(plan.folder, task.folder)
+                    summary = conclude(task, problem)
+                    waits = task.until is not None and "reason" in summary and summary["status"] == "interrupted"
+                    progress.done("waiting" if waits else str(summary["status"]))
+                    if not waits:
+                        append_run(plan.folder, task.folder)
 
             run(stacks, min(len(stacks), self.places(device)), start_method(device), show, done)
             heed()
@@ -82,10 +96,10 @@ def start_method(device: str) -> str:
     return "fork" if sys.platform == "linux" and device == "cpu" else "spawn"
 
 
-def conclude(task: Task, problem: str | None) -> str:
-    """The status of a run whose process has ended; one that could not tell any more gets a summary now."""
+def conclude(task: Task, problem: str | None) -> dict[str, Any]:
+    """The summary of a run whose process has ended; one that could not tell any more gets a summary now."""
     if not (task.folder / SUMMARY).exists():
         task.folder.mkdir(parents=True, exist_ok=True)
         status = "failed" if problem else "interrupted"
         write_summary(task.folder, {"status": status, "name": task.node["name"], "error": problem})
-    return str(summary_of(task.folder)["status"])
+    return summary_of(task.folder)

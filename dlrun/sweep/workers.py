@@ -18,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from dlrun.config.moments import Moment
 from dlrun.errors import ConfigError, Unwritable, reason
 from dlrun.files.opening import inside
 from dlrun.folder import checkpoint
@@ -41,6 +42,8 @@ class Task:
     folder: Path
     files: Mapping[str, str] = field(repr=False)  #: what Hydra writes into the folder, by path
     overrides: Sequence[str] = ()  #: what a launcher is told of it
+    until: Moment | None = None  #: where it waits for the other runs of a sweep that prunes
+    pruned: bool = False  #: whether its sweep prunes
 
 
 class Worker:
@@ -210,7 +213,9 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
                 for task in tasks:
                     begin(task)
             stack = build(nodes, initialize=begun is None)
-            with Folders(nodes, folders, stack, begun, problems) as all_folders:
+            if tasks[0].pruned and nodes[0]["compile"] == "auto":
+                stack.compile = False  # a survivor's stacks are many, each with another width to compile for
+            with Folders(nodes, folders, stack, begun, problems, tasks[0].until) as all_folders:
                 all_folders.train(Telling(all_folders, tell))
     except Unwritable as problem:
         raise problem.__cause__ or problem from None

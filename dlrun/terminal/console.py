@@ -14,7 +14,12 @@ from dlrun.terminal.printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-STATUS = {"finished": "green", "stopped_early": "green", "interrupted": "yellow"}  # anything else is red
+STATUS = {
+    "finished": "green",
+    "stopped_early": "green",
+    "pruned": "green",
+    "interrupted": "yellow",
+}  # anything else is red
 
 
 def closing_table(summary: Mapping[str, Any], folder: str | Path, console: Console | None = None) -> None:

@@ -13,7 +13,8 @@ from dlrun.terminal.console import error
 from dlrun.terminal.signals import INTERRUPTED
 
 EXIT_CODES = {
-    "finished": 0, "stopped_early": 0, "diverged": 1, "failed": 1, "refused": 2, "interrupted": INTERRUPTED,
+    "finished": 0, "stopped_early": 0, "pruned": 0, "diverged": 1, "failed": 1, "refused": 2,
+    "interrupted": INTERRUPTED,
     "undrawn": 1,  # a run that is complete, but for its pictures
 }  # fmt: skip
 statuses: list[str] = []  #: of the runs of this command, which its exit code tells

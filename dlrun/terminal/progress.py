@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 INTERVAL = 0.1  # seconds between two moves of the bar; each costs a millisecond, one per cent of the training
+GOOD = ("finished", "stopped_early", "pruned", "waiting")  #: ends of runs of which nothing has to be told
 SETTLED = 3  # seconds of a sweep before they say how long it will take: at first its processes start
 LINES = 48  # for a whole training, where there is no bar; an evaluation before it and one cut short come on top
 
@@ -208,8 +209,8 @@ class SweepProgress(Live):
         self._next_line = time.monotonic() + max(2, elapsed / 20)
 
     def _count(self) -> str:
-        good = sum(self._counts.get(status, 0) for status in ("finished", "stopped_early"))
-        bad = [f", {n} {status}" for status, n in self._counts.items() if status not in ("finished", "stopped_early")]
+        good = sum(self._counts.get(status, 0) for status in GOOD)
+        bad = [f", {n} {status}" for status, n in self._counts.items() if status not in GOOD]
         return f"{good}/{self._total} runs done, {self._running} running{''.join(bad)}"
 
     def _pace(self) -> str:

@@ -24,7 +24,7 @@ def structure(node: Node) -> Node:
 
     Of a number that may also be null, whether it is remains. `node` as `plain` gives it.
     """
-    common = {key: value for key, value in node.items() if key not in ("seed", "name", "lr", "initializer")}
+    common = {key: value for key, value in node.items() if key not in ("seed", "name", "lr", "max_time", "initializer")}
     for key in ("clip_norm", "clip_value"):
         common[key] = common[key] is not None
     common["dataset"] = {k: v for k, v in node["dataset"].items() if k not in ("split_seed", "label_noise")}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from dlrun.folder.checkpoint import Record
+from dlrun.folder.checkpoint import Checkpoint, Record
 from dlrun.training.batches import averaging
 from dlrun.training.evaluation import Evaluation, Measured, Snapshot
 from dlrun.training.stack import Stack
@@ -54,13 +55,24 @@ class State:
         """The state of some of this whole stack's runs, on a stack of their own."""
         if len(runs) == self.stack.runs:
             return self
-        part, record = State(self.stack.select(runs)), self.record()
-        record |= {"runs_left": list(runs), "status": [self.status[run] for run in runs]}
-        record["rows"] = [[rows[run] for run in runs] for rows in record["rows"]]
-        own = {name: t for name, t in self.tensors().items() if not name.startswith("taken")}
-        part.load({name: t.index_select(_axis(name), _index(runs, t)) for name, t in own.items()}, record)
+        part = State(self.stack.select(runs))
+        tensors, record = self.part(runs)
+        part.load(tensors, record | {"runs_left": list(runs)})
         part.taken, part.start = self.taken, self.start
         return part
+
+    def part(self, runs: Sequence[int]) -> tuple[Tensors, Record]:
+        """`tensors` and `record` of some of this whole stack's runs, as those of a stack that they make.
+
+        What the steps since the last evaluation returned is left out: at an evaluation there is nothing of that.
+        """
+        own = {name: t for name, t in self.tensors().items() if not name.startswith("taken")}
+        record = self.record() | {
+            "status": [self.status[run] for run in runs],
+            "rows": [[snapshot.rows[run] for run in runs] for snapshot in self._snapshots()],
+            "runs_left": list(range(len(runs))),
+        }
+        return {name: t.index_select(_axis(name), _index(runs, t)) for name, t in own.items()}, record
 
     def merge(self, part: State) -> None:
         """Take in the state of some of the runs, which `select` gave."""
@@ -129,6 +141,24 @@ class State:
 
     def _snapshots(self) -> list[Snapshot]:
         return [snapshot for measured in self.measured for snapshot in (measured.best, measured.last)]
+
+
+def joined(parts: Sequence[Checkpoint]) -> Checkpoint:
+    """The state of a stack whose runs `State.part` gave, after the same step of trainings of one structure.
+
+    What is one number for all of them, such as the seconds, is the greatest.
+    """
+    records = [part.record for part in parts]
+    tensors = {name: torch.cat([part.tensors[name] for part in parts], _axis(name)) for name in parts[0].tensors}
+    record = {
+        **{key: value for key, value in records[0].items() if key != "shares"},
+        "status": [status for each in records for status in each["status"]],
+        "rows": [list(chain(*rows)) for rows in zip(*(each["rows"] for each in records), strict=True)],
+        "runs_left": list(range(sum(len(each["runs_left"]) for each in records))),
+        "started": min(each["started"] for each in records),
+        **{key: max(each[key] for each in records) for key in ("seconds", "compile_seconds")},
+    }
+    return Checkpoint(tensors, record)
 
 
 def _axis(name: str) -> int:

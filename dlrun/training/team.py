@@ -50,6 +50,10 @@ class Alone:
         """Whether a signal came to any process; it then came to all."""
         return signals.came != 0
 
+    def agreed(self, said: bool) -> bool:
+        """Whether any process said so: clocks differ, and all are to do the same."""
+        return said
+
     def gathered(self, tensors: Tensors, record: Record) -> tuple[Tensors, Record]:
         """What process 0 keeps: its own state, and what of the others' differs from it."""
         return tensors, record

@@ -38,6 +38,7 @@ def fit(
 
     The stack is left with the parameters that each run ended with. From a checkpoint the training goes on as if it
     had never ended, whatever the stack's own parameters are. When half of the runs have ended, the others go on alone.
+    When the keeper says that it is over, those that still train pause.
 
     until: what is closed when the outcome is safe; signals that come after the last step wait for it.
     looks: who looks into the networks.
@@ -73,7 +74,13 @@ def fit(
         if keeper.begun is None:
             looks.look(stack, state)
             evaluate(stack, state, observer, [outputs], state.start)
-        while (state.taken or state.step < stack.steps) and "running" in state.status:
+
+        def over() -> bool:
+            """Whether the runs pause here, at an evaluation."""
+            epoch, seconds = state.step / stack.steps_per_epoch, time.perf_counter() - state.start
+            return state.step < stack.steps and stack.team.agreed(keeper.over(state.step, epoch, seconds))
+
+        while "running" in state.status and (state.taken or (state.step < stack.steps and not over())):
             evaluated = state.step - len(state.taken)  # a checkpoint may lie between two evaluations
             stop = min(stack.steps, (evaluated // stack.eval_every + 1) * stack.eval_every)
             for batch, *moving in plan(stack, state.schedule, state.step, stop):
@@ -103,7 +110,13 @@ def fit(
                 whole.merge(state)
                 state = whole.select(left)
                 stack, steps = state.stack, {}
-        if stack.team.came(signals) or keeper.at_the_end:  # signals during the last evaluation
+        pausing = "running" in state.status and state.step < stack.steps
+        if pausing:
+            keep_apart(keeper, whole, state)
+            state.status = ["paused" if status == "running" else status for status in state.status]
+            if stack.team.came(signals):
+                signals.pass_on()
+        elif stack.team.came(signals) or keeper.at_the_end:  # signals during the last evaluation
             if not leaving:  # else what is kept is the state before that evaluation, from which the training goes on
                 keep(keeper, whole, state)
             signals.pass_on()
@@ -125,6 +138,13 @@ def keep(keeper: Keeper, whole: State, state: State) -> None:
     """Keep a checkpoint of the whole stack, of which `state` has the runs that still take steps."""
     whole.merge(state)
     keeper.keep(*whole.stack.team.gathered(whole.tensors(), whole.record()))
+
+
+def keep_apart(keeper: Keeper, whole: State, state: State) -> None:
+    """Keep what each run that still takes steps goes on from by itself, in whatever stack."""
+    whole.merge(state)
+    running = [run for run, status in enumerate(whole.status) if status == "running"]
+    keeper.keep_apart({run: whole.stack.team.gathered(*whole.part([run])) for run in running})
 
 
 def collect(stack: Stack, state: State) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -39,6 +40,12 @@ class Keeper(Protocol):
     def keep(self, tensors: Tensors, record: Record) -> None:
         """Keep what `State.tensors` and `State.record` gave."""
 
+    def over(self, step: int, epoch: float, seconds: float) -> bool:
+        """Whether the training is to pause at this evaluation, before its last step; asked at each."""
+
+    def keep_apart(self, parts: Mapping[int, tuple[Tensors, Record]]) -> None:
+        """Keep what each of these runs goes on from by itself, as `State.part` gave it: the training pauses."""
+
 
 class Looks(Protocol):
     """Who looks into the networks while they train, and changes nothing of them."""
@@ -62,6 +69,12 @@ class Nobody:
     def keep(self, tensors: Tensors, record: Record) -> None:
         pass
 
+    def over(self, step: int, epoch: float, seconds: float) -> bool:
+        return False
+
+    def keep_apart(self, parts: Mapping[int, tuple[Tensors, Record]]) -> None:
+        pass
+
     def before_step(self, stack: Stack, state: State) -> None:
         pass
 
@@ -75,7 +88,7 @@ NOBODY = Nobody()
 class Outcome:
     """How the runs of a stack ended."""
 
-    status: list[str]  #: finished, stopped_early, diverged or interrupted
+    status: list[str]  #: finished, stopped_early, diverged, interrupted or paused
     measured: list[Measured]  #: the trained network, then what regularizers keep beside it
     started: str  #: UTC time of the first step
     seconds: float  #: from there to the last evaluation

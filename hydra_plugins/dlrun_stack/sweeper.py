@@ -33,6 +33,7 @@ class Sweeper(BasicSweeper):
     Args:
         trials, decades, trial_seeds: see `dlrun.sweep.tuning`.
         looks, margin: of seed=until_decided, see `dlrun.sweep.deciding`.
+        max_time, prune, first_rung, eta: for `dlrun.sweep.launch`, which finds them in the config.
         retry_failed: with a launcher that is not dlrun's, train failed runs again.
     """
 
@@ -45,11 +46,16 @@ class Sweeper(BasicSweeper):
         trial_seeds: int = 3,
         looks: Sequence[int] = (5, 10, 20, 40),
         margin: float | None = None,
+        max_time: float | str | None = None,
+        prune: str | None = None,
+        first_rung: float | str | None = None,
+        eta: int = 4,
         retry_failed: bool = False,
     ) -> None:
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.trials, self.decades, self.trial_seeds = trials, decades, trial_seeds
         self.looks, self.margin = list(looks), margin
+        self.of_launches = {"max_time": max_time, "prune": prune}
         self.retry_failed = retry_failed
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -64,7 +70,13 @@ class Sweeper(BasicSweeper):
         """Run the jobs; with trials, those of the trials first; with seed=until_decided, as many as it takes."""
         typed = [word for word in arguments if _of_seeds(word)]
         seeds = typed or [word for word in self._parse_config() if _of_seeds(word)]  # which what is typed overrules
-        if any(UNTIL_DECIDED in word for word in seeds):
+        until_decided = any(UNTIL_DECIDED in word for word in seeds)
+        decides = UNTIL if until_decided else "hydra.sweeper.trials" if self.trials else ""
+        for key in [key for key, value in self.of_launches.items() if value is not None and decides]:
+            raise ConfigError(f"hydra.sweeper.{key}: {decides} needs all of its first runs whole; leave one out")
+        if self.of_launches["prune"] and self.max_batch_size:
+            raise ConfigError("hydra.sweeper.prune: it compares all runs, and max_batch_size parts them; leave one out")
+        if until_decided:
             return self._until_decided(arguments, seeds)
         if self.margin is not None:
             raise ConfigError(
