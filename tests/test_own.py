@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import sys
@@ -12,11 +14,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from test_cli import Ended, dlrun, metrics, summary  # noqa: F401 - a fixture
 
 import dlrun as library
 from dlrun.config import typed
 from dlrun.config.catalogue import conf_dir, constraints, constraints_in
+from dlrun.config.escapes import quoted
 from dlrun.config.own import shortened, text_of
 from dlrun.errors import ConfigError
 
@@ -61,7 +66,7 @@ def test_a_package_and_its_files_train_the_same_run(
     assert dlrun(*IN_FILES, *QUICK, "hydra.run.dir=files").code == 130
     refused = dlrun("resume", "files")
     allowed = f"allow_targets=[{','.join(in_file(name) for name in FILES.values())}]"
-    assert refused.code == 2 and f"{allowed} stands in a file, and counts only if you type it" in refused.err
+    assert refused.code == 2 and f"'{allowed}' stands in a file, and counts only if you type it" in refused.err
     monkeypatch.chdir(OWN)  # by paths as short as one types them
     short = f"allow_targets=[{','.join(f'mylab/{name}.py' for name in FILES.values())}]"
     assert dlrun("resume", str(files), short).code == 0
@@ -159,7 +164,64 @@ def test_a_file_that_makes_no_choice_is_told(
 def test_a_file_needs_a_place_and_a_name_of_its_own(dlrun: Callable[..., Ended], tmp_path: Path) -> None:  # noqa: F811
     assert "optimizer=nowhere.py: there is no file" in dlrun("optimizer=nowhere.py").err
     (tmp_path / "adam.py").touch()
+    (tmp_path / "folder.py").mkdir()
+    (tmp_path / "signum.py").touch()
+    ended = {
+        "optimizer=it's/my.py,sgd": "of several values, a path with commas, quotes or brackets in it stands in quotes",
+        "optimizer=sgd,my.py": f"there is no file {tmp_path}/my.py\n",
+        "optimizer='a b/my.py'": f"there is no file {tmp_path}/a b/my.py\n",
+        "optimizer=folder.py": "is a folder, and a file is wanted",
+        "optimizer=signum": "did you mean optimizer=signum.py?",
+        "signum.py": "a file of your own stands behind what it is a choice of: optimizer=signum.py",
+        "optimizer=nothing": "; one of your own is optimizer=FILE.py",
+    }
+    for word, told in ended.items():
+        assert told in dlrun(word).err, word
+    (tmp_path / "signum.py").write_text(Path(in_file("signum")).read_text())
+    assert "begins with -m: dlrun -m optimizer=sgd,signum.py" in dlrun("optimizer=sgd,signum.py").err
     assert "adam is a choice of dlrun's own: give the file another name" in dlrun("optimizer=adam.py").err
+
+
+UGLY = ["it's", "a,b", "[x]", "a b", "${lr}", 'say "hi"', "back\\slash", "\\'", 'end"', "a=b", "(p)", "{é😀}", "a\nb"]
+
+
+@pytest.mark.parametrize("folder", UGLY)
+def test_a_path_may_hold_any_sign(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone as the shell hands it over, among others in quotes; and YAML, allow_targets and their readers agree."""
+    file = tmp_path / folder / "signum.py"
+    file.parent.mkdir()
+    shutil.copy(in_file("signum"), file)
+    monkeypatch.chdir(tmp_path)
+    for value, short in (
+        (f"{folder}/signum.py", "signum"),
+        (quoted(f"{folder}/signum.py"), "signum"),
+        (f"sgd,{quoted(str(file))}", "sgd,signum"),
+        (f"choice({quoted(str(file))}, adam)", "choice(signum, adam)"),
+    ):
+        typed.take([word := f"optimizer={value}"])
+        choice, allowed = shortened([word])
+        assert choice == f"optimizer={short}"
+        parsed = OverridesParser.create().parse_override(allowed)
+        assert OmegaConf.to_container(OmegaConf.create(parsed.value()), resolve=True) == [str(file)]
+        for again in (allowed, typed.whole(f"allow_targets=[{value}]")):
+            typed.take([again])
+            assert str(file) in typed.packages(), again
+        assert OmegaConf.create(text_of("optimizer", file))._target_ == f"{file}:Signum"
+
+
+@pytest.mark.slow
+def test_a_run_of_a_file_in_an_ugly_folder_is_looked_into(
+    dlrun: Callable[..., Ended],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "it's [a], ${lr}"
+    folder.mkdir()
+    shutil.copy(in_file("maxout"), folder)
+    assert dlrun(f"architecture={folder}/maxout.py", "dataset=iris", *QUICK, "hydra.run.dir=run").code == 0
+    asked = re.search("allow_targets=.*(?= stands)", dlrun("resume", "run").err)
+    assert asked
+    [word] = shlex.split(f"'{asked[0]}")
+    assert dlrun("diagnose", "run", "diagnostics=[confusion]", word).code == 0
 
 
 def test_a_file_that_another_file_names_is_not_run(dlrun: Callable[..., Ended], tmp_path: Path) -> None:  # noqa: F811

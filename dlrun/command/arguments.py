@@ -6,12 +6,14 @@ import os
 import re
 import shlex
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
 from dlrun.config.catalogue import groups
 from dlrun.config.own import shortened
+from dlrun.config.typed import is_file
 from dlrun.config.words import as_choice, as_meant, did_you_mean, is_number, known_keys, lead
 from dlrun.errors import ConfigError
 from dlrun.folder.names import holds_run, shell_command
@@ -104,6 +106,8 @@ def _no_override(arguments: Sequence[str], place: int, verbs: Collection[str]) -
         return f"{word}: key and value are joined by =: {as_meant(colon)}={number}"
     if place == 0 and not after and holds_run(word):
         return f"{word} is a run's folder, and no verb: `{shell_command('report', word)}` tells of it"
+    if is_file(word) and Path(word).is_file():
+        return f"{word}: a file of your own stands behind what it is a choice of: {shlex.quote(f'optimizer={word}')}"
     if place and re.search(r"[\[{][^\]}]*$", arguments[place - 1]):
         parts = arguments[place - 1 :]
         end = next((i for i, part in enumerate(parts) if part.endswith(("]", "}"))), 1)

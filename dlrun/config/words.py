@@ -11,6 +11,7 @@ from typing import NamedTuple
 import yaml
 
 from dlrun.config.catalogue import Constraint, choices, conf_dir, constraints, groups
+from dlrun.config.typed import is_file
 
 #: what else the field calls a key, a group or a choice; what is spelled nearly like it needs no entry
 SYNONYMS = {
@@ -130,7 +131,8 @@ def _meant(keys: Sequence[str], value: str, known: Keys) -> str:
     constraint = known.get(keys[0])
     if keys[0] in groups():
         value = _nearest(value, choices(keys[0])) or value
-        fits, may_be = value in choices(keys[0]), f"one of {', '.join(choices(keys[0]))}"
+        fits = value in choices(keys[0]) or is_file(value)
+        may_be = f"one of {', '.join(choices(keys[0]))}"
     else:
         fits = not constraint or constraint.allows(as_read(value))
         may_be = f"{constraint.text} ({constraint.meaning})" if constraint else ""
