@@ -20,10 +20,11 @@ from test_cli import Ended, dlrun, metrics, summary  # noqa: F401 - a fixture
 
 import dlrun as library
 from dlrun.config import typed
-from dlrun.config.catalogue import conf_dir, constraints, constraints_in
+from dlrun.config.catalogue import conf_dir, constraints, constraints_in, groups, registered
 from dlrun.config.escapes import quoted
 from dlrun.config.own import shortened, text_of
 from dlrun.errors import ConfigError
+from dlrun.training.components import KINDS, named, refuse_other_kinds
 
 OWN = Path(__file__).parent.parent / "examples" / "own"
 FILES = {"optimizer": "signum", "dataset": "rings", "architecture": "maxout", "diagnostics": "effective_rank"}
@@ -264,11 +265,100 @@ def test_a_file_that_another_file_names_is_not_run(dlrun: Callable[..., Ended], 
     assert dlrun("optimizer=evil.py", "dataset=iris", *QUICK).code == 0 and (tmp_path / "marker").exists()
 
 
+KINDS_OF = {
+    "architecture": ("torch.nn", "Module", "def forward(self, x): return x"),
+    "diagnostics": ("dlrun.diagnostics.diagnostic", "OfFinished", "def look(self, view): return []"),
+    "initializer": ("dlrun.initializers.drawn", "Zeros", "pass"),
+    "loss": ("dlrun.losses", "MSE", "pass"),
+    "normalization": ("dlrun.normalizations", "Normalization", "def layer(self, channels, axes): pass"),
+    "optimizer": ("dlrun.optimizers.rule", "Rule", "def update(self, *_, lr=1): pass"),
+    "regularizer": ("dlrun.regularizers.regularizer", "Regularizer", "pass"),
+    "schedule": ("dlrun.schedules.schedule", "Schedule", "def __call__(self, t, clock): return t"),
+    "tracker": ("dlrun.trackers.tracker", "Tracker", "open = log = close = print"),
+}
+
+
+def own_class(place: Path, group: str, body: str = "") -> dict[str, object]:
+    """The part of a config that names a class for this group, in a file of its own."""
+    module, base, usual = KINDS_OF[group]
+    file = place / f"{group}{len(list(place.iterdir()))}.py"
+    file.write_text(f"from {module} import {base}\nclass B({base}):\n    {body or usual}\n")
+    node: dict[str, object] = {"_target_": f"{file}:B"}
+    return {"mine": node} if group in ("diagnostics", "regularizer", "tracker") else node
+
+
+def test_every_choice_of_dlruns_is_of_its_groups_kind() -> None:
+    """So that KINDS names bases as they are called, and a file of one's own has to be no more than these are."""
+    assert sorted(KINDS) == sorted({*groups()} - {"dataset"})
+    for group, kind in KINDS.items():
+        for target in registered(group):
+            try:
+                cls = named(target)
+            except ConfigError:  # of a tracker whose package is not installed
+                continue
+            assert kind.base in [f"{each.__module__}.{each.__qualname__}" for each in cls.__mro__], target
+
+
+def test_a_class_of_another_kind_is_refused(tmp_path: Path) -> None:
+    for group in KINDS_OF:
+        part = own_class(tmp_path, group)
+        refuse_other_kinds({group: part})
+        for other in KINDS_OF:
+            if other != group:
+                node: dict[str, object] = part.get("mine", part)  # type: ignore[assignment]
+                several = other in ("diagnostics", "regularizer", "tracker")
+                with pytest.raises(
+                    ConfigError, match=rf"^{other}: B in .* is no {KINDS[other].name}: it is for {group}="
+                ):
+                    refuse_other_kinds({other: {"mine": node} if several else node})
+    (tmp_path / "plain.py").write_text("class B: pass\n")
+    with pytest.raises(ConfigError, match=r"is no architecture: class B\(torch.nn.Module\) would be one"):
+        refuse_other_kinds({"architecture": {"_target_": f"{tmp_path}/plain.py:B"}})
+    with pytest.raises(ConfigError, match=r"schedule: B in .* lacks __call__"):
+        refuse_other_kinds({"schedule": own_class(tmp_path, "schedule", "pass")})
+
+
+NET = "from torch import nn\nclass Mine(nn.Module):\n    def forward(self, x): return self.layer(x)\n"
+MADE = "    def __init__(self, shape, outputs, blocks):\n        super().__init__()\n        "
+QUICK_ONE = "a typo"
+WRONG = {
+    "no arguments": ("architecture", NET, "Mine in FILE: Mine.__init__() takes 1 positional argument but 4 were given"),
+    "a typo": ("architecture", f"{NET}{MADE}self.layer = nn.Lienar(4, 3)", "FILE, line 6: AttributeError: module"),
+    "sizes": ("architecture", f"{NET}{MADE}self.layer = nn.Linear(3, 3)", "FILE, line 3: RuntimeError: mat1 and mat2"),
+    "a list": ("dataset", "def mine(): return [1]", "mine gives a list, and dlrun.datasets.data.Samples is wanted"),
+    "an end": ("dataset", "import sys\ndef mine():\n    sys.exit(0)", "FILE, line 3: sys.exit(0) was called"),
+    "an end at once": ("architecture", f"{NET}exit()", "cannot be imported (sys.exit() was called)"),
+}
+
+
+@pytest.mark.parametrize("wrong", [QUICK_ONE, *(pytest.param(each, marks=pytest.mark.slow) for each in WRONG)])
+def test_what_fails_in_ones_own_file_is_told_with_its_line(
+    wrong: str,
+    dlrun: Callable[..., Ended],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    group, text, told = WRONG[wrong]
+    (tmp_path / "mine.py").write_text(text)
+    for command in ([f"{group}=mine.py"], ["-m", f"{group}=mine.py"]):
+        ended = dlrun(*command, *(["dataset=iris"] if group != "dataset" else []), *QUICK)
+        assert ended.code == 2 and told.replace("FILE", str(tmp_path / "mine.py")) in ended.err, ended.err
+
+
+def test_a_training_that_a_file_would_end_has_failed(dlrun: Callable[..., Ended], tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "mine.py").write_text(
+        "from dlrun.optimizers.sgd import SGD\nclass Mine(SGD):\n    def update(self, *_, lr): exit(0)\n"
+    )
+    ended = dlrun("optimizer=mine.py", "dataset=iris", *QUICK, "hydra.run.dir=run")
+    assert ended.code == 1 and "sys.exit(0) was called" in ended.err
+    assert summary(tmp_path / "run")["status"] == "failed"
+
+
 def test_a_tracker_that_fails_is_told_of_on_the_screen(dlrun: Callable[..., Ended], tmp_path: Path) -> None:  # noqa: F811
     """Whether it fails before the training or in it; the run is whole all the same."""
     for moment in ("open", "log"):
         (tmp_path / "broken.py").write_text(
-            "class Broken:\n    'Fails'\n    def open(self, *a): return -1\n    log = close = open\n"
+            "from dlrun.trackers.tracker import Tracker\nclass Broken(Tracker):\n    'Fails'\n"
+            "    def open(self, *a): return -1\n    log = close = open\n"
             f"    def {moment}(self, *a): raise OSError('no room')\n"
         )
         sys.modules.pop(str(tmp_path / "broken.py"), None)

@@ -31,6 +31,7 @@ from dlrun.job.summary import identity, summarize
 from dlrun.schedules.lr_range import suggestion
 from dlrun.terminal.console import worse_than_the_mean
 from dlrun.terminal.description import told
+from dlrun.terminal.exits import staying
 from dlrun.terminal.signals import Ended, unconverted
 from dlrun.trackers.tracking import Tracking
 from dlrun.training.components import Node, component
@@ -194,7 +195,7 @@ class Folders:
 
     def _fit(self, observer: Any, until_saved: ExitStack) -> Outcome:
         try:
-            with unconverted():
+            with staying(), unconverted():
                 return fit(
                     self.stack, observer, self, until_saved, During(self.stack.diagnostics, self.stack, self.found)
                 )

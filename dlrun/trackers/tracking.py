@@ -68,6 +68,6 @@ class Tracking:
         for key, each in list(self._trackers.items()):
             try:
                 do(key, each)
-            except Exception as problem:  # a store that is full, broken or of another version
+            except (Exception, SystemExit) as problem:  # a store that is full, broken or of another version
                 del self._trackers[key]
                 self._told(f"tracker={key} failed, and the run goes on without it: {reason(problem)}")
