@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,6 +33,7 @@ from dlrun.schedules.lr_range import suggestion
 from dlrun.terminal.console import worse_than_the_mean
 from dlrun.terminal.description import told
 from dlrun.terminal.exits import staying
+from dlrun.terminal.printable import in_line
 from dlrun.terminal.signals import Ended, unconverted
 from dlrun.trackers.tracking import Tracking
 from dlrun.training.components import Node, component
@@ -112,7 +114,7 @@ class Folders:
             problems = [*problems, *self._go_on(begun, folders, header)]
         else:
             for i, folder in enumerate(folders):
-                text = HEADER.format(folder=folder) + yaml_text(resolved[i])
+                text = HEADER.format(folder=in_line(shlex.quote(str(folder)))) + yaml_text(resolved[i])
                 self.records.append(Run.create(folder, header, text, self.tables, self.kept))
                 append_rows(folder / PRETRAINING, stack.initializers[i].history)
             matrices: dict[str, Path] = {}
