@@ -119,7 +119,7 @@ def test_somebodys_files_are_never_written_over(dlrun: Callable[..., Ended], tmp
         ["-m", "seed=0,1", "hydra.sweep.dir=other"],
     ):
         ended = dlrun(*QUICK, *command)
-        assert ended.code == 2 and "of no run of dlrun's, and nothing is overwritten" in ended.err, ended.err
+        assert ended.code == 2 and "none of dlrun's, and is not overwritten; move it away" in ended.err, ended.err
     assert {path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == {"somebody's"}
 
 

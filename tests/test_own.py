@@ -118,6 +118,14 @@ def test_a_sweep_with_a_file_trains_each_run_as_alone_and_is_resumed(
     assert (tmp_path / "sweep" / "3" / "summary.json").exists()
 
 
+def test_a_choice_in_a_file_is_described(dlrun: Callable[..., Ended]) -> None:  # noqa: F811
+    for word in (f"optimizer/{in_file('signum')}", f"optimizer={in_file('signum')}"):
+        told = dlrun("list", word).out
+        assert "optimizer.beta=0.9  in [0, 1); decay of the mean" in told and "arXiv:1802.04434" in told
+        assert told.count("by the sign of the mean gradient") == 1 and "θ ← θ - lr sign(m)" in told
+    assert "there is no file" in dlrun("list", "optimizer/nowhere.py").err
+
+
 def test_a_class_made_of_dlruns_has_its_keys_too(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(
@@ -135,7 +143,7 @@ def test_a_class_made_of_dlruns_has_its_keys_too(tmp_path: Path) -> None:
 MISTAKES = {
     "nothing": ("", [], "one class is wanted, or one of the file's name, and there is none"),
     "two": ("class A: pass\nclass B: pass", [], "and there is A, B"),
-    "no Python": ("class A(:", [], "no Python: invalid syntax"),
+    "no Python": ("class A(:", [], "mine.py, line 1: this is no Python: invalid syntax"),
     "no rate": ("class A:\n    def update(self, *, lr): pass", [], "lr of A has no default: write `lr=0.01`"),
     "no default": ("class A:\n    def update(self, *, lr=1, k): pass", [], "k of A has no default: write k=..."),
     "no value": ("class A:\n    def update(self, *, lr=1, k=len): pass", [], "k=len: a default is a number, a text"),

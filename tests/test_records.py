@@ -336,7 +336,7 @@ def test_what_a_run_would_write_over_is_refused_before_it_begins(name, tmp_path)
     (tmp_path / ".hydra" / "hydra.yaml").write_text("hydra:\n  help:\n    app_name: dlrun\n")
     clearing.refuse_present(tmp_path, ["mine"], ["ema"])
     (tmp_path / name).write_text("somebody's")
-    with pytest.raises(ConfigError, match=rf" has {name}, of no run of dlrun's, and nothing is overwritten"):
+    with pytest.raises(ConfigError, match=rf"/{name} is none of dlrun's, and is not overwritten; move it away"):
         clearing.refuse_present(tmp_path, ["mine"], ["ema"])
 
 
@@ -345,7 +345,7 @@ def test_what_a_sweep_would_write_over_is_refused_before_it_begins(tmp_path):
     clearing.refuse_foreign_sweep(tmp_path)
     for name in ("multirun.yaml", "comparison.png", "race.gif"):
         (tmp_path / name).write_text("somebody's")
-        with pytest.raises(ConfigError, match=rf" has {name}, of no run of dlrun's"):
+        with pytest.raises(ConfigError, match=rf"/{name} is none of dlrun's"):
             clearing.refuse_foreign_sweep(tmp_path)
         (tmp_path / name).unlink()
     (tmp_path / "comparison.png").touch()

@@ -14,7 +14,7 @@ from hydra._internal.utils import get_args_parser
 from dlrun.config.catalogue import groups
 from dlrun.config.own import shortened
 from dlrun.config.typed import is_file
-from dlrun.config.words import as_choice, as_meant, did_you_mean, is_number, known_keys, lead
+from dlrun.config.words import as_choice, as_meant, did_you_mean, is_number, known_keys, lead, then
 from dlrun.errors import ConfigError
 from dlrun.folder.names import holds_run, shell_command
 
@@ -131,7 +131,8 @@ def _no_override(arguments: Sequence[str], place: int, verbs: Collection[str]) -
     meant = lead(key, value, keys)
     if meant and value and not verb:
         return f"{typed}: key and value are one word, and there is no such key{meant}"
-    return f"{word}: there is no such verb{verb or meant}; there are {', '.join(verbs)}, and to train it takes none"
+    all_of_them = f"there are {', '.join(verbs)}, and to train it takes none"
+    return then(f"{word}: there is no such verb{verb or meant}", all_of_them)
 
 
 def _refuse_completion(overrides: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from dlrun.config import typed
 from dlrun.config.catalogue import choices, conf_dir, groups, registered, takes_several, targets
 from dlrun.config.escapes import escaped
-from dlrun.config.explained import nodes_of
+from dlrun.config.explained import Explained, explained_by, nodes_of, options_in
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read_named
 
@@ -106,16 +106,7 @@ def choice(path: str) -> str | None:
 
 def text_of(group: str, file: Path) -> str:
     """The YAML that a file stands for. Raises ConfigError where it has no class or several, or a key has no default."""
-    source = read_named(file)
-    try:
-        tree = ast.parse(source)
-        comments = {
-            token.start[0]: token.string
-            for token in tokenize.generate_tokens(io.StringIO(source).readline)
-            if token.type == tokenize.COMMENT
-        }
-    except (SyntaxError, ValueError, tokenize.TokenError) as problem:
-        raise ConfigError(f"{file} is no Python: {problem}") from problem
+    tree, comments = _read(file)
     node = _only(group, tree, file)
     lines = dict(_inherited(group, tree, node))
     for key, default, line in _parameters(node):
@@ -131,6 +122,33 @@ def text_of(group: str, file: Path) -> str:
     if takes_several(group):
         text = [f"{file.stem}:", *(f"  {line}" for line in text)]
     return "\n".join([f"# {(ast.get_docstring(node) or node.name).splitlines()[0]}", *text, ""])
+
+
+def explained_file(group: str, file: Path) -> Explained:
+    """What a choice in a file is, as `explained` has those of dlrun."""
+    text = text_of(group, file)
+    about = inspect.cleandoc(ast.get_docstring(_only(group, _read(file)[0], file), clean=False) or "")
+    return explained_by(
+        about.partition("\n")[2], text.partition("\n")[0].lstrip("# "), options_in(text, file, f"{group}.")
+    )
+
+
+def _read(file: Path) -> tuple[ast.Module, dict[int, str]]:
+    """A file's code, which is not run, and its comments by their lines."""
+    source = read_named(file)
+    try:
+        tree = ast.parse(source)
+        comments = {
+            token.start[0]: token.string
+            for token in tokenize.generate_tokens(io.StringIO(source).readline)
+            if token.type == tokenize.COMMENT
+        }
+    except SyntaxError as problem:
+        place = f", line {problem.lineno}" if problem.lineno else ""
+        raise ConfigError(f"{file}{place}: this is no Python: {problem.msg}") from problem
+    except (ValueError, tokenize.TokenError) as problem:
+        raise ConfigError(f"{file} is no Python: {problem}") from problem
+    return tree, comments
 
 
 def _only(group: str, tree: ast.Module, file: Path) -> ast.ClassDef | ast.FunctionDef:

@@ -74,6 +74,11 @@ def did_you_mean(word: str, known: Sequence[str], cutoff: float = 0.6) -> str:
     return f"; did you mean {near}?" if near else ""
 
 
+def then(told: str, more: str) -> str:
+    """What was told and more: behind a question as a sentence of its own."""
+    return f"{told} {more[0].upper()}{more[1:]}" if told.endswith("?") else f"{told}; {more}"
+
+
 def lead(key: str, value: str, known: Keys) -> str:
     """Where a key that does not exist leads, as a text to put behind what is wrong; "" where nothing is near.
 

@@ -52,7 +52,7 @@ def refuse_foreign_sweep(folder: Path) -> None:
         names = [picture_of(name) for name in (*SWEEP_PICTURES, *choices("diagnostics"))]
         drawn = [*(each for name in names for each in in_all_forms(name)), *films_of(SWEEP_PICTURES[-1])]
         theirs = (folder / MULTIRUN).exists() and OURS not in read(folder, MULTIRUN)
-        _refuse(folder, [name for name in drawn if (folder / name).exists()] + [MULTIRUN] * theirs, "sweep")
+        _refuse(folder, [name for name in drawn if (folder / name).exists()] + [MULTIRUN] * theirs)
     if (folder / PAGE).exists():
         if MARK in beginning(folder, PAGE):
             return
@@ -107,14 +107,15 @@ def refuse_present(folder: Path, diagnostics: Iterable[str] = (), regularizers: 
         taken.append(LOG)
     if (folder / HYDRA[2]).exists() and OURS not in read(folder, HYDRA[2]):
         taken.append(HYDRA[2])
-    _refuse(folder, taken, "run")
+    _refuse(folder, taken)
 
 
-def _refuse(folder: Path, taken: Sequence[str], mode: str) -> None:
+def _refuse(folder: Path, taken: Sequence[str]) -> None:
     if taken:
+        are, them = ("is", "it") if len(taken) == 1 else ("are", "them")
         raise ConfigError(
-            f"{folder} has {', '.join(taken)}, of no run of dlrun's, and nothing is overwritten: move what is there "
-            f"away, or choose another hydra.{mode}.dir"
+            f"{folder / ', '.join(taken)} {are} none of dlrun's, and {are} not overwritten; move {them} away first, or "
+            "choose another folder"
         )
 
 
