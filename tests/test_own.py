@@ -374,4 +374,20 @@ def test_a_tracker_that_fails_is_told_of_on_the_screen(dlrun: Callable[..., Ende
         told = "tracker=broken failed, and the run goes on without it: OSError('no room')"
         assert ended.code == 0 and (ended.out + ended.err).count(told) == 1, moment
         assert (tmp_path / moment / "dlrun.log").read_text().count(told) == 1
-        assert summary(tmp_path / moment)["status"] == "finished"
+        found = summary(tmp_path / moment)
+        assert found["status"] == "finished" and found["tracker"] == {"broken": {"failed": "OSError('no room')"}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_tracker_that_fails_in_a_sweep_is_told_of_once(
+    seeds: int,
+    dlrun: Callable[..., Ended],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "broken.py").write_text(
+        "from dlrun.trackers.tracker import Tracker\nclass Broken(Tracker):\n    'Fails'\n"
+        "    def open(self, *a): raise OSError('no room')\n    log = close = open\n"
+    )
+    ended = dlrun("-m", "tracker=broken.py", "dataset=iris", f"seed=range({seeds})", *QUICK, "hydra.sweep.dir=sweep")
+    assert ended.code == 0 and ended.out.count("tracker=broken failed") == 1 and ended.out.count("no room") == 1

@@ -287,6 +287,9 @@ class Folders:
             self.records[run].note(note)
         self.records[run].finish(summary)
         self.tracking[run].close(summary, COMPLETE)
+        if self.tracking[run].failed:  # at their end, too: for whoever sees no more of a run than its summary
+            summary["tracker"] = {name: {"failed": why} for name, why in self.tracking[run].failed.items()}
+            self.records[run].finish(summary)
         return summary
 
 

@@ -53,6 +53,8 @@ def complete(
     aside = " (rates that were tried and are too high; none of them is taken)" if trials and counts["diverged"] else ""
     say(f"{counted(len(runs), 'run')}: {said}{aside}; {time.perf_counter() - started:.1f} s")
     if len(find([folder])) == 1:
+        for tracker, told in summaries[0].get("tracker", {}).items() if summaries else ():
+            say(f"tracker={tracker} failed: {told.get('failed')}")
         say(str(folder))
     else:
         from dlrun.report.report import report
