@@ -97,14 +97,30 @@ def test_a_run_leaves_a_complete_folder(dlrun: Callable[..., Ended], tmp_path: P
 
 
 def test_config_yaml_repeats_the_run_to_the_last_digit(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
+    first, second = tmp_path / "the first's", tmp_path / "second"
     choices = ["optimizer=momentum", "regularizer=[l2,dropout]", "schedule=cosine", "schedule.warmup=0.1", "seed=3"]
-    assert dlrun(*QUICK, *choices, f"hydra.run.dir={first}").code == 0
-    assert dlrun("--config-dir", str(first), "--config-name", "config", f"hydra.run.dir={second}").code == 0
+    assert dlrun(*QUICK, *choices, f'hydra.run.dir="{first}"').code == 0
+    told = (first / "config.yaml").read_text().partition("\n")[0].removeprefix("# Repeats this run: dlrun ")
+    assert dlrun(*shlex.split(told), f"hydra.run.dir={second}").code == 0
     assert metrics(first) == metrics(second)
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
     ended = dlrun("--config-dir", str(first), "--config-name", "config", "optimizer=sgd")
     assert ended.code == 2 and "without --config-name" in ended.err.replace("\n", " ")
+
+
+@pytest.mark.slow
+def test_somebodys_files_are_never_written_over(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
+    for name in ("run/curves.png", "sweep/1/curves.png", "other/multirun.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("somebody's")
+    for command in (
+        ["hydra.run.dir=run"],
+        ["-m", "seed=0,1", "hydra.sweep.dir=sweep"],
+        ["-m", "seed=0,1", "hydra.sweep.dir=other"],
+    ):
+        ended = dlrun(*QUICK, *command)
+        assert ended.code == 2 and "none of dlrun's, and is not overwritten; move it away" in ended.err, ended.err
+    assert {path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == {"somebody's"}
 
 
 def test_a_folder_that_holds_a_run_is_never_touched(dlrun: Callable[..., Ended], tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def found(line: str) -> list[str]:
         ("architecture.activation=le", ["architecture.activation=leaky_relu", "architecture.activation=lecun_tanh"]),
         ("seed=", []),
         ("dataset=table dataset.path=hou", [":files"]),
+        ("dataset.path=hou", [":files"]),  # before its choice is typed
         ("hydra.run.dir=", [":folders"]),
         ("hydra/launcher=stack_", ["hydra/launcher=stack_slurm", "hydra/launcher=stack_slurm_gpu"]),
         ("hydra/launcher=stack_slurm hydra.launcher.part", ["hydra.launcher.partition="]),
@@ -104,6 +105,33 @@ def test_choices_of_ones_own_are_offered(tmp_path: Path) -> None:
     assert found(f"--config-dir {tmp_path} optimizer=m") == [f"optimizer={n}" for n in ("mine", "momentum", "muon")]
     assert found(f"--config-dir={tmp_path} optimizer=mine optimizer.z") == ["optimizer.zeta="]
     assert found(f"--config-dir={tmp_path} optimizer=broken optimizer.") == []
+
+
+def test_files_of_ones_own_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for name in ("signum.py", "2.py", "_x.py", "s.txt", "a b.py", "sub/mine.py"):
+        (tmp_path / name).touch()
+    (tmp_path / "signum.py").write_text(
+        "class A:\n    def update(self, *,\n        lr=1, # > 0; rate\n        zeta=1, # > 0; x\n        ): pass\n"
+    )
+    assert found("optimizer=s") == [f"optimizer={name}" for name in ("saddle_free_newton", "sgd", "signum.py", "sub/")]
+    assert found("optimizer=") == sorted(f"optimizer={name}" for name in [*choices("optimizer"), "signum.py"])
+    assert found("-m optimizer=sgd,sub/") == ["optimizer=sgd,sub/mine.py"]
+    assert found(f"dataset={tmp_path}/si") == [f"dataset={tmp_path}/signum.py"]
+    assert found("diagnostics=[sub/m") == ["diagnostics=[sub/mine.py,", "diagnostics=[sub/mine.py]"]
+    assert found("diagnostics=[su") == ["diagnostics=[sub/"]
+    assert found("list optimizer/si") == ["optimizer/signum.py"]
+    assert found("optimizer=signum.py optimizer.z") == ["optimizer.zeta="]
+
+
+def test_a_reader_that_goes_away_is_no_mistake() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    code = "import sys; from dlrun.__main__ import main; sys.argv = ['dlrun', 'completion', 'bash']; main()"
+    ended = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert ended.returncode == 0 and ended.stderr == ""
 
 
 def test_it_asks_for_nothing_heavy_and_is_quick() -> None:

@@ -664,5 +664,6 @@ def test_pixels_in_another_order_are_the_same_pixels_in_all_samples_and_channels
 def test_targets_whose_spread_is_no_number_are_refused() -> None:
     targets = np.where(np.arange(40) % 4, np.arange(40), 1e306)  # of which the mean is a number
     samples = Samples(np.arange(40.0)[:, None], targets, "regression")
-    with pytest.raises(ConfigError, match="the targets hold values too large for"):
-        prepare(samples, **OPTIONS | {"scale_target": "auto"})
+    for scaled, way in (("auto", "give them in a larger unit"), (False, "dataset.scale_target=true may help")):
+        with pytest.raises(ConfigError, match=f"the targets hold values too large for .*: {way}"):
+            prepare(samples, **OPTIONS | {"scale_target": scaled})

@@ -444,7 +444,7 @@ def test_a_class_of_ones_own_counts_where_it_is_allowed(
     (tmp_path / "mine_to_load.py").write_text("from dlrun.architectures.mlp import MLP\nclass Net(MLP):\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     replaced("dlrun.architectures.mlp.MLP", "mine_to_load.Net")(run)
-    with pytest.raises(ConfigError, match=r"add allow_targets=\[mine_to_load\]"):
+    with pytest.raises(ConfigError, match=r"add 'allow_targets=\[mine_to_load\]'"):
         _ = dlrun.load(run).model
     assert "mine_to_load" not in sys.modules
     assert type(dlrun.load(run, allow_targets=["mine_to_load"]).model).__name__ == "Net"

@@ -55,7 +55,7 @@ def test_a_sweeper_is_told_the_objective_the_worst_or_nothing() -> None:
     assert value_of(diverged, None) == inf and value_of(diverged, "best_val_accuracy") == -inf
     assert [value_of({"status": status}, None) for status in ("failed", "interrupted")] == [None, None]
     assert value_of(run | {"best_val_ece": None}, "best_val_ece") is None  # a number that is none stands as null
-    with pytest.raises(ConfigError, match=r"no such number; did you mean best_val_accuracy\?; there are"):
+    with pytest.raises(ConfigError, match=r"no such number; did you mean best_val_accuracy\? There are"):
         value_of(run, "best_val_acuracy")
 
 

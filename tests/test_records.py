@@ -320,3 +320,34 @@ def test_a_quoted_text_is_taken_as_it_is(text):
 def test_a_command_that_is_advised_can_be_copied_whatever_the_folders_name() -> None:
     assert names.shell_command("resume", "outputs/1") == "dlrun resume outputs/1"
     assert shlex.split(names.shell_command("resume", "it's `x` $y")) == ["dlrun", "resume", "it's `x` $y"]
+
+
+THEIRS = ["curves.png", "curves.pdf", "encoding.json", "last.safetensors", "lr_range.csv", "checkpoint", "weights.csv",
+          "mine.csv", "mine.png", "ema.safetensors", "ema_3.safetensors", "zca-1.safetensors", "dlrun.log",
+          ".hydra/hydra.yaml"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_what_a_run_would_write_over_is_refused_before_it_begins(name, tmp_path):
+    clearing.refuse_present(tmp_path / "new", ["mine"], ["ema"])
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "dlrun.log").write_text("[2026-01-02 03:04:05] of a run that was killed before it had begun\n")
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "hydra.yaml").write_text("hydra:\n  help:\n    app_name: dlrun\n")
+    clearing.refuse_present(tmp_path, ["mine"], ["ema"])
+    (tmp_path / name).write_text("somebody's")
+    with pytest.raises(ConfigError, match=rf"/{name} is none of dlrun's, and is not overwritten; move it away"):
+        clearing.refuse_present(tmp_path, ["mine"], ["ema"])
+
+
+def test_what_a_sweep_would_write_over_is_refused_before_it_begins(tmp_path):
+    (tmp_path / "multirun.yaml").write_text("hydra:\n  help:\n    app_name: dlrun\n")
+    clearing.refuse_foreign_sweep(tmp_path)
+    for name in ("multirun.yaml", "comparison.png", "race.gif"):
+        (tmp_path / name).write_text("somebody's")
+        with pytest.raises(ConfigError, match=rf"/{name} is none of dlrun's"):
+            clearing.refuse_foreign_sweep(tmp_path)
+        (tmp_path / name).unlink()
+    (tmp_path / "comparison.png").touch()
+    (tmp_path / "plan.json").touch()  # the sweep's own picture
+    clearing.refuse_foreign_sweep(tmp_path)

@@ -258,6 +258,7 @@ def test_a_tracker_that_fails_is_told_of_and_hinders_no_other(fails: str) -> Non
     tracking.row({"step": 0, "loss": 1.0})
     tracking.row({"step": 1, "loss": 1.0})
     tracking.close({"status": "interrupted"}, ["finished"])
+    assert tracking.failed == {"broken": "OSError('no room')"}
     assert notes == ["tracker=broken failed, and the run goes on without it: OSError('no room')"]
     assert Counter(each[0] for each in whole.told) == {"open": 1, "log": 2, "close": 1}
     assert whole.told[-1] == ("close", "interrupted", 1, None)

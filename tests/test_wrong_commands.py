@@ -106,7 +106,7 @@ WITHOUT_TORCH = {
     "--config-dir . --config-name broken": "broken.yaml cannot be read as YAML: while parsing a flow sequence",
     "--config-dir nowhere": "nowhere' not found",
     "--config-dir conf optimizer=grammar": "grammar.yaml: not a constraint: 'bigger than 0'; write a comment such as",
-    "--config-dir conf optimizer=foreign": "only dlrun's own code is run; if you trust it, add allow_targets=[mine]",
+    "--config-dir conf optimizer=foreign": "only dlrun's own code is run; if you trust it, add 'allow_targets=[mine]'",
     # verbs
     "resume": "resume: name the folder of one run or sweep",
     "resume nowhere": "nowhere is not there; give the folder of a run or a sweep",

@@ -6,13 +6,15 @@ import os
 import re
 import shlex
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
 from dlrun.config.catalogue import groups
 from dlrun.config.own import shortened
-from dlrun.config.words import as_choice, as_meant, did_you_mean, is_number, known_keys, lead
+from dlrun.config.typed import is_file
+from dlrun.config.words import as_choice, as_meant, did_you_mean, is_number, known_keys, lead, then
 from dlrun.errors import ConfigError
 from dlrun.folder.names import holds_run, shell_command
 
@@ -104,6 +106,8 @@ def _no_override(arguments: Sequence[str], place: int, verbs: Collection[str]) -
         return f"{word}: key and value are joined by =: {as_meant(colon)}={number}"
     if place == 0 and not after and holds_run(word):
         return f"{word} is a run's folder, and no verb: `{shell_command('report', word)}` tells of it"
+    if is_file(word) and Path(word).is_file():
+        return f"{word}: a file of your own stands behind what it is a choice of: {shlex.quote(f'optimizer={word}')}"
     if place and re.search(r"[\[{][^\]}]*$", arguments[place - 1]):
         parts = arguments[place - 1 :]
         end = next((i for i, part in enumerate(parts) if part.endswith(("]", "}"))), 1)
@@ -127,7 +131,8 @@ def _no_override(arguments: Sequence[str], place: int, verbs: Collection[str]) -
     meant = lead(key, value, keys)
     if meant and value and not verb:
         return f"{typed}: key and value are one word, and there is no such key{meant}"
-    return f"{word}: there is no such verb{verb or meant}; there are {', '.join(verbs)}, and to train it takes none"
+    all_of_them = f"there are {', '.join(verbs)}, and to train it takes none"
+    return then(f"{word}: there is no such verb{verb or meant}", all_of_them)
 
 
 def _refuse_completion(overrides: Sequence[str]) -> None:

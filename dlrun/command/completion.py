@@ -16,8 +16,10 @@ from typing import NamedTuple
 
 import yaml
 
-from dlrun.config.catalogue import Constraint, conf_dir, constraints, description, groups, takes_several
+from dlrun.config.catalogue import Constraint, conf_dir, constraints, constraints_in, description, groups, takes_several
+from dlrun.config.typed import is_file
 from dlrun.errors import ConfigError
+from dlrun.terminal.streams import unbreakable
 
 #: of Hydra's and dlrun's own options those that are of use in a command, with what they are
 OPTIONS = {
@@ -94,6 +96,7 @@ class Found(NamedTuple):
 
 def main(arguments: Sequence[str]) -> int:
     """`dlrun completion SHELL` prints the shell's function, `dlrun completion SHELL LINE` what the line may become."""
+    unbreakable()
     shell, *line = arguments
     if not line:
         print(SCRIPTS[shell])
@@ -188,9 +191,10 @@ def _of_verb(verb: str, words: Sequence[str], word: str, told: tuple[str, list[s
     if verb == "claims":
         return _beginning(_choices("claims", words), word)
     if verb == "list":
-        group, slash, _ = word.partition("/")
+        group, slash, last = word.partition("/")
         if slash and group in _groups():
-            return _beginning({f"{group}/{name}": about for name, about in _choices(group, words).items()}, word)
+            of = _choices(group, words) | (_own_files(last) if group in groups() else {})
+            return _beginning({f"{group}/{name}": about for name, about in of.items()}, word)
         return _beginning(dict.fromkeys(_groups(), ""), word)
     key = word.partition("=")[0]
     if "=" in word and key in LOADED:
@@ -218,11 +222,14 @@ def _override(words: Sequence[str], word: str) -> Found:
             of = {}
         taken = set(re.split(r"[\[,]", before))
         of = {name: told for name, told in of.items() if name not in taken}
+        if key in groups():
+            of |= _own_files(last)
         if "[" in before:  # where it may end, or go on
-            of = {f"{name}{sign}": told for name, told in of.items() for sign in "],"}
+            ways = {name: ("",) if name.endswith("/") else ("]", ",") for name in of}
+            of = {f"{name}{sign}": of[name] for name, signs in ways.items() for sign in signs}
     elif place := PLACES.get(key):
         return Found({}, place)
-    elif constraint := _constraints(words).get(key):
+    elif constraint := _constraints(words).get(key) or _of_another_choice(key, words):
         kinds = constraint.text.removeprefix("list of ").split(" or ")
         if "path" in kinds:
             return Found({}, "files")
@@ -230,6 +237,36 @@ def _override(words: Sequence[str], word: str) -> Found:
         of |= {"true": "", "false": ""} if "bool" in kinds else {}
         of |= {"null": ""} if "null" in kinds else {}
     return Found({f"{plus}{key}={before}{each}": told for each, told in _beginning(of, last).words.items()})
+
+
+def _own_files(start: str) -> dict[str, str]:
+    """Python files, each of which may be a choice of one's own, and folders on the way; only plain names, which every
+    shell takes as they are. start: as typed; without one, folders would be too many."""
+    place, _, begun = start.rpartition("/")
+    above = Path(os.path.expanduser(f"{place}/" if place or start.startswith("/") else "."))
+    found = {}
+    with suppress(OSError):
+        for path in sorted(above.iterdir()):
+            name = f"{start[: len(start) - len(begun)]}{path.name}"
+            if not path.name.startswith(begun) or not re.fullmatch(r"[\w.~/-]+", name) or path.name[0] in "._":
+                continue
+            if path.is_dir() and start:
+                found[f"{name}/"] = "a folder"
+            elif re.fullmatch(r"[A-Za-z]\w*\.py", path.name) and path.is_file():
+                found[name] = "a choice of your own"
+    return found
+
+
+def _of_another_choice(key: str, words: Sequence[str]) -> Constraint | None:
+    """What a key may be that only another choice of its group has, which may be typed behind it."""
+    group, _, rest = key.partition(".")
+    path = tuple(rest.split("."))
+    for folder in _folders(words) if group in groups() else ():
+        for file in sorted((folder / group).glob("*.yaml")):
+            with suppress(ConfigError, OSError):
+                if f"{path[-1]}:" in file.read_text(encoding="utf-8") and (found := constraints(file).get(path)):
+                    return found
+    return None
 
 
 def _beginning(words: dict[str, str], start: str) -> Found:
@@ -287,6 +324,13 @@ def _constraints(words: Sequence[str]) -> dict[str, Constraint]:
         for folder in _folders(words)
         if (file := folder / group / f"{name}.yaml").is_file()
     ]
+    for group, name in _chosen(words):
+        if is_file(name):
+            from dlrun.config.own import text_of
+
+            with suppress(ConfigError, OSError):
+                own = constraints_in(text_of(group, file := Path(os.path.expanduser(name))), file)
+                found |= {f"{group}.{'.'.join(path)}": each for path, each in own.items() if each}
     for prefix, file in files:
         with suppress(ConfigError, OSError):  # of a file of one's own, which the command itself will tell
             found |= {prefix + ".".join(path): each for path, each in constraints(file).items() if each}

@@ -16,7 +16,7 @@ from dlrun.config.check import check, resolved
 from dlrun.config.options import OWN, check_single, check_sweep
 from dlrun.errors import ConfigError
 from dlrun.files.opening import refuse_any_link, refuse_links
-from dlrun.folder.clearing import refuse_foreign_files, refuse_foreign_sweep
+from dlrun.folder.clearing import refuse_foreign_files, refuse_foreign_sweep, refuse_present
 from dlrun.folder.names import LOCK, PLAN, curves_of, holds_run
 from dlrun.folder.resume import COMPLETE, standing, told_of_complete
 from dlrun.terminal.console import say
@@ -62,8 +62,10 @@ class Guard(Callback):
                     f"to it by dlrun -m ... hydra.sweep.dir={folder}"
                 )
             refuse_foreign_files(folder)
-            status = standing(folder, resolved(config))
-        if status in COMPLETE and (config.plots == "none" or (folder / curves_of(resolved(config))).exists()):
+            status = standing(folder, values := resolved(config))
+            if status == "new":
+                refuse_present(folder, values.get("diagnostics") or (), values.get("regularizer") or ())
+        if status in COMPLETE and (config.plots == "none" or (folder / curves_of(values)).exists()):
             say(told_of_complete(folder))
             sys.exit(1 if status == "diverged" else 0)
         if status != "new" and (folder / ".hydra").is_dir():

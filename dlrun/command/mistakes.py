@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
@@ -13,6 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from dlrun.config.catalogue import choices, groups, takes_several
+from dlrun.config.own import as_typed
 from dlrun.config.words import as_choice, as_meant, as_read, did_you_mean, is_number, known_keys, lead
 
 #: what keyboards and web pages put in place of plain signs
@@ -23,6 +25,10 @@ TYPOGRAPHIC = str.maketrans(
 
 def readable(mistake: Exception) -> str:
     """A message for the user, with the nearest right spelling."""
+    return as_typed(_readable(mistake))
+
+
+def _readable(mistake: Exception) -> str:
     if isinstance(mistake, MissingConfigException) and mistake.missing_cfg_file:
         file = str(mistake.missing_cfg_file)
         group = file.partition("/")[0] if file.startswith(tuple(f"{each}/" for each in groups())) else ""
@@ -85,14 +91,18 @@ def _no_key(key: str, siblings: list[str]) -> str:
 
 def _no_choice(group: str, name: str, known: list[str]) -> str:
     own = "; --config-dir=FOLDER is where to look for one of your own" if group.startswith("hydra/") else ""
+    own = f"; one of your own is {group}=FILE.py" if group in groups() else own
     near = did_you_mean(name, known)
     if not near and (elsewhere := [f"{each}={as_meant(name)}" for each in as_choice(name)]):
         near = f"; it is one of another group, {' and '.join(elsewhere)}"
     if not near and group == "dataset" and "." in name:
         near = f"; a file of your own is dataset=table dataset.path={name};"
+    if not near and group in groups() and Path(f"{name}.py").is_file():
+        near = f"; did you mean {shlex.quote(f'{group}={name}.py')}?"
     if not near and name == "*":
         near = f"; all of them are {shlex.quote(f'{group}=glob(*)')};"
     listed = f" `dlrun list {group}` has all" if near and group in groups() else f"; there are {', '.join(known)}"
+    own = "" if near and group in groups() else own
     return f"{group}={name}: there is no such choice{near}{listed}{own}"
 
 

@@ -17,7 +17,8 @@ from dlrun.config import typed
 from dlrun.config.catalogue import choices, conf_dir, description, groups
 from dlrun.config.explained import explained, options
 from dlrun.config.explained import typed as typed_value
-from dlrun.config.words import as_choice, as_meant, did_you_mean
+from dlrun.config.own import explained_file
+from dlrun.config.words import as_choice, as_meant, did_you_mean, then
 from dlrun.errors import ConfigError
 from dlrun.folder.names import shell_command
 from dlrun.terminal.console import error, listing, say
@@ -56,18 +57,24 @@ def _list(arguments: list[str]) -> int:
     """dlrun list [GROUP...] [GROUP/NAME...]
 
     Every choice of every group, or of these, with what it is and its paper; of a
-    single one, as optimizer/adam, its formulas, keys, defaults and papers.
+    single one, as optimizer/adam or a file of your own, optimizer/mine.py, its
+    formulas, keys, defaults and papers.
     """
     known = [*groups(), "experiment"]
     chosen = [re.split("[/=]", word, maxsplit=1) for word in arguments] or [[group] for group in known]
     for group, *names in chosen:
         if group not in known:
             near = did_you_mean(group, known) or "".join(f"; {of}/{as_meant(group)} is one" for of in as_choice(group))
-            raise ConfigError(f"list {group}: there is no such group{near}; there are {', '.join(known)}")
+            told = then(f"list {group}: there is no such group{near}", f"there are {', '.join(known)}")
+            raise ConfigError(told)
         for name in names:
-            if name not in choices(group):
+            if typed.is_file(name) and group in groups():
+                if not Path(typed.normal(name)).is_file():
+                    raise ConfigError(f"list {group}/{name}: there is no file {typed.normal(name)}")
+            elif name not in choices(group):
                 near = did_you_mean(name, choices(group))
-                raise ConfigError(f"list {group}/{name}: there is no such choice{near}; `dlrun list {group}` has all")
+                told = f"list {group}/{name}: there is no such choice{near}"
+                raise ConfigError(then(told, f"`dlrun list {group}` has all"))
     for place, (group, *names) in enumerate(chosen):
         if names:
             say("\n" * bool(place) + f"{group}={names[0]}")
@@ -79,7 +86,7 @@ def _list(arguments: list[str]) -> int:
 
 
 def _explain(group: str, name: str) -> None:
-    told = explained(group, name)
+    told = explained_file(group, Path(typed.normal(name))) if typed.is_file(name) else explained(group, name)
     shared = {k: v for k, v in options(conf_dir() / "dlrun.yaml").items() if k.startswith(f"{group}.")}
     say(told.description)
     for paragraph in told.paragraphs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from math import inf
@@ -110,8 +111,8 @@ class Rules(Keys):
         """What is wrong with a key or its value, or None."""
         name = ".".join(path)
         if path == ("allow_targets",) and not self._packages.issuperset(value if isinstance(value, list) else ()):
-            asked = f"{name}=[{','.join(map(str, value))}]"
-            return f"{asked} stands in a file, and counts only if you type it: it has code run"
+            asked = f"{name}=[{','.join(typed.bare(str(each)) for each in value)}]"
+            return f"{shlex.quote(asked)} stands in a file, and counts only if you type it: it has code run"
         if path == ("name",) and (".." in str(value).split("/") or str(value)[:1] == "/" or "\0" in str(value)):
             return f"{name}={value}: it stands in the folder's name, and may not lead out of it by .. or a leading /"
         if "_target_" in path:
@@ -135,7 +136,8 @@ def foreign(path: KeyPath, target: Any, packages: Iterable[str]) -> str | None:
     name, package = f"{'.'.join(path)}={target}", file or str(target).partition(".")[0]
     if package == "dlrun":
         return f"{name} is no choice of {path[0]}, and only those of dlrun's own code are run"
-    return f"{name}: only dlrun's own code is run; if you trust it, add allow_targets=[{package}] to the command"
+    asked = shlex.quote(f"allow_targets=[{typed.bare(package)}]")
+    return f"{name}: only dlrun's own code is run; if you trust it, add {asked} to the command"
 
 
 def _lacking(path: KeyPath, target: str) -> str | None:

@@ -14,7 +14,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dlrun.config.catalogue import Constraint, conf_dir, constraints, description, targets
+from dlrun.config.catalogue import Constraint, conf_dir, constraints_in, description, targets
+from dlrun.files.opening import read_named
 
 Keys = dict[str, tuple[Any, Constraint]]  #: a key as it is typed, optimizer.beta1: its default, and what it may be
 
@@ -43,6 +44,11 @@ def explained(group: str, name: str) -> Explained:
     """What `group=name` is."""
     file = conf_dir() / group / f"{name}.yaml"
     text = "\n\n".join(docstring(target) for target in sorted(targets(file)))
+    return explained_by(text, description(file), options(file, f"{group}."))
+
+
+def explained_by(text: str, first: str, keys: Keys) -> Explained:
+    """The same from a docstring, the YAML file's first line and its keys."""
     body, _, reference = text.partition("Reference:")
     paragraphs = [part for part in body.split("\n\n") if part.strip() and not part.startswith("Args:")]
     meanings = {
@@ -51,9 +57,9 @@ def explained(group: str, name: str) -> Explained:
         for key in keys.split(",")
     }
     return Explained(
-        description(file),
+        first,
         [part.replace("Raises ConfigError", "Refused") for part in paragraphs],
-        options(file, f"{group}."),
+        keys,
         meanings,
         reference.strip(),
     )
@@ -61,8 +67,13 @@ def explained(group: str, name: str) -> Explained:
 
 def options(file: Path, prefix: str = "") -> Keys:
     """The keys of a YAML file as they are typed."""
-    values: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    told = constraints(file).items()
+    return options_in(read_named(file), file, prefix)
+
+
+def options_in(text: str, file: Path, prefix: str = "") -> Keys:
+    """The same of its text."""
+    values: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    told = constraints_in(text, file).items()
     return {prefix + ".".join(path): (reduce(getitem, path, values), c) for path, c in told if c is not None}
 
 

@@ -12,24 +12,28 @@ import inspect
 import io
 import json
 import re
+import shlex
 import tokenize
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dlrun.config import typed
 from dlrun.config.catalogue import choices, conf_dir, groups, registered, takes_several, targets
-from dlrun.config.explained import nodes_of
+from dlrun.config.escapes import escaped
+from dlrun.config.explained import Explained, explained_by, nodes_of, options_in
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read_named
 
 Line = tuple[str, str]  #: of a YAML: a key, and its default with the comment behind
+_files: dict[tuple[str, str], str] = {}  #: how the file of a choice was typed, by group and name
 
 
 def names_file(word: str) -> bool:
     """Whether a word chooses a Python file."""
     group, equals, value = word.lstrip("+").partition("=")
-    return bool(equals) and group in groups() and typed.FILE.search(value) is not None
+    return bool(equals) and group in groups() and any(typed.is_file(part.text) for part in typed.parts(value))
 
 
 def shortened(words: Sequence[str]) -> list[str]:
@@ -40,15 +44,17 @@ def shortened(words: Sequence[str]) -> list[str]:
     """
     files: dict[str, None] = {}
 
-    def named(group: str, found: re.Match[str]) -> str:
-        text = found[0]
+    def named(word: str, group: str, value: str, text: str) -> str:
         file = Path(typed.normal(text))
         if not file.is_file():
-            raise ConfigError(f"{group}={text}: there is no file {file}")
-        if not re.fullmatch(r"[A-Za-z]\w*", file.stem, re.ASCII) or file.stem in choices(group):
-            why = "a choice of dlrun's own" if file.stem in choices(group) else "no name of a choice"
-            raise ConfigError(f"{group}={text}: {file.stem} is {why}: give the file another name")
+            raise ConfigError(f"{word}: {_lacking(file, group, value)}")
+        if not re.fullmatch(r"[A-Za-z]\w*", file.stem, re.ASCII):
+            why = f"{file.stem!r} is no name of a choice, which has letters, digits and _ alone"
+            raise ConfigError(f"{word}: {why}: give the file another name")
+        if file.stem in choices(group):
+            raise ConfigError(f"{word}: {file.stem} is a choice of dlrun's own: give the file another name")
         files[str(file)] = None
+        _files[group, file.stem] = text
         return file.stem
 
     short = []
@@ -57,7 +63,7 @@ def shortened(words: Sequence[str]) -> list[str]:
         if names_file(word):
             if word not in typed.words:
                 raise ConfigError(f"{word} stands in a file, and its code runs only if you type it")
-            word = f"{group}={typed.FILE.sub(partial(named, group), value)}"
+            word = f"{group}={typed.replaced(value, partial(named, word, group, value))}"
         short.append(word)
     if not files:
         return list(words)
@@ -66,6 +72,27 @@ def shortened(words: Sequence[str]) -> list[str]:
     allowed = f"allow_targets=[{','.join(map(typed.bare, dict.fromkeys([*sorted(typed.packages()), *files])))}]"
     typed.add(allowed)
     return [*(word for word in short if not word.startswith("allow_targets=")), allowed]
+
+
+def _lacking(file: Path, group: str, value: str) -> str:
+    """That a file is not there, of which other signs in the value may have cut its path short."""
+    if file.is_dir():
+        return f"{file} is a folder, and a file is wanted"
+    others = [part.text for part in typed.parts(value) if not typed.is_file(part.text)]
+    if all(other in choices(group) for other in others):
+        return f"there is no file {file}"
+    asked = shlex.quote(f'{group}="PATH.py"')
+    return (
+        f"there is no file {typed.normal(value)}; of several values, a path with commas, quotes or brackets in it "
+        f"stands in quotes of its own: {asked}"
+    )
+
+
+def as_typed(message: str) -> str:
+    """A message about a command of which Hydra has read the names of choices, with the files that were typed."""
+    for (group, name), text in _files.items():
+        message = re.sub(rf"(\b{group}=[^\s;:]*?)\b{name}\b(?!\.)", lambda found, text=text: found[1] + text, message)  # type: ignore[misc]
+    return message
 
 
 def choice(path: str) -> str | None:
@@ -79,16 +106,7 @@ def choice(path: str) -> str | None:
 
 def text_of(group: str, file: Path) -> str:
     """The YAML that a file stands for. Raises ConfigError where it has no class or several, or a key has no default."""
-    source = read_named(file)
-    try:
-        tree = ast.parse(source)
-        comments = {
-            token.start[0]: token.string
-            for token in tokenize.generate_tokens(io.StringIO(source).readline)
-            if token.type == tokenize.COMMENT
-        }
-    except (SyntaxError, ValueError, tokenize.TokenError) as problem:
-        raise ConfigError(f"{file} is no Python: {problem}") from problem
+    tree, comments = _read(file)
     node = _only(group, tree, file)
     lines = dict(_inherited(group, tree, node))
     for key, default, line in _parameters(node):
@@ -99,10 +117,38 @@ def text_of(group: str, file: Path) -> str:
             lines[key] = f"{_value(file, key, default)} {comment}" if ";" in comment else _value(file, key, default)
     if group == "optimizer" and "lr" not in lines:
         raise ConfigError(f"{file}: lr of {node.name} has no default: write `lr=0.01` among the arguments of update")
-    text = [f"_target_: {json.dumps(f'{file}:{node.name}')}", *(f"{key}: {value}" for key, value in lines.items())]
+    lines = {"_target_": _text(f"{file}:{node.name}"), **lines}
+    text = [f"{key}: {value}" for key, value in lines.items()]
     if takes_several(group):
         text = [f"{file.stem}:", *(f"  {line}" for line in text)]
     return "\n".join([f"# {(ast.get_docstring(node) or node.name).splitlines()[0]}", *text, ""])
+
+
+def explained_file(group: str, file: Path) -> Explained:
+    """What a choice in a file is, as `explained` has those of dlrun."""
+    text = text_of(group, file)
+    about = inspect.cleandoc(ast.get_docstring(_only(group, _read(file)[0], file), clean=False) or "")
+    return explained_by(
+        about.partition("\n")[2], text.partition("\n")[0].lstrip("# "), options_in(text, file, f"{group}.")
+    )
+
+
+def _read(file: Path) -> tuple[ast.Module, dict[int, str]]:
+    """A file's code, which is not run, and its comments by their lines."""
+    source = read_named(file)
+    try:
+        tree = ast.parse(source)
+        comments = {
+            token.start[0]: token.string
+            for token in tokenize.generate_tokens(io.StringIO(source).readline)
+            if token.type == tokenize.COMMENT
+        }
+    except SyntaxError as problem:
+        place = f", line {problem.lineno}" if problem.lineno else ""
+        raise ConfigError(f"{file}{place}: this is no Python: {problem.msg}") from problem
+    except (ValueError, tokenize.TokenError) as problem:
+        raise ConfigError(f"{file} is no Python: {problem}") from problem
+    return tree, comments
 
 
 def _only(group: str, tree: ast.Module, file: Path) -> ast.ClassDef | ast.FunctionDef:
@@ -168,9 +214,14 @@ def _lines(file: Path) -> Iterator[Line]:
 
 def _value(file: Path, key: str, default: ast.expr) -> str:
     try:
-        return json.dumps(ast.literal_eval(default))
+        return _text(ast.literal_eval(default))
     except (ValueError, TypeError) as problem:
         said = inspect.cleandoc(ast.unparse(default))
         raise ConfigError(
             f"{file}: {key}={said}: a default is a number, a text, a list, True, False or None"
         ) from problem
+
+
+def _text(value: Any) -> str:
+    """A value as YAML that OmegaConf reads as it is."""
+    return json.dumps(escaped(value), ensure_ascii=False)

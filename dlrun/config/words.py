@@ -11,6 +11,7 @@ from typing import NamedTuple
 import yaml
 
 from dlrun.config.catalogue import Constraint, choices, conf_dir, constraints, groups
+from dlrun.config.typed import is_file
 
 #: what else the field calls a key, a group or a choice; what is spelled nearly like it needs no entry
 SYNONYMS = {
@@ -73,6 +74,11 @@ def did_you_mean(word: str, known: Sequence[str], cutoff: float = 0.6) -> str:
     return f"; did you mean {near}?" if near else ""
 
 
+def then(told: str, more: str) -> str:
+    """What was told and more: behind a question as a sentence of its own."""
+    return f"{told} {more[0].upper()}{more[1:]}" if told.endswith("?") else f"{told}; {more}"
+
+
 def lead(key: str, value: str, known: Keys) -> str:
     """Where a key that does not exist leads, as a text to put behind what is wrong; "" where nothing is near.
 
@@ -130,7 +136,8 @@ def _meant(keys: Sequence[str], value: str, known: Keys) -> str:
     constraint = known.get(keys[0])
     if keys[0] in groups():
         value = _nearest(value, choices(keys[0])) or value
-        fits, may_be = value in choices(keys[0]), f"one of {', '.join(choices(keys[0]))}"
+        fits = value in choices(keys[0]) or is_file(value)
+        may_be = f"one of {', '.join(choices(keys[0]))}"
     else:
         fits = not constraint or constraint.allows(as_read(value))
         may_be = f"{constraint.text} ({constraint.meaning})" if constraint else ""

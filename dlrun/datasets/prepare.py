@@ -97,9 +97,8 @@ def prepare(
         spread = 1 if scaled_targets.divisor is None else scaled_targets.divisor
         # a spread beyond what a double holds makes every target 0
         if not (bool(torch.isfinite(targets).all()) and np.isfinite(spread).all()):
-            raise ConfigError(
-                f"dataset: the targets hold values too large for {dtype}: dataset.scale_target=true may help"
-            )
+            way = "give them in a larger unit" if scale_target else "dataset.scale_target=true may help"
+            raise ConfigError(f"dataset: the targets hold values too large for {dtype}: {way}")
         outputs = inputs.shape[1] if samples.surface else numbers.shape[1]
     else:
         classes = 2 if samples.task == "binary" else len(samples.class_names) or int(samples.targets.max()) + 1

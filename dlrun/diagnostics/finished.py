@@ -45,7 +45,7 @@ def look(
             found = each.look(View(stack, stack.steps, progress=progress))
         except OSError:  # the disk's fault
             raise
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
             for summary in told:
                 summary[name] = {"failed": why(problem)}
             continue
@@ -56,7 +56,7 @@ def look(
     return told
 
 
-def why(problem: Exception) -> str:
+def why(problem: BaseException) -> str:
     """What went wrong, in a line."""
     return str(problem) if isinstance(problem, ConfigError) else reason(problem)
 

@@ -56,7 +56,7 @@ def conclude(stack: Stack, folders: Sequence[Path], progress: Progress) -> list[
                 found = each.conclude(View(stack, stack.steps, progress=progress), run, steps, path)
             except OSError:  # the disk's fault
                 raise
-            except Exception as problem:
+            except (Exception, SystemExit) as problem:
                 told[run][name] = {"failed": why(problem)}
                 continue
             told[run][name] = write(folder, name, found)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
+import re
 import shutil
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from dlrun.config.catalogue import choices
 from dlrun.errors import ConfigError
-from dlrun.files.opening import beginning, inside, refuse_links
+from dlrun.files.opening import beginning, inside, read, refuse_links
 from dlrun.folder.names import (
     BEST,
     CHECKPOINT,
@@ -21,6 +24,7 @@ from dlrun.folder.names import (
     LOCK,
     LOG,
     MATRICES,
+    PLAN,
     RANGE_PLOT,
     SUMMARY,
     TABLES,
@@ -36,11 +40,19 @@ from dlrun.folder.names import (
 
 PAGE = "report.html"
 MARK = '<meta name="generator" content="dlrun report">'  #: in the page's head; what lacks it is not overwritten
+MULTIRUN = "multirun.yaml"  #: Hydra's record of a sweep
+OURS = "app_name: dlrun"  #: in Hydra's records of dlrun's commands
+SWEEP_PICTURES = ("comparison", "sensitivity", "heatmap", "race")
 SWEEP_TABLES = ("sweep.csv", "curves.csv")  #: each begins with the column `run`
 
 
 def refuse_foreign_sweep(folder: Path) -> None:
     """Raise ConfigError where the tables and the report of a sweep would take the place of what is none of dlrun's."""
+    if not any((folder / name).exists() for name in (PLAN, PAGE, *SWEEP_TABLES)):
+        names = [picture_of(name) for name in (*SWEEP_PICTURES, *choices("diagnostics"))]
+        drawn = [*(each for name in names for each in in_all_forms(name)), *films_of(SWEEP_PICTURES[-1])]
+        theirs = (folder / MULTIRUN).exists() and OURS not in read(folder, MULTIRUN)
+        _refuse(folder, [name for name in drawn if (folder / name).exists()] + [MULTIRUN] * theirs)
     if (folder / PAGE).exists():
         if MARK in beginning(folder, PAGE):
             return
@@ -65,6 +77,48 @@ def refuse_foreign_files(folder: Path) -> None:
     refuse_links(folder, *TABLES, *growing, LOG, LOCK, CHECKPOINT, *HYDRA)
 
 
+def written(diagnostics: Iterable[str] = ()) -> list[str]:
+    """The names of the files that runs leave, but for those that a run is known by and its log.
+
+    diagnostics: of the user's own.
+    """
+    looks = [*choices("diagnostics"), *diagnostics]
+    drawn = (CURVES, RANGE_PLOT, *map(picture_of, looks))
+    pictures = [name for picture in drawn for name in in_all_forms(picture)]  # the form may have been another
+    films = [name for look in looks for name in films_of(look)]
+    tables = [of(look) for look in looks for of in (table_of, surface_of, arrays_of, kept_of)]
+    return [*TABLES, *tables, *pictures, *films, LAST, ENCODING]
+
+
+def refuse_present(folder: Path, diagnostics: Iterable[str] = (), regularizers: Iterable[str] = ()) -> None:
+    """Raise ConfigError where a new run would write over what lies in its folder, or add to it.
+
+    What a run leaves that ended before it had begun, Hydra's record and the beginning of a log, may lie there.
+
+    diagnostics, regularizers: of the run, whose files are named after them.
+    """
+    there = set(os.listdir(folder)) if folder.is_dir() else set()
+    if not there:
+        return
+    patterns = [MATRICES, *(arrays_of(f"{name}*") for name in regularizers)]
+    names = {*written(diagnostics), CHECKPOINT, *(name for each in patterns for name in fnmatch.filter(there, each))}
+    taken = sorted(there & names)
+    if LOG in there and not re.match(r"(\[\d{4}-\d\d-\d\d \d\d:|$)", beginning(folder, LOG)):
+        taken.append(LOG)
+    if (folder / HYDRA[2]).exists() and OURS not in read(folder, HYDRA[2]):
+        taken.append(HYDRA[2])
+    _refuse(folder, taken)
+
+
+def _refuse(folder: Path, taken: Sequence[str]) -> None:
+    if taken:
+        are, them = ("is", "it") if len(taken) == 1 else ("are", "them")
+        raise ConfigError(
+            f"{folder / ', '.join(taken)} {are} none of dlrun's, and {are} not overwritten; move {them} away first, or "
+            "choose another folder"
+        )
+
+
 def clear(folder: Path) -> None:
     """Delete what a run that did not come to its end left in its folder: its own files, and no others.
 
@@ -76,13 +130,7 @@ def clear(folder: Path) -> None:
     if (folder / CHECKPOINT).is_symlink():
         (folder / CHECKPOINT).unlink()
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
-    kinds = (table_of, surface_of, arrays_of, kept_of)
-    diagnostics = [of(name) for name in choices("diagnostics") for of in kinds]
-    drawn = (CURVES, RANGE_PLOT, *map(picture_of, choices("diagnostics")))
-    pictures = [name for picture in drawn for name in in_all_forms(picture)]  # the form may have been another
-    films = [name for diagnostic in choices("diagnostics") for name in films_of(diagnostic)]
-    # without CONFIG it is no run's folder
-    for file in (*TABLES, *diagnostics, *pictures, *films, SUMMARY, BEST, LAST, LOG, ENCODING, CONFIG):
+    for file in (*written(), SUMMARY, BEST, LOG, CONFIG):  # without CONFIG it is no run's folder
         if file in present:
             (folder / file).unlink(missing_ok=True)
     clear_parts(folder)
@@ -101,7 +149,7 @@ def discard(folder: Path) -> None:
     """Remove what Hydra made for a run or a sweep that never began; in the working directory also the date's folder."""
     if holds_run(folder) or (folder / LOCK).exists():
         return
-    for file in (*HYDRA[1:], "multirun.yaml"):
+    for file in (*HYDRA[1:], MULTIRUN):
         with suppress(ConfigError):  # what a link leads to is not of this run
             inside(folder, file).unlink(missing_ok=True)
     parents = [parent for parent in folder.parents if Path.cwd() in parent.parents]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -33,6 +34,8 @@ from dlrun.job.summary import identity, summarize
 from dlrun.schedules.lr_range import suggestion
 from dlrun.terminal.console import worse_than_the_mean
 from dlrun.terminal.description import told
+from dlrun.terminal.exits import staying
+from dlrun.terminal.printable import in_line
 from dlrun.terminal.signals import Ended, unconverted
 from dlrun.trackers.tracking import Tracking
 from dlrun.training.components import Node, component
@@ -136,7 +139,7 @@ class Folders:
             problems = [*problems, *self._go_on(begun, folders, header)]
         else:
             for i, folder in enumerate(folders):
-                text = HEADER.format(folder=folder) + yaml_text(resolved[i])
+                text = HEADER.format(folder=in_line(shlex.quote(str(folder)))) + yaml_text(resolved[i])
                 self.records.append(Run.create(folder, header, text, self.tables, self.kept))
                 append_rows(folder / PRETRAINING, stack.initializers[i].history)
             matrices: dict[str, Path] = {}
@@ -232,7 +235,7 @@ class Folders:
 
     def _fit(self, observer: Any, until_saved: ExitStack) -> Outcome:
         try:
-            with unconverted():
+            with staying(), unconverted():
                 return fit(
                     self.stack, observer, self, until_saved, During(self.stack.diagnostics, self.stack, self.found)
                 )
@@ -326,6 +329,9 @@ class Folders:
             self.records[run].note(note)
         self.records[run].finish(summary)
         self.tracking[run].close(summary, COMPLETE)
+        if self.tracking[run].failed:  # at their end, too: for whoever sees no more of a run than its summary
+            summary["tracker"] = {name: {"failed": why} for name, why in self.tracking[run].failed.items()}
+            self.records[run].finish(summary)
         return summary
 
 

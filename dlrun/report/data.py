@@ -18,19 +18,18 @@ SAME = ("dataset.split_seed", "dataset.label_noise")  #: in these alone the runs
 
 
 def failed_looks(found: Findings, runs: Mapping[str, Path]) -> list[str]:
-    """A line for each diagnostic that failed in some runs, with the first one's reason."""
-    if not any(column.split(".")[0] == "diagnostics" for column in found.table.columns):
+    """A line for each diagnostic and each tracker that failed in some runs, with the first one's reason."""
+    if not {"diagnostics", "tracker"} & {column.split(".")[0] for column in found.table.columns}:
         return []
     failed: dict[str, list[str]] = {}
     for run, folder in runs.items():
         with suppress(ConfigError, OSError, AttributeError):  # a stranger's file
-            for name, told_of in read_summary(folder).get("diagnostics", {}).items():
-                if "failed" in told_of:
-                    failed.setdefault(name, []).append(f"run {run}: {told_of['failed']}")
-    return [
-        f"diagnostics={name} failed in {counted(len(reasons), 'run')} ({reasons[0]})"
-        for name, reasons in failed.items()
-    ]
+            summary = read_summary(folder)
+            for group in ("diagnostics", "tracker"):
+                for name, told_of in summary.get(group, {}).items():
+                    if "failed" in told_of:
+                        failed.setdefault(f"{group}={name}", []).append(f"run {run}: {told_of['failed']}")
+    return [f"{what} failed in {counted(len(reasons), 'run')} ({reasons[0]})" for what, reasons in failed.items()]
 
 
 def data_of(found: Findings, runs: Mapping[str, Path]) -> list[str]:

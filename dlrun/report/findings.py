@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from dlrun.config.words import did_you_mean
+from dlrun.config.words import did_you_mean, then
 from dlrun.errors import ConfigError
 from dlrun.folder.columns import HIGHER
 from dlrun.folder.reading import read_summary
@@ -83,7 +83,8 @@ def find(
     metric = metric or main
     if known and metric not in known:
         near = did_you_mean(metric, known)
-        raise ConfigError(f"--metric {metric}: the runs have no such metric{near}; there are {', '.join(known)}")
+        told = then(f"--metric {metric}: the runs have no such metric{near}", f"there are {', '.join(known)}")
+        raise ConfigError(told)
     larger_is_better = _larger_is_better(metric, higher)
     chosen_by = f"best_val_{metric}"
     quoted = f"test_{metric}" if f"test_{metric}" in table else chosen_by
@@ -236,10 +237,8 @@ def _speeds(
     column, value = target
     known = curves["metric"].unique().tolist()
     if column not in known:
-        raise ConfigError(
-            f"--target {column}={value:g}: the runs have no such column{did_you_mean(column, known)}; there are "
-            f"{', '.join(known)}"
-        )
+        told = f"--target {column}={value:g}: the runs have no such column{did_you_mean(column, known)}"
+        raise ConfigError(then(told, f"there are {', '.join(known)}"))
     better = _larger_is_better(column, higher)
     rows = curves[curves["metric"] == column]
     found = pd.DataFrame()

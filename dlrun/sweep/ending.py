@@ -57,6 +57,8 @@ def complete(
         again = f"{shell_command('resume', folder)} max_time=..."
         say(f"max_time ended {timed} of them before their last epoch: `{again}` goes on with more")
     if len(find([folder])) == 1:
+        for tracker, told in summaries[0].get("tracker", {}).items() if summaries else ():
+            say(f"tracker={tracker} failed: {told.get('failed')}")
         say(str(folder))
     else:
         from dlrun.report.report import report

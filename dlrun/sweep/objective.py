@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from dlrun.config.words import did_you_mean
+from dlrun.config.words import did_you_mean, then
 from dlrun.errors import ConfigError
 from dlrun.folder.columns import HIGHER
 
@@ -57,4 +57,5 @@ def numbers(summary: Mapping[str, Any]) -> list[str]:
 
 def _unknown(name: str, known: Sequence[str]) -> ConfigError:
     near = did_you_mean(name, list(known))
-    return ConfigError(f"objective={name}: a run's summary has no such number{near}; there are {', '.join(known)}")
+    told = f"objective={name}: a run's summary has no such number{near}"
+    return ConfigError(then(told, f"there are {', '.join(known)}"))

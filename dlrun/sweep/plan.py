@@ -19,7 +19,7 @@ from dlrun.errors import ConfigError
 from dlrun.files.opening import inside, read
 from dlrun.files.replacing import replacing
 from dlrun.folder import checkpoint, wellformed
-from dlrun.folder.clearing import clear, clear_parts
+from dlrun.folder.clearing import clear, clear_parts, refuse_present
 from dlrun.folder.lock import locked
 from dlrun.folder.names import CHECKPOINT, CONFIG, LOCK, PLAN, holds_run, shell_command
 from dlrun.folder.reading import status_of
@@ -115,6 +115,8 @@ class Plan:
         if other := self._above.get(name) or next((above for above in _above(name) if above in self.runs), None):
             raise ConfigError(f"hydra.sweep.subdir gives {name} to a run, {other} to another: one lies in the other")
         self._above |= dict.fromkeys(_above(name), name)
+        if not holds_run(job.folder) and name not in self.runs:
+            refuse_present(job.folder, job.config.get("diagnostics") or (), job.config.get("regularizer") or ())
         if not holds_run(job.folder) or (name in self.runs and not (job.folder / CONFIG).exists()):
             return
         there, asked = read_config(job.folder) if (job.folder / CONFIG).exists() else {}, dict(job.config)

@@ -32,6 +32,15 @@ def refusing() -> Iterator[None]:
             sys.exit(2)
 
 
+@contextmanager
+def staying() -> Iterator[None]:
+    """Around what may be code of the user's own, whose sys.exit() is its failure, and no end of the command."""
+    try:
+        yield
+    except SystemExit as left:
+        raise RuntimeError(f"sys.exit({'' if left.code is None else repr(left.code)}) was called") from left
+
+
 def _said(problem: Exception) -> str:
     if isinstance(problem, ConfigError | OmegaConfBaseException):
         return str(problem)

@@ -11,7 +11,7 @@ SYMBOLS = {
     "lambda": "λ", "mu": "μ", "nu": "ν", "pi": "π", "rho": "ρ", "sigma": "σ", "phi": "φ", "varphi": "φ", "psi": "ψ",
     "Delta": "Δ", "Lambda": "Λ", "Sigma": "Σ", "leftarrow": "←", "top": "ᵀ", "|": "‖", "sim": "~", "le": "≤", "ge": "≥",
     "in": "∈", "pm": "±", "cdot": "·", "dots": "…", "ell": "ℓ", "nabla": "∇", "partial": "∂", "sum": "Σ", "prod": "Π",
-    "lfloor": "⌊", "rfloor": "⌋", "langle": "⟨", "rangle": "⟩", "{": "{", "}": "}", "bmod": " mod ",
+    "lfloor": "⌊", "rfloor": "⌋", "langle": "⟨", "rangle": "⟩", "{": "{", "}": "}", "bmod": " mod ", "varepsilon": "ε",
     "quad": "   ", ",": " ", ";": " ", "\\": "; ", "left": "", "right": "", "bigl": "", "bigr": "", "textstyle": "",
 }  # fmt: skip
 ACCENTS = {"hat": "\u0302", "bar": "\u0304", "overline": "\u0304", "tilde": "\u0303"}

@@ -24,6 +24,9 @@ class Tracking:
         config: of the run, resolved.
         rows: that metrics.csv has already; None where the run begins.
         told: what to do with a line for the user.
+
+    Attributes:
+        failed: why, by the name of each tracker that did.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Tracking:
         told: Callable[[str], None],
     ) -> None:
         self._trackers, self._told = dict(trackers), told
+        self.failed: dict[str, str] = {}
         self._last: dict[str, int] = {}  #: steps that each has
         name = str(config.get("name", folder.name))
         self._each(lambda key, each: self._last.update({key: each.open(folder, name, flat(config), rows is None)}))
@@ -68,6 +72,7 @@ class Tracking:
         for key, each in list(self._trackers.items()):
             try:
                 do(key, each)
-            except Exception as problem:  # a store that is full, broken or of another version
+            except (Exception, SystemExit) as problem:  # a store that is full, broken or of another version
                 del self._trackers[key]
-                self._told(f"tracker={key} failed, and the run goes on without it: {reason(problem)}")
+                self.failed[key] = reason(problem)
+                self._told(f"tracker={key} failed, and the run goes on without it: {self.failed[key]}")

@@ -33,7 +33,7 @@ from dlrun.schedules.schedule import Clock, Schedule
 from dlrun.schedules.warmup import warmup_steps
 from dlrun.training.batches import moments
 from dlrun.training.compatible import refuse
-from dlrun.training.components import HOOKS_OF, Node, component, named
+from dlrun.training.components import HOOKS_OF, Node, component, made, named, refuse_other_kinds, telling
 from dlrun.training.machine import HALVES, compiles, compute_as, threads_for, usable_device
 from dlrun.training.measures import Measures
 from dlrun.training.sources import datasets_of
@@ -53,13 +53,18 @@ def build(
     progress: told what is done, and how much of how much, where an initializer trains.
     initialize: False leaves theta at 0, for a stack that is only looked at.
 
-    Long because a Stack has many parts, each made here once and in sight of those that it depends on.
-
     Raises ConfigError where choices do not fit each other, the data or this machine.
     """
     nodes = [plain(config) for config in configs]
     for each in nodes:
         refuse_foreign(each)
+    with telling():
+        return _built(nodes, progress, initialize)
+
+
+def _built(nodes: list[Node], progress: Callable[[str, int, int], None] | None, initialize: bool) -> Stack:
+    """Long because a Stack has many parts, each made here once and in sight of those that it depends on."""
+    refuse_other_kinds(nodes[0])
     node = nodes[0]
     device = usable_device(node["device"])
     compute_as(node["precision"], device)
@@ -209,7 +214,8 @@ def network(node: Node, dataset: Dataset, outputs: int, saved: Mapping[str, Tens
     options |= {key: value() for key, value in given.items() if key in inspect.signature(cls).parameters}
     if saved is not None and hasattr(cls, "of_saved"):
         options |= cls.of_saved(saved)
-    model: nn.Module = cls(tuple(dataset.inputs.shape[1:]), outputs, blocks, **options)
+    shape = tuple(dataset.inputs.shape[1:])
+    model: nn.Module = made(node["architecture"]["_target_"], cls, shape, outputs, blocks, **options)
     compute_in(model, HALVES.get(node["precision"]))
     if blocks.hidden_layers == 0 and not isinstance(blocks.normalization, NoNormalization):
         raise ConfigError(

@@ -12,7 +12,7 @@ from dlrun.datasets.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.matrix.rows import keywords
 from dlrun.terminal.printable import in_line
-from dlrun.training.components import Node, named
+from dlrun.training.components import Node, made, named
 from dlrun.training.machine import dtype_of
 
 
@@ -51,7 +51,11 @@ def _samples(target: str, options: Node) -> Samples:
         _last_samples.clear()
         source = named(target)
         try:
-            _last_samples[key] = source(**options)
+            samples = made(target, source, **options)
+            if not isinstance(samples, Samples):
+                what = type(samples).__name__
+                raise ConfigError(f"dataset: {target} gives a {what}, and dlrun.datasets.data.Samples is wanted")
+            _last_samples[key] = samples
         except (OSError, MemoryError) as problem:  # a folder that may not be read, data larger than the memory
             raise ConfigError(f"dataset: {str(problem) or 'there is too little memory for it'}") from problem
     return _last_samples[key]

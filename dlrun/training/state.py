@@ -136,7 +136,9 @@ class State:
             self.taken = list(zip(here["losses"], here["norms"], *running, strict=True))
         for snapshot, rows in zip(self._snapshots(), record["rows"], strict=True):
             snapshot.rows = rows
-        self.step, self.status, self.runs = record["step"], record["status"], record["runs_left"]
+        # one that was interrupted goes on: releases before 0.2 kept that word, and such a run ended again at once
+        self.status = ["running" if status == "interrupted" else status for status in record["status"]]
+        self.step, self.runs = record["step"], record["runs_left"]
         self.started, self.compile_seconds = record["started"], record["compile_seconds"]
 
     def _snapshots(self) -> list[Snapshot]:
