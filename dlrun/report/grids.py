@@ -14,6 +14,7 @@ import pandas as pd
 from dlrun.folder.names import CURVES, LOG, METRICS, SUMMARY, in_all_forms
 from dlrun.report.across import MOST_NUMBERS, RESAMPLES, Across
 from dlrun.report.collect import SWEEP
+from dlrun.report.effects import Effects
 from dlrun.report.findings import TIMES, Findings
 from dlrun.report.grid import NOTHING, Cell, Grid
 from dlrun.report.statistics import FINISHED
@@ -24,6 +25,7 @@ from dlrun.terminal.console import counted, number
 
 MOST = 1000  #: rows of a table that the page shows
 STACK = "stack's seconds"
+MOST_EFFECTS = 15  #: that a table has, and all axes
 MOST_RANKS = 8  #: datasets of which each has a column of ranks
 NAMED = 3  #: settings that a sentence names at most
 JOINT = "joint 95 % interval"  #: which holds together with those of the other rows
@@ -98,6 +100,41 @@ def sentences(over: Across) -> Iterator[str]:
     if over.left_out:
         more = f" and {len(over.left_out) - NAMED} more" if len(over.left_out) > NAMED else ""
         yield f"Left out, for they are not on every dataset: {', '.join(over.left_out[:NAMED])}{more}."
+
+
+def effects_grid(found: Effects, where: str) -> Grid:
+    """Which axis matters. where: on which dataset, in words."""
+    shown = [each for i, each in enumerate(found.effects) if i < MOST_EFFECTS or len(each.axes) == 1]
+    rows = []
+    for each in shown:
+        means = found.means[each.axes[0]] if len(each.axes) == 1 else []
+        low, high = (extreme(means, key=lambda pair: pair[1]) if means else None for extreme in (min, max))
+        rows.append(
+            [
+                Cell(each.name),
+                Cell(f"{100 * each.share:.1f} %", each.share),
+                _interval(100 * each.low, 100 * each.high, 1, ".1f"),
+                *(Cell(f"{number(end[1])} with {end[0]}", end[1]) if end else NOTHING for end in (low, high)),
+            ]
+        )
+    of_rest, settings = f"{100 * found.rest:.1f} %", counted(found.settings, "setting")
+    how = (
+        f"Exact, of all combinations: {settings} (functional ANOVA, Hooker 2007). "
+        if found.exact
+        else f"By a random forest over {settings}, which are not all combinations (Hutter et al. 2014); it explains R² = "
+        f"{found.explained:.2g} of settings that its trees have not seen. The intervals are the middle 95 % of its trees. "
+    )
+    noise = f"{100 * found.noise:.2g} % of what the means of settings differ by is noise of the seeds, and taken off. "
+    seeds = noise if isfinite(found.noise) else ""
+    return Grid(
+        f"Which axis matters{where}: shares of the variance of {found.metric}",
+        ["axis", "share", "95 % interval", "least mean", "greatest mean"],
+        rows,
+        f"{how}{seeds}More than two axes together make {of_rest}. Means are over all values of the other axes, "
+        f"{counted(found.runs, 'run')} in all. {' '.join(found.said)}".strip(),
+        [True, False, False, False, False],
+        spoken=True,
+    )
 
 
 def _of_one(found: Findings, where: str, first: int) -> Iterator[Grid]:

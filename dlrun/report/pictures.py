@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +14,14 @@ from matplotlib.figure import Figure
 
 from dlrun.errors import ConfigError
 from dlrun.folder.names import METRICS, films_of, form_of, in_all_forms, table_of
-from dlrun.plots import beside, comparison, datasets, film, sensitivity
+from dlrun.plots import beside, comparison, datasets, effects, film, sensitivity
 from dlrun.plots.diagnostics import race
 from dlrun.plots.page import content, png
 from dlrun.plots.pictures import drawable
 from dlrun.report.across import Across
 from dlrun.report.beside import seen
 from dlrun.report.collect import config_of
+from dlrun.report.effects import Effects
 from dlrun.report.findings import Findings
 from dlrun.report.grid import short
 from dlrun.report.race import racers
@@ -27,7 +29,7 @@ from dlrun.report.statistics import FINISHED
 from dlrun.report.tables import name
 
 FILMS = films_of("race")  #: beside the page, which would be too large with them
-PICTURES = ("comparison", "datasets", "sensitivity", "heatmap", "race", *beside.LOOKS)
+PICTURES = ("comparison", "datasets", "effects", "sensitivity", "heatmap", "race", *beside.LOOKS)
 NAMES = (*(name for picture in PICTURES for name in in_all_forms(f"{picture}.png")), *FILMS)
 
 
@@ -39,12 +41,17 @@ class Pictures(NamedTuple):
 
 
 def draw(
-    found: Findings, curves: pd.DataFrame, heading: str, folders: Mapping[str, Path], over: Across | None = None
+    found: Findings,
+    curves: pd.DataFrame,
+    heading: str,
+    folders: Mapping[str, Path],
+    over: Across | None = None,
+    matters: Mapping[str, Effects] | None = None,
 ) -> Pictures:
     """The pictures that the sweep has; none where no run has finished. The files are of the form that runs draw.
 
-    folders: of each run. over: what settings are over several datasets. What cannot be drawn is told in the notes of
-    `found`.
+    folders: of each run. over: what settings are over several datasets. matters: which axis does, by dataset. What
+    cannot be drawn is told in the notes of `found`.
     """
     pictures = Pictures({}, {})
     if not found.settings["n"].any():
@@ -61,6 +68,8 @@ def draw(
     with _told(found, "curves", METRICS):
         for name, page in _of_results(found, curves, heading, labels, fates, over):
             add(name, page)
+    if matters:
+        add("effects", effects.figure({name: _bars(each) for name, each in matters.items()}, heading, _rests(matters)))
     by_setting = dict(zip(settings["setting"], labels, strict=True))
     for diagnostic in beside.LOOKS:
         with _told(found, diagnostic, table_of(diagnostic)):
@@ -128,6 +137,23 @@ def _of_results(
         x, y = found.axes
         page = sensitivity.heatmap(data, (x, y), f"last {column}", heading, larger_is_better=found.larger_is_better)
         yield "heatmap", page
+
+
+def _bars(found: Effects) -> effects.Shown:
+    bars = [effects.Bar(each.name, each.share, each.low, each.high, len(each.axes)) for each in found.effects]
+    return effects.Shown(bars, found.means, found.numeric, found.metric)
+
+
+def _rests(matters: Mapping[str, Effects]) -> str:
+    """What the shares in the picture are, and what they rest on."""
+    first = next(iter(matters.values()))
+    runs, settings = (sum(getattr(each, what) for each in matters.values()) for what in ("runs", "settings"))
+    how = "functional ANOVA" if all(each.exact for each in matters.values()) else "functional ANOVA, of random forests"
+    metric = first.metric if len({each.metric for each in matters.values()}) == 1 else "each main metric"
+    line = (
+        "; lines: 95 % intervals" if any(isfinite(bar.low) for each in matters.values() for bar in each.effects) else ""
+    )
+    return f"shares of the variance of {metric}: {how} of {settings:,} settings, {runs:,} runs{line}"
 
 
 def _of_datasets(

@@ -22,9 +22,10 @@ from dlrun.report import collect
 from dlrun.report.across import across
 from dlrun.report.data import data_of, failed_looks
 from dlrun.report.drawn import drawn
+from dlrun.report.effects import which_matter
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Grid, folded
-from dlrun.report.grids import MOST, grids, most_of, runs_grid
+from dlrun.report.grids import MOST, effects_grid, grids, most_of, runs_grid
 from dlrun.report.looking import peeking, plan_of, planned, stopping
 from dlrun.report.pictures import FILMS, Pictures, draw
 from dlrun.report.pictures import NAMES as PICTURES
@@ -91,8 +92,10 @@ def report(
     found.notes.extend([*notes, *left_out, *collect.linked(folders), *failed_looks(found, runs)])
 
     over = across(found)
-    pictures = draw(found, curves, title, runs, over)
+    matters = which_matter(found)
+    pictures = draw(found, curves, title, runs, over, matters)
     shown = [*grids(found, over)]
+    shown += [effects_grid(each, f" on {name}" * bool(found.strata)) for name, each in matters.items()]
     try:
         shown += study(into)
     except ConfigError as problem:
@@ -127,7 +130,7 @@ def redraw(folder: Path, ours: bool = False) -> list[Path]:
     curves = collect.curves(into)
     found = find(collect.frame(header, rows), runs, curves, None, None)
     before = len(found.notes)
-    pictures = draw(found, curves, into.name, runs, across(found)).files
+    pictures = draw(found, curves, into.name, runs, across(found), which_matter(found)).files
     for line in found.notes[before:]:
         error(line)
     for picture, content in pictures.items():
