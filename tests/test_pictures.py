@@ -28,10 +28,10 @@ def test_a_sweeps_pictures_are_of_the_form_that_its_runs_draw(form: str, tmp_pat
             write_run(folder, f"lr={lr}", f"width_={width}", config=config, accuracy=accuracy)
     report([tmp_path / "sweep"])
     found = {path.name: path.read_bytes() for path in (tmp_path / "sweep").iterdir() if path.suffix[1:] in BEGINNINGS}
-    assert sorted(found) == [f"{name}.{form}" for name in ("comparison", "effects", "heatmap", "sensitivity")]
+    assert sorted(found) == [f"{name}.{form}" for name in ("comparison", "heatmap", "sensitivity")]
     assert all(content.startswith(BEGINNINGS[form]) for content in found.values())
     page = (tmp_path / "sweep" / "report.html").read_text()
-    assert page.count("data:image/png;base64,iVBOR") == 3 and 'alt="heatmap"' in page
+    assert page.count("data:image/png;base64,iVBOR") == 2 and 'alt="heatmap"' in page
     report([tmp_path / "sweep"])
     assert {name: (tmp_path / "sweep" / name).read_bytes() for name in found} == found
 

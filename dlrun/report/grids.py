@@ -121,8 +121,8 @@ def effects_grid(found: Effects, where: str) -> Grid:
     how = (
         f"Exact, of all combinations: {settings} (functional ANOVA, Hooker 2007). "
         if found.exact
-        else f"By a random forest over {settings}, which are not all combinations (Hutter et al. 2014); it explains R² = "
-        f"{found.explained:.2g} of settings that its trees have not seen. The intervals are the middle 95 % of its trees. "
+        else f"By a random forest over {settings}, which are not all combinations (Hutter et al. 2014); it explains "
+        f"R² = {found.explained:.2g} of settings that its trees have not seen. The intervals are of its trees. "
     )
     noise = f"{100 * found.noise:.2g} % of what the means of settings differ by is noise of the seeds, and taken off. "
     seeds = noise if isfinite(found.noise) else ""
