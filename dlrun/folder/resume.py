@@ -18,7 +18,7 @@ from dlrun.folder.reading import status_of
 
 COMPLETE = ("finished", "stopped_early", "diverged")  #: statuses of runs for which nothing is left to do
 #: keys that change nothing of what a run computes
-FREE = ("name", "plots", "plot", "objective", "checkpoint_every", "allow_targets", "tracker")
+FREE = ("name", "plots", "plot", "objective", "checkpoint_every", "allow_targets", "tracker", "note", "tags", "on_end")
 
 
 def standing(folder: Path, config: Mapping[str, Any]) -> str:

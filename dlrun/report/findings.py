@@ -19,7 +19,18 @@ from dlrun.report.collect import config_of
 from dlrun.report.judging import Looks
 from dlrun.report.settings import told_apart
 from dlrun.report.statistics import BOUNDS, FINISHED, UNBOUNDED, Interval, edge_warning
-from dlrun.report.strata import Repeats, apart, datasets, labels, overlap, overrides, told_by, varied, with_splits
+from dlrun.report.strata import (
+    Repeats,
+    apart,
+    datasets,
+    labels,
+    overlap,
+    overrides,
+    told_by,
+    varied,
+    with_names,
+    with_splits,
+)
 from dlrun.report.survival import Median
 
 FEW = 10  #: seeds, from which on intervals hold of skewed values that nothing bounds, see docs/statistics.md
@@ -50,7 +61,7 @@ class Findings:
     target: tuple[str, float] | None
     speeds: pd.DataFrame  #: `setting`, runs, reached, and a Median for each of TIMES
     notes: list[str]
-    repeats: Repeats = Repeats()  #: what the runs of a setting are
+    repeats: Repeats = field(default_factory=Repeats)  #: what the runs of a setting are
     bounds: Interval = UNBOUNDED  #: of the metric
     #: by dataset, where there are several, what was found on it; settings and comparisons are all of these, in order
     strata: dict[str, Findings] = field(default_factory=dict)
@@ -83,6 +94,7 @@ def find(
     table, notes = told_apart(table.copy(), apart(table), runs)
     if table.empty:
         raise ConfigError("\n".join(notes))
+    table = with_names(table, runs)
     ended_first = table.assign(ended=~table["status"].isin(FINISHED)).sort_values("ended", kind="stable")
     table = table.loc[sorted(ended_first.drop_duplicates([*apart(table), "seed"]).index)].reset_index(drop=True)
     if repeated := len(ended_first) - len(table):
@@ -117,7 +129,7 @@ def _of_one(
     notes: list[str] = []
     table, repeats = with_splits(_named(table, axes), runs)
     first = next(iter(table.loc[table["status"].isin(FINISHED), "run"]), None)  # any: all are of one task
-    main, higher = _metrics(runs[first]) if first else ("loss", set(HIGHER))
+    main, higher = metrics_of(runs[first]) if first else ("loss", set(HIGHER))
     metric = metric or main
     larger_is_better = _larger_is_better(metric, higher)
     chosen_by = f"best_val_{metric}"
@@ -214,7 +226,7 @@ def _known(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _metrics(run: Path) -> tuple[str, set[str]]:
+def metrics_of(run: Path) -> tuple[str, set[str]]:
     """The main metric of a run that finished, and those of which more is better."""
     summary = read_summary(run)
     names = [key.removeprefix("best_val_") for key in summary if key.startswith("best_val_")]

@@ -294,7 +294,7 @@ def runs_grid(found: Findings, runs: Mapping[str, Path], into: Path) -> Grid:
         found.quoted,
     ]
     values += [STACK, "its share"] if STACK in table else ["seconds"]
-    values = [column for column in dict.fromkeys([*values, "error"]) if column in table]
+    values = [column for column in dict.fromkeys([*values, "note", "tags", "error"]) if column in table]
     return Grid(
         "Runs",
         ["run", *values],

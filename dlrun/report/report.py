@@ -17,6 +17,7 @@ from dlrun.files.opening import beginning
 from dlrun.files.replacing import replacing
 from dlrun.folder.clearing import PAGE, refuse_foreign_sweep
 from dlrun.folder.names import MEASURED, MEASURES, shell_command
+from dlrun.folder.notes import notes_of
 from dlrun.plots.page import smaller
 from dlrun.report import collect
 from dlrun.report.across import across
@@ -89,6 +90,7 @@ def report(
     if looks and metric is None and margin is None:
         found.notes.insert(0, stopping(found, looks))
     found.notes.extend(peeking(plan))
+    found.notes[:0] = [f"{key}: {cell}" for key, cell in noted(into, left_out).items()]
     found.notes.extend([*notes, *left_out, *collect.linked(folders), *failed_looks(found, runs)])
 
     over = across(found)
@@ -107,6 +109,15 @@ def report(
     _print(found, shown, title, console)
     _say(console, str(into / PAGE), whole=True)
     return into / PAGE
+
+
+def noted(folder: Path, left_out: list[str]) -> dict[str, str]:
+    """What its user wrote of the sweep; where that is damaged, a line more about what is left out."""
+    try:
+        return notes_of(folder).cells()
+    except ConfigError as problem:
+        left_out.append(str(problem))
+        return {}
 
 
 def redraw(folder: Path, ours: bool = False) -> list[Path]:

@@ -13,7 +13,7 @@ import pandas as pd
 from dlrun.errors import ConfigError
 from dlrun.folder.reading import read_summary
 from dlrun.report.cells import BETWEEN
-from dlrun.report.collect import composed_of
+from dlrun.report.collect import composed_of, digest_of
 from dlrun.report.statistics import FINISHED
 from dlrun.report.tables import SPLIT, lacking, name, typed
 
@@ -79,6 +79,23 @@ def labels(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     short = [" ".join(typed(v) for key, v in each.items() if key in DATASETS and not lacking(v)) for each in found]
     return short if len({*short} - {""}) == len(found) else [name(dict(each)) for each in found]
+
+
+def with_names(table: pd.DataFrame, runs: Mapping[str, Path]) -> pd.DataFrame:
+    """The table with the name of the dataset also of runs that do not know it, as those by --config-name: that of runs
+    on the same samples."""
+    if "dataset" not in table or not (unnamed := table["dataset"].map(lacking)).any() or unnamed.all():
+        return table
+    digests = table["run"].map(lambda run: _digest(runs[run]))
+    names = dict(zip(digests[~unnamed], table.loc[~unnamed, "dataset"], strict=True))
+    known = digests[unnamed].map(lambda digest: names.get(digest, "") if digest else "")
+    return table.assign(dataset=table["dataset"].where(~unnamed, known))
+
+
+def _digest(run: Path) -> str | None:
+    with suppress(ConfigError):
+        return digest_of(run)
+    return None
 
 
 def with_splits(table: pd.DataFrame, runs: Mapping[str, Path]) -> tuple[pd.DataFrame, Repeats]:
