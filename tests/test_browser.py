@@ -99,7 +99,7 @@ class Page:
 
     def rows(self) -> list[int]:
         """The settings whose rows are to be seen, in their order."""
-        rows = "[...document.querySelectorAll('#settings tbody tr')].filter(row => row.offsetHeight)"
+        rows = "[...document.querySelectorAll('table.settings tbody tr')].filter(row => row.offsetHeight)"
         return self.run(f"return {rows}.map(row => Number(row.dataset.setting))")
 
     def legend(self) -> list[str]:
@@ -138,7 +138,7 @@ def page(sweep: Path, chromium: Any, request: pytest.FixtureRequest) -> Iterator
 
 def test_a_head_sorts_by_click_and_by_key(page: Page) -> None:
     assert page.rows() == [0, 1, 2, 3, 4]
-    button = page.find("#settings th:nth-of-type(5) button")
+    button = page.find("table.settings th:nth-of-type(5) button")
     assert button.text == "val"
     button.click()
     assert page.rows() == [3, 2, 1, 0, 4]  # what has no value stays below
@@ -163,10 +163,10 @@ def test_words_keep_the_settings_that_have_them_all(page: Page) -> None:
 
 
 def test_settings_and_what_is_drawn_of_them_are_toggled(page: Page) -> None:
-    page.find("#settings tbody tr:first-child input").click()
+    page.find("table.settings tbody tr:first-child input").click()
     assert page.rows() == [0, 1, 2, 3, 4] and not any("adam lr=0.01" in item for item in page.legend())
     assert page.find("#all").get_property("indeterminate")
-    page.find("#settings tbody tr:first-child input").click()
+    page.find("table.settings tbody tr:first-child input").click()
     assert len(page.legend()) == 5
     page.find("#all").click()
     assert page.legend() == [] and page.find("#count").text == "0 of 5 settings kept"
@@ -187,7 +187,7 @@ def test_pointing_shows_the_values_of_metrics_csv(page: Page) -> None:
         "optimizer=adam lr=0.1", f"epoch 3: val_accuracy {fmean(values):.4g}",
         f"lowest to highest: {min(values):.4g} – {max(values):.4g}", "n = 3",
     ]  # fmt: skip
-    assert page.run("return document.querySelector('#settings tr.hot').dataset.setting") == "1"  # and it is linked
+    assert page.run("return document.querySelector('table.settings tr.hot').dataset.setting") == "1"  # and it is linked
     page.find("#single").click()
     x, y = page.at("curves", "[view.x(1), view.y(0.1)]")
     page.mouse("mouseMoved", x, y)
@@ -248,7 +248,7 @@ def test_all_can_be_done_by_keys(page: Page) -> None:
     page.keys(Keys.ARROW_LEFT, Keys.ARROW_DOWN)
     assert page.tip("curves")[:2] == ["optimizer=adam lr=0.1", f"epoch 4: val_accuracy {0.8 * (1 - 0.5**4) + 0.01:.4g}"]
 
-    page.find("#settings tbody tr").send_keys(Keys.ARROW_DOWN, Keys.SPACE)
+    page.find("table.settings tbody tr").send_keys(Keys.ARROW_DOWN, Keys.SPACE)
     assert page.run("return document.activeElement.dataset.setting") == "1" and page.run("return [...state.off]") == [1]
     assert page.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid"  # it is to be seen
     page.keys(Keys.END)

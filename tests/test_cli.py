@@ -64,6 +64,7 @@ def test_a_run_leaves_a_complete_folder(dlrun: Callable[..., Ended], tmp_path: P
         ".hydra",
         "config.yaml",
         "curves.png",
+        "dlrun-packages.txt",
         "dlrun.log",
         "encoding.json",
         "last.safetensors",

@@ -77,6 +77,20 @@ def test_the_best_eight_are_drawn_and_the_picture_says_so() -> None:
     assert len({line.get_color() for line in page.axes[0].lines}) == 8
 
 
+def test_a_setting_has_one_colour_on_all_datasets_and_their_order_is_told() -> None:
+    runs = {"0": [0.1, 0.2, 0.3], "1": [0.5, 0.6, 0.7], "2": [3.0, 2.0, 1.0]}
+    both = pd.concat([curves({run: runs[run] for run in "01"}), curves({"2": runs["2"]}, "val_loss")])
+    shown = {"iris": ("val_accuracy", {"a": ["0"], "b": ["1"]}), "sine": ("val_loss", {"b": ["2"]})}
+    page = comparison.on_datasets(both, shown, "x", ["b", "a"], "by rank", {"a on sine": "1 of 1 diverged"})
+    iris, sine = page.axes
+    assert [axes.get_title() for axes in (iris, sine)] == ["iris", "sine"]
+    assert {line.get_color(): line.get_ydata().tolist() for line in iris.lines} == {
+        comparison.COLOURS[0]: runs["1"], comparison.COLOURS[1]: runs["0"],
+    }  # fmt: skip
+    assert [line.get_color() for line in sine.lines] == [comparison.COLOURS[0]] and sine.get_ylabel() == "val_loss"
+    assert words(page) == ["b", "a", "a on sine: 1 of 1 diverged"] and sentence(page).startswith("settings by rank; ")
+
+
 def test_of_many_seeds_the_band_holds_the_middle_half() -> None:
     """Lowest and highest of 50 would only tell of the rarest."""
     values = np.random.default_rng(0).normal(size=(50, 3))
@@ -123,7 +137,7 @@ def test_what_became_of_runs_that_are_not_drawn_is_told() -> None:
     page = comparison.figure(curves({"a": [0.1, 0.2, 0.3]}), {"lr=1": ["a"]}, "val_accuracy", "", fates)
     assert words(page) == [
         "lr=1 (n = 1; 1 of 3 diverged)", *(f"lr={i}: 3 of 3 diverged" for i in (10, 20, 30)),
-        "and 2 more without a finished run",
+        "and 2 more with unfinished runs",
     ]  # fmt: skip
 
 

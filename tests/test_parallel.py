@@ -107,8 +107,8 @@ def test_two_processes_train_as_one_does(
     told = done(process)
     assert told.count("epoch 3/3") == 1
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [
-        ".hydra", "config.yaml", "dlrun.log", "encoding.json", "last.safetensors", "metrics.csv", "model.safetensors",
-        "summary.json",
+        ".hydra", "config.yaml", "dlrun-packages.txt", "dlrun.log", "encoding.json", "last.safetensors", "metrics.csv",
+        "model.safetensors", "summary.json",
     ]  # fmt: skip
     assert json.loads((tmp_path / "two" / "summary.json").read_text())["processes"] == 2
     one, two = pd.DataFrame(rows), pd.read_csv(tmp_path / "two" / "metrics.csv")

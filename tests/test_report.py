@@ -107,7 +107,7 @@ def test_plot_draws_a_sweeps_pictures_again(
     sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     printed(sweep)
-    first = {name: (sweep / f"{name}.png").read_bytes() for name in ("comparison", "sensitivity", "heatmap")}
+    first = {name: (sweep / f"{name}.png").read_bytes() for name in ("comparison", "sensitivity", "heatmap", "effects")}
     for name in first:
         (sweep / f"{name}.png").unlink()
     monkeypatch.setattr(sys, "argv", ["dlrun", "plot", str(sweep)])
@@ -477,7 +477,7 @@ class Tags(HTMLParser):
 def test_a_sweeps_folder_gets_the_whole_report(sweep: Path) -> None:
     text = printed(sweep, target=("val_accuracy", 0.8))
     assert sorted(path.name for path in sweep.iterdir() if path.is_file()) == [
-        "comparison.png", "curves.csv", "heatmap.png", "report.html", "sensitivity.png", "sweep.csv",
+        "comparison.png", "curves.csv", "effects.png", "heatmap.png", "report.html", "sensitivity.png", "sweep.csv",
     ]  # fmt: skip
     assert "12 runs of 4 settings: 12 finished" in text and "Time to val_accuracy = 0.8" in text
     best = next(line for line in text.splitlines() if line.startswith("optimizer=adam lr=0.01"))
@@ -531,7 +531,7 @@ def test_the_page_needs_nothing_but_itself(sweep: Path) -> None:
     printed(sweep)
     page = Tags((sweep / "report.html").read_text())
     images = [attributes["src"] for tag, attributes in page.found if tag == "img"]
-    assert len(images) == 2 and all(str(src).startswith("data:image/png;base64,iVBOR") for src in images)
+    assert len(images) == 3 and all(str(src).startswith("data:image/png;base64,iVBOR") for src in images)
     assert not [tag for tag, attributes in page.found if tag == "link" or (tag == "script" and "src" in attributes)]
     links = [str(attributes["href"]) for tag, attributes in page.found if tag == "a"]
     assert len(links) == 12 and all((sweep / link).is_file() for link in links)
@@ -638,7 +638,7 @@ def test_a_setting_that_diverged_as_a_whole_is_told_everywhere(tmp_path: Path) -
     seen = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            pictures.comparison, "figure", lambda *arguments: seen.setdefault("fates", arguments[-1]) and Figure()
+            pictures.comparison, "figure", lambda *arguments, **_: seen.setdefault("fates", arguments[-1]) and Figure()
         )
         patch.setattr(pictures, "png", lambda page: b"")
         pictures.draw(found, collect.curves(tmp_path), "", collect.find([tmp_path]))

@@ -15,13 +15,15 @@ from importlib.metadata import version
 from io import TextIOWrapper
 
 import dlrun
+from dlrun.command import after
 from dlrun.command.start import folder_of_command, going_on, train
 from dlrun.command.verbs import VERBS, run_verb
 from dlrun.config import typed
+from dlrun.errors import ConfigError
 from dlrun.files.surroundings import keep_out
 from dlrun.folder.clearing import discard
 from dlrun.folder.lock import free_all
-from dlrun.terminal.console import say
+from dlrun.terminal.console import error, say
 from dlrun.terminal.exits import EXIT_CODES
 from dlrun.terminal.printable import printable_warning
 from dlrun.terminal.signals import interruptible, obeyed
@@ -69,8 +71,20 @@ def leave_quietly() -> None:
 
 def _command() -> int:
     logging.raiseExceptions = False  # of a full disk one message tells, and no traceback of a log file
-    arguments = [typed.whole(word) for word in sys.argv[1:]]
+    try:
+        arguments, command = after.taken([typed.whole(word) for word in sys.argv[1:]], list(VERBS))
+    except ConfigError as mistake:
+        error(str(mistake))
+        return 2
     typed.take(arguments)
+    code = _done(arguments)
+    if command:
+        after.ended(command, folder_of_command(), code)
+    return code
+
+
+def _done(arguments: list[str]) -> int:
+    """What these words ask for, done; returns the exit code."""
     if "--version" in arguments:
         say(_version())
         return 0

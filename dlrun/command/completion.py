@@ -34,8 +34,9 @@ HYDRAS = ("hydra/launcher", "hydra/sweeper")
 PLACES = {"hydra.run.dir": "folders", "hydra.sweep.dir": "folders", "settings": "files"}  #: keys that name places
 LOADED = {"which": ("best", "last")}  #: keys of the verbs that look at finished runs
 #: verbs whose words are folders or files
-OF_PLACES = {"diagnose": "folders", "export": "folders", "plot": "folders", "predict": "files", "report": "folders",
-             "resume": "folders", "status": "folders"}  # fmt: skip
+OF_PLACES = {"diagnose": "folders", "diff": "folders", "export": "folders", "note": "folders", "plot": "folders",
+             "predict": "files", "report": "folders", "resume": "folders", "rm": "folders",
+             "status": "folders"}  # fmt: skip
 
 SCRIPTS = {
     "bash": r"""_dlrun() {
@@ -167,7 +168,9 @@ def _value(option: str, value: str, sign: str = "=") -> Found:
 def verbs() -> dict[str, tuple[str, list[str]]]:
     """Each verb with what it does and its options, as its docstring says."""
     found = {}
-    files = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("verbs.py", "finished.py"))
+    files = (
+        Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("verbs.py", "finished.py", "tidying.py")
+    )
     for node in (node for file in files for node in ast.parse(file).body):
         text = (ast.get_docstring(node) or "") if isinstance(node, ast.FunctionDef) else ""
         if match := re.match(r"dlrun (\w+)", text):

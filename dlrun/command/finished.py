@@ -144,7 +144,7 @@ def report_verb(arguments: list[str]) -> int:
                           that differ by less are called equivalent
     --target NAME=VALUE   adds how soon a column reaches a value: val_accuracy=0.95
     """
-    folders, options = _options("report", arguments, "--target", "--metric", "--margin")
+    folders, options = options_of("report", arguments, "--target", "--metric", "--margin")
     if not folders:
         raise ConfigError("report: name the folders of one or more sweeps or runs")
     column, _, value = options["--target"].partition("=")
@@ -162,7 +162,7 @@ def report_verb(arguments: list[str]) -> int:
     return 0
 
 
-def _options(verb: str, arguments: list[str], *names: str) -> tuple[list[str], dict[str, str]]:
+def options_of(verb: str, arguments: list[str], *names: str) -> tuple[list[str], dict[str, str]]:
     """The arguments that are no options, and the value of each of these, "" where it is not given."""
     rest, options = [], dict.fromkeys(names, "")
     left = iter(arguments)
@@ -197,7 +197,7 @@ def predict_verb(arguments: list[str]) -> int:
     which=last              by the last parameters in place of the best
     allow_targets=[NAME]    packages of your own that the network is made of
     """
-    words, options = _options("predict", arguments, "--output")
+    words, options = options_of("predict", arguments, "--output")
     places, which = _places("predict", words)
     if len(places) != 2:
         raise ConfigError("predict: name the folder of a run, and one file with new rows, or one folder of images")
@@ -226,7 +226,7 @@ def export_verb(arguments: list[str]) -> int:
     which=last              the last parameters in place of the best
     allow_targets=[NAME]    packages of your own that the network is made of
     """
-    words, options = _options("export", arguments, "--format", "--output")
+    words, options = options_of("export", arguments, "--format", "--output")
     places, which = _places("export", words)
     form = options["--format"]
     if len(places) != 1:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from dlrun.command.finished import diagnose_verb, export_verb, plot_verb, predict_verb, report_verb
 from dlrun.command.start import train
+from dlrun.command.tidying import diff_verb, note_verb, rm_verb
 from dlrun.config import typed
 from dlrun.config.catalogue import choices, conf_dir, description, groups
 from dlrun.config.explained import explained, options
@@ -228,11 +229,14 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "claims": _claims,
     "completion": _completion,
     "diagnose": diagnose_verb,
+    "diff": diff_verb,
     "export": export_verb,
     "list": _list,
+    "note": note_verb,
     "plot": plot_verb,
     "predict": predict_verb,
     "report": report_verb,
     "resume": _resume,
+    "rm": rm_verb,
     "status": _status,
 }

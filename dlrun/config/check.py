@@ -113,6 +113,8 @@ class Rules(Keys):
         if path == ("allow_targets",) and not self._packages.issuperset(value if isinstance(value, list) else ()):
             asked = f"{name}=[{','.join(typed.bare(str(each)) for each in value)}]"
             return f"{shlex.quote(asked)} stands in a file, and counts only if you type it: it has code run"
+        if path == ("on_end",) and value is not None:
+            return f"{name}={_typed(value)} stands in a file, and counts only if you type it: it has a command run"
         if path == ("name",) and (".." in str(value).split("/") or str(value)[:1] == "/" or "\0" in str(value)):
             return f"{name}={value}: it stands in the folder's name, and may not lead out of it by .. or a leading /"
         if "_target_" in path:

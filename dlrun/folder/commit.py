@@ -12,13 +12,32 @@ import os
 import re
 import subprocess
 import tempfile
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read_named
 
 SMALL = 2**26  #: bytes of a file of .git's that is read; packed-refs is the large one
+PATIENCE = 2.0  #: seconds that git may take
+LARGEST = 2**20  #: bytes of a patch that is kept
+PATCH = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules")
+TOO_LARGE = f"More than {LARGEST:,} bytes, of which only the names of the files are kept:"
+LEFT_OUT = " [left out: it looks like a secret]"
+SECRET_FILE = re.compile(
+    r"(^|[/. _-])(\.?env|\.netrc|\.pypirc|id_(rsa|dsa|ecdsa|ed25519)|[^/ ]*(secret|credential|password|token)[^/ ]*"
+    r"|[^/ ]*\.(pem|key|p12|pfx|keystore))( |$|\.)",
+    re.IGNORECASE,
+)
+SECRET_LINE = re.compile(
+    r"(api[_-]?key|secret|token|passw(or)?d|credential|authorization|private[_-]?key)\w*[\"']?\s*[:=]\s*"
+    r"([\"'][^\"']{6,}[\"']|[\w+/-]{16,}\s*$)"  # tokens = tokenize(text) is none
+    r"|(?-i:\b[A-Z_]*(PASSWORD|SECRET|TOKEN|KEY)[A-Z_]*=\S{6,})"
+    r"|-----BEGIN |\bAKIA[0-9A-Z]{16}\b|\b(gh[pousr]|hf|sk|xox[abp])[_-][A-Za-z0-9_-]{16,}|://[^/\s:@]+:[^/\s@]+@",
+    re.IGNORECASE,
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # SHA-1 or SHA-256
 
 
@@ -65,7 +84,68 @@ def _resolved(own: Path, shared: Path, name: str) -> str:
     return _checked(next((words[0] for words in lines if words[1:] == [name]), ""))
 
 
-def _differs(root: Path, own: Path, shared: Path, commit: str) -> bool | None:
+def changes_of(folder: str) -> str:
+    """What tracked files differ in from the commit that is checked out there, as a patch; "" where there is none.
+
+    Files whose names look like those of secrets, and lines that look like one, are left out, and the patch says so. Of
+    a patch that is larger than 1 MB only the names of the files are kept.
+    """
+    try:
+        root, own, shared = _repository(Path(folder))
+        commit = _resolved(own, shared, "HEAD")
+        patch = _asked(root, own, shared, commit, ["diff", *PATCH, "HEAD"], LARGEST + 1)
+        if len(patch) > LARGEST:
+            names = _asked(root, own, shared, commit, ["diff", *PATCH, "--name-only", "HEAD"], LARGEST)
+            return f"{TOO_LARGE}\n{names.decode(errors='replace')}"
+        return without_secrets(patch.decode(errors="replace"))
+    except (ConfigError, OSError, ValueError, subprocess.SubprocessError):
+        return ""
+
+
+def without_secrets(patch: str) -> str:
+    """A patch without what looks like a secret."""
+    parts = re.split(r"^(?=diff --git )", patch, flags=re.MULTILINE)
+    kept, left_out = [], 0
+    for part in parts:
+        name = part.partition("\n")[0]
+        if SECRET_FILE.search(name):
+            kept.append(f"{name}\n{LEFT_OUT}\n")
+            left_out += 1
+        else:
+            lines = part.split("\n")
+            hidden = [SECRET_LINE.search(line) is not None and line[:1] in ("+", "-", " ") for line in lines]
+            left_out += sum(hidden)
+            kept.append("\n".join(f"{line[0]}{LEFT_OUT}" if h else line for line, h in zip(lines, hidden, strict=True)))
+    return "".join(kept)
+
+
+def _asked(root: Path, own: Path, shared: Path, commit: str, command: list[str], most: int) -> bytes:
+    """What git says, of which so many bytes are read; raises SubprocessError where it fails or takes long."""
+    with _elsewhere(root, own, shared, commit) as environment:
+        git = subprocess.Popen(
+            ["git", "--no-optional-locks", *command], cwd=root, env=environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        timer = threading.Timer(PATIENCE, git.kill)
+        timer.start()
+        try:
+            assert git.stdout
+            said = git.stdout.read(most)
+            whole = len(said) < most
+            if not whole:
+                git.kill()
+            if git.wait() and whole:
+                raise subprocess.SubprocessError
+        finally:
+            timer.cancel()
+            git.kill()
+            git.communicate()
+    return said
+
+
+@contextmanager
+def _elsewhere(root: Path, own: Path, shared: Path, commit: str) -> Iterator[dict[str, str]]:
+    """The environment in which git sees this commit and these files from a folder without configuration."""
     with tempfile.TemporaryDirectory(prefix="dlrun-") as empty:
         folder = Path(empty)
         (folder / "refs").mkdir()
@@ -77,19 +157,17 @@ def _differs(root: Path, own: Path, shared: Path, commit: str) -> bool | None:
         # Variables of git's that the user has set for another repository are left out.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         places = {"DIR": folder, "WORK_TREE": root, "OBJECT_DIRECTORY": shared / "objects", "INDEX_FILE": own / "index"}
-        # Without optional locks, many workers can ask at once and the user's own git commands are not disturbed.
-        command = ["git", "--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--ignore-submodules"]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=root,
-                env={**kept, **{f"GIT_{name}": str(place.absolute()) for name, place in places.items()}},
-                capture_output=True,
-                timeout=2,
-                check=True,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
+        yield {**kept, **{f"GIT_{name}": str(place.absolute()) for name, place in places.items()}}
+
+
+def _differs(root: Path, own: Path, shared: Path, commit: str) -> bool | None:
+    # Without optional locks, many workers can ask at once and the user's own git commands are not disturbed.
+    command = ["git", "--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--ignore-submodules"]
+    try:
+        with _elsewhere(root, own, shared, commit) as environment:
+            done = subprocess.run(command, cwd=root, env=environment, capture_output=True, timeout=PATIENCE, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
     return bool(done.stdout)
 
 

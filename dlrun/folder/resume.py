@@ -19,7 +19,10 @@ from dlrun.folder.reading import read_summary, status_of
 
 COMPLETE = ("finished", "stopped_early", "pruned", "diverged")  #: statuses of runs for which nothing is left to do
 #: keys that change nothing of what a run computes
-FREE = ("name", "plots", "plot", "objective", "checkpoint_every", "max_time", "allow_targets", "tracker")
+FREE = (
+    *("name", "plots", "plot", "objective", "checkpoint_every", "max_time", "allow_targets", "tracker"),
+    *("note", "tags", "on_end"),
+)
 
 
 def standing(folder: Path, config: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from dlrun.folder import checkpoint
 from dlrun.folder.clearing import clear, refuse_foreign_files
+from dlrun.folder.environment import keep
 from dlrun.folder.lock import locked
 from dlrun.folder.names import CHECKPOINT, curves_of, form_of, shell_command
 from dlrun.folder.resume import COMPLETE, has_more_time, standing, told_of_complete
@@ -78,6 +79,8 @@ def _train(node: Node, folder: Path, resuming: bool, sweeping: bool) -> dict[str
         Folders([node], [folder], stack, begun, problems) as folders,
         Progress(stack.steps, stack.steps_per_epoch, metric) as progress,
     ):
+        if not sweeping:  # whose folder has it once for all runs
+            keep(folder)
         before = [*folders.notes[0]]
         for note in [*([] if sweeping else folders.read[0]), *before]:
             progress.note(note)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -28,6 +29,7 @@ from dlrun.plots.page import (
     gaps,
     is_wide,
     log_if_wide,
+    shortened,
     whole,
 )
 
@@ -35,6 +37,7 @@ COLOURS = [TRAIN, VAL, LR, *BESIDE, GREY]
 DRAWN = len(COLOURS)  #: more settings than colours cannot be told apart
 QUARTILES = (0.25, 0.75)
 SEEDS = 10  #: with more, a band holds the middle half of them: its ends would only tell of the rarest
+PANELS = 6  #: datasets that are drawn
 LOST = 3  #: settings without a finished run that are named
 ERRORS = ("loss", "rmse", "mae", "distance")  #: metrics that may fall by decades
 
@@ -55,12 +58,13 @@ def figure(
     metric: str,
     heading: str,
     fates: Mapping[str, str] | None = None,
+    over: str = "seeds",
 ) -> Figure:
     """The curves of a metric, of the first 8 settings; a second panel shows closer those that end near each other.
 
     curves: the rows of curves.csv. settings: each one's name and its runs that finished, the best setting first. A
     curve ends where the first of its runs does: a mean over those that are left would jump. fates: what became of other
-    runs, by the names of their settings.
+    runs, by the names of their settings. over: what the runs of a setting are.
     """
     rows = curves[curves["metric"] == metric]
     unit = time_unit(rows)
@@ -81,7 +85,60 @@ def figure(
         _zoom(panels, *view)
     lost = {name: fate for name, fate in fates.items() if name not in settings}
     left_out = f"the {DRAWN} best of {len(settings)} settings by validation; " if len(settings) > DRAWN else ""
-    finish(page, panels, heading, f"{left_out}line: mean over seeds, band: {spread(many)}", lost)
+    finish(page, panels, heading, f"{left_out}line: mean over {over}, band: {spread(many)}", lost)
+    return page
+
+
+def on_datasets(
+    curves: pd.DataFrame,
+    datasets: Mapping[str, tuple[str, Mapping[str, Sequence[str]]]],
+    heading: str,
+    order: Sequence[str],
+    ranked_by: str,
+    fates: Mapping[str, str],
+) -> Figure:
+    """The curves of settings on each of several datasets, a panel for each, on axes of their own.
+
+    datasets: of each the metric's column, and the runs that finished of each setting. order: the settings, the best
+    first, of which 8 are drawn. ranked_by: how they are ranked, in words. fates: what became of runs that have not
+    finished, by setting and dataset.
+    """
+    shown = dict(list(datasets.items())[:PANELS])
+    page = Figure(figsize=(12, 9), layout="constrained")
+    FigureCanvasAgg(page)
+    columns = 2 if len(shown) in (2, 4) else min(3, len(shown))
+    panels = page.subplots(-(-len(shown) // columns), columns, squeeze=False)
+    many = any(are_many(settings) for _, settings in shown.values())
+    handles: dict[str, Artist] = {}
+    for axes, (name, (metric, settings)) in zip(panels.flat, shown.items(), strict=False):
+        rows = curves[curves["metric"] == metric]
+        unit = time_unit(rows) if len(rows) else "epoch"
+        own = [setting for setting in order[:DRAWN] if settings.get(setting)]
+        found = {
+            setting: _curve(rows[rows["run"].isin(settings[setting])], unit, many, len(settings[setting]))
+            for setting in own
+        }
+        colours = [COLOURS[order.index(setting)] for setting in own]
+        _draw(axes, found, {}, colours)
+        scale(axes, metric, np.concatenate([np.zeros(0), *(curve.mean for curve in found.values())]))
+        whole(axes)
+        axes.set_xlabel(unit, fontsize=SMALL)
+        axes.set_ylabel(axes.get_ylabel(), fontsize=SMALL)
+        axes.set_title(shortened(name, 40), fontsize=SMALL, parse_math=False)
+        lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+        handles |= dict(zip(own, lines, strict=True))
+        if not own:
+            axes.text(0.5, 0.5, "no finished run", transform=axes.transAxes, ha="center", va="center", fontsize=SMALL)
+    for axes in panels.flat[len(shown) :]:
+        axes.set_visible(False)
+    told = [
+        f"the first {PANELS} of {len(datasets)} datasets" if len(datasets) > PANELS else "",
+        f"the {DRAWN} best of {len(order)} settings" if len(order) > DRAWN else "",
+        f"settings {ranked_by}",
+        f"line: mean over runs, band: {spread(many)}",
+    ]
+    legend = {setting: handles[setting] for setting in order if setting in handles}
+    finish(page, list(panels.flat), heading, "; ".join(filter(None, told)), fates, legend)
     return page
 
 
@@ -123,9 +180,11 @@ def _curve(rows: pd.DataFrame, unit: str, many: bool, runs: int) -> Curve:
     return gathered(values.index.to_numpy(), values.to_numpy(), many, runs)
 
 
-def _draw(axes: Axes, found: Mapping[str, Curve], fates: Mapping[str, str]) -> None:
+def _draw(
+    axes: Axes, found: Mapping[str, Curve], fates: Mapping[str, str], colours: Sequence[str] = tuple(COLOURS)
+) -> None:
     alpha = 0.18 if len(found) <= 3 else 0.1
-    for (name, curve), colour in zip(found.items(), COLOURS, strict=False):
+    for (name, curve), colour in zip(found.items(), colours, strict=False):
         few = "o" if len(curve.at) <= FEW else None
         fate = f"; {fates[name]}" if name in fates else ""
         label = f"{name} (n\u00a0=\u00a0{curve.runs}{fate})"  # its blanks are not to be folded at
@@ -173,7 +232,7 @@ def _zoom(panels: Sequence[Axes], left: float, right: float, low: float, high: f
     part.set_title("framed: its second half" + (f" ({outside} outside)" if outside else ""), fontsize=SMALL)
 
 
-def style(colour: str) -> str:
+def style(colour: str) -> Literal["-", "--"]:
     """Grey is dashed: a projector shows it as black."""
     return "--" if colour == GREY else "-"
 
@@ -194,29 +253,39 @@ def is_cut(metric: str, values: np.ndarray) -> bool:
 
 
 def finish(
-    page: Figure, panels: Sequence[Axes], heading: str, sentence: str, lost: Mapping[str, str] | None = None
+    page: Figure,
+    panels: Sequence[Axes],
+    heading: str,
+    sentence: str,
+    lost: Mapping[str, str] | None = None,
+    legend: Mapping[str, Artist] | None = None,
 ) -> None:
-    """What the pictures of a sweep share: grid, legend below with a sentence on what is drawn, heading."""
+    """What the pictures of a sweep share: grid, legend below with a sentence on what is drawn, heading.
+
+    lost: what became of settings that are not drawn. legend: what stands in it, if not the first panel's lines.
+    """
     for axes in panels:
         axes.tick_params(labelsize=SMALL)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
+    if legend is not None:
+        handles, labels = list(legend.values()), list(legend)
     for name, fate in list((lost or {}).items())[:LOST]:
         handles.append(Line2D([], [], color=GREY, marker="X", markersize=11, linestyle=""))
         labels.append(f"{name}: {fate}")
     if lost and len(lost) > LOST:
         handles.append(Line2D([], [], linestyle=""))
-        labels.append(f"and {len(lost) - LOST} more without a finished run")
+        labels.append(f"and {len(lost) - LOST} more with unfinished runs")
     for size in range(SMALL, 4, -2):  # smaller where the names would leave the curves less than half of the page
         wrapped = [textwrap.fill(label, 36 * SMALL // size) for label in labels]  # two columns fill the page's width
         lines = max((text.count("\n") + 1 for text in wrapped), default=0) * -(-len(wrapped) // 2)
         if lines * size <= 12 * SMALL:
             break
-    legend = page.legend(
+    placed = page.legend(
         handles, wrapped, loc="outside lower center", ncols=2, fontsize=size, frameon=False, handlelength=2.5,
         title=textwrap.fill(sentence, 100), title_fontsize=SMALL,
     )  # fmt: skip
-    for text in legend.get_texts():
+    for text in placed.get_texts():
         text.set_parse_math(False)
     page.suptitle(textwrap.fill(heading, 60), fontsize=LARGE, fontweight="bold", parse_math=False)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 BETWEEN = "status"  #: the column that parts a run's overrides from its results
-TEXT = {"run", "status", "error", "reason"}  #: columns that are never numbers, whatever stands in them
+TEXT = {"run", "status", "error", "reason", "note", "tags"}  #: columns that are never numbers, whatever stands in them
 Row = dict[str, str]
 
 

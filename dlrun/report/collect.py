@@ -17,6 +17,7 @@ from dlrun.folder import wellformed
 from dlrun.folder.columns import NEEDED
 from dlrun.folder.formulas import unguarded
 from dlrun.folder.names import CONFIG, KNOWN_BY, METRICS, OVERRIDES, SUMMARY, shell_command
+from dlrun.folder.notes import notes_of
 from dlrun.report.cells import BETWEEN, TEXT, Row, as_typed, cell_of, csv_lines, frame, read_csv, write_csv
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ RENAMED = {"epochs": "last_epoch", "steps": "last_step"}
 ORDER = [
     r"status", r"best_(epoch|step)", r"best_", r"last_(epoch|step)", r"last_(?!test_)", r"test_", r"last_test_",
     r"parameters$", r"seconds$", r"width$", r"steps_per_second$", r"lr_sum_infinite$", r"lr_squared_sum_finite$",
-    r"reason$", r"error$",
+    r"reason$", r"error$", r"note$", r"tags$",
 ]  # fmt: skip
 
 
@@ -64,15 +65,22 @@ def read_run(folder: str | Path, name: str | None = None) -> Row:
     """
     folder = Path(folder)
     overrides = overrides_of(folder)
+    typed, tags = (overrides.pop(key, "") for key in ("note", "tags"))
     if taken := [key for key in overrides if key in TEXT or _rank(key) < len(ORDER)]:
         raise ConfigError(f"{folder / OVERRIDES}: {taken[0]} is the name of a result")
     summary = wellformed.summary(_text(folder, SUMMARY) or '{"status": "interrupted"}', f"{folder}/{SUMMARY}")
     if "seed" not in overrides:
         overrides["seed"] = as_typed(summary["seed"]) if "seed" in summary else configured(folder, ["seed"])["seed"]
-    results = {RENAMED.get(key, key): value for key, value in summary.items()}
+    results = {RENAMED.get(key, key): value for key, value in summary.items() if key not in ("note", "tags")}
+    results |= notes_of(folder).cells(typed if typed != "null" else "", _listed(tags))
     return {"run": name or folder.name, **overrides} | {
         key: cell_of(results[key]) for key in sorted(results, key=_rank) if _rank(key) < len(ORDER)
     }
+
+
+def _listed(text: str) -> list[str]:
+    """The parts of a list, as typed."""
+    return [part.strip(" '\"") for part in text.strip("[]").split(",") if part.strip(" '\"")] if text != "null" else []
 
 
 def overrides_of(folder: Path) -> Row:
@@ -84,7 +92,7 @@ def overrides_of(folder: Path) -> Row:
 
 def collect(folders: Sequence[str | Path]) -> pd.DataFrame:
     """sweep.csv's rows of all runs in the folders, finished or not; numbers are numbers."""
-    return frame(*_rows(find(folders), []))
+    return frame(*read_rows(find(folders), []))
 
 
 def write_tables(folders: Sequence[str | Path], into: str | Path) -> None:
@@ -99,7 +107,7 @@ def write_tables(folders: Sequence[str | Path], into: str | Path) -> None:
 def write(runs: Mapping[str, Path], into: Path) -> tuple[list[str], list[Row], list[str]]:
     """`write_tables` for runs that were found; returns sweep.csv's header and rows, and a line for each left out."""
     left_out: list[str] = []
-    header, rows = _rows(runs, left_out)
+    header, rows = read_rows(runs, left_out)
     whole = []
     with replacing(into / CURVES) as part, open(part, "w", encoding="utf-8", newline="") as file:
         file.write("run,epoch,step,seconds,metric,value\n")
@@ -211,7 +219,8 @@ def _natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
-def _rows(runs: Mapping[str, Path], left_out: list[str]) -> tuple[list[str], list[Row]]:
+def read_rows(runs: Mapping[str, Path], left_out: list[str]) -> tuple[list[str], list[Row]]:
+    """sweep.csv's header and rows of runs that were found, from their folders; a line for each that cannot be read."""
     rows = [row for name, folder in runs.items() if (row := _told(left_out, read_run, folder, name))]
     header = _header(rows)
     filled = [_told(left_out, _fill, [row], runs, header) for row in rows]

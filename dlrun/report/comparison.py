@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dlrun.errors import ConfigError
 from dlrun.report.judging import Estimate, Region, about, students_width
-from dlrun.report.statistics import UNBOUNDED, Interval, deviation, finite, mean_interval
+from dlrun.report.statistics import UNBOUNDED, Interval, by_split, deviation, finite, mean_interval
 
 ROUNDING = 1e-9  #: of the values' sizes: what is less is 0
 #: what a comparison may have found
@@ -21,7 +21,7 @@ OPEN = (UNDECIDED, EQUAL)  #: what further seeds may settle
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference a - b over the seeds that both settings have."""
+    """The difference a - b over the seeds, or splits of the data, that both settings have."""
 
     n: int  #: pairs
     difference: float  #: mean of a - b
@@ -32,8 +32,13 @@ class Comparison:
     effect: float  #: Hedges' g_z: the mean difference in its own standard deviations, without its bias at small n
 
 
-def compare(a: pd.Series, b: pd.Series, bounds: Interval = UNBOUNDED, level: float = 0.95) -> Comparison:
-    r"""Two settings' values, each a series by seed, compared seed by seed.
+def compare(
+    a: pd.Series, b: pd.Series, bounds: Interval = UNBOUNDED, level: float = 0.95, overlap: float = 0.0
+) -> Comparison:
+    r"""Two settings' values, each a series by seed, or by split and seed, compared seed by seed.
+
+    Of several splits of the data the differences within each are averaged, and what is compared are these averages;
+    overlap: of these, see `mean_interval`.
 
     The interval of the mean difference is mean_interval's, within what differences of values within the bounds can be.
     The effect size is
@@ -47,7 +52,7 @@ def compare(a: pd.Series, b: pd.Series, bounds: Interval = UNBOUNDED, level: flo
     """
     d = paired(a, b)
     n = len(d)
-    low, high = mean_interval(d, (bounds[0] - bounds[1], bounds[1] - bounds[0]), level)
+    low, high = mean_interval(d, (bounds[0] - bounds[1], bounds[1] - bounds[0]), level, overlap)
     mean = float(d.mean()) if n else nan
     if abs(d.sum()) <= ROUNDING * abs(d).sum():  # differences that cancel out leave 0, and not 4e-17
         mean = mean * 0
@@ -58,16 +63,20 @@ def compare(a: pd.Series, b: pd.Series, bounds: Interval = UNBOUNDED, level: flo
 
 
 def paired(a: pd.Series, b: pd.Series) -> NDArray[np.float64]:
-    """a - b of the seeds that both have, all equal where rounding alone tells them apart; ConfigError as `compare`."""
+    """a - b of the seeds that both have, averaged within each split where there are several, all equal where rounding
+    alone tells them apart; ConfigError as `compare`."""
     for series in (a, b):
-        if twice := series.index[series.index.duplicated()].tolist():
+        if twice := series.index.get_level_values(-1)[series.index.duplicated()].tolist():
             raise ConfigError(
                 f"seed {twice[0]} occurs more than once in a setting, so its runs cannot be paired by seed; "
                 "name the override in which these runs differ, too"
             )
     _, ours, theirs = np.intersect1d(a.index, b.index, assume_unique=True, return_indices=True)
     a_values, b_values = a.to_numpy(float)[ours], b.to_numpy(float)[theirs]
-    d = finite(a_values - b_values)
+    d = a_values - b_values
+    if isinstance(a.index, pd.MultiIndex):
+        d = by_split(d[np.isfinite(d)], a.index.get_level_values(0).to_numpy()[ours][np.isfinite(d)])
+    d = finite(d)
     if len(d) and np.ptp(d) <= ROUNDING * max(abs(finite(a_values)).max(), abs(finite(b_values)).max()):
         return np.full_like(d, np.median(d))
     return d
@@ -95,20 +104,30 @@ class Verdict:
 
     kind: str  #: BETTER, ...
     words: str
-    more: int | None = None  #: seeds that it would still take, about
+    more: int | None = None  #: seeds, or splits, that it would still take, about
 
 
-def verdict(a: str, b: str, found: Comparison, margin: float = 0.0, *, larger_is_better: bool) -> Verdict:
+def verdict(
+    a: str,
+    b: str,
+    found: Comparison,
+    margin: float = 0.0,
+    *,
+    larger_is_better: bool,
+    what: str = "seed",
+    overlap: float = 0.0,
+) -> Verdict:
     """A comparison in plain words, which say what its interval says and nothing else.
 
-    margin: what a difference must exceed to matter; 0 where any does.
+    margin: what a difference must exceed to matter; 0 where any does. what: of which there are pairs, seeds, folds or
+    splits. overlap: of splits, see `mean_interval`.
     """
     if found.n < 2:
-        return Verdict(NOTHING, "one seed: nothing can be told" if found.n else "no finished seed in common")
+        return Verdict(NOTHING, f"one {what}: nothing can be told" if found.n else f"no finished {what} in common")
     if isnan(found.low):
         if found.difference == 0:
-            return Verdict(EQUAL, f"the same for each of {found.n} seeds")
-        told = f"the same difference for each of {found.n} seeds"
+            return Verdict(EQUAL, f"the same for each of {found.n} {what}s")
+        told = f"the same difference for each of {found.n} {what}s"
         return Verdict(EQUAL, f"{told}, so that it has no interval")
     estimate, region = Estimate(found.difference, found.low, found.high, found.n), Region(-margin, margin)
     settled = region.settled(estimate)
@@ -117,11 +136,16 @@ def verdict(a: str, b: str, found: Comparison, margin: float = 0.0, *, larger_is
     if settled is False:
         better, worse = (a, b) if (found.difference > 0) == larger_is_better else (b, a)
         return Verdict(BETTER, f"{better} is better than {worse}{f' by more than {margin:g}' if margin else ''}")
-    width = students_width(found.level)
+    width = students_width(found.level, overlap)
     # The bounds of a metric cut the interval of few seeds short, which tells nothing of how many it takes.
     half = width(found.n) / 2 * found.std
     ends = min(found.low, found.difference - half), max(found.high, found.difference + half)
     more = region.seeds_still(Estimate(found.difference, *ends, found.n), width)
-    still = f": about {about(more)} more seeds" if more else f": the difference is {margin:g}, as far as can be seen"
+    if more:
+        still = f": about {about(more)} more {'splits' if overlap else 'seeds'}"
+    elif overlap:
+        still = ": no number of further splits of the same samples would tell"
+    else:
+        still = f": the difference is {margin:g}, as far as can be seen"
     apart = margin and not found.low <= 0 <= found.high
     return Verdict(UNDECIDED, f"undecided{f', whether by more than {margin:g}' if apart else ''}{still}", more)

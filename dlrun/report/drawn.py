@@ -14,7 +14,7 @@ from dlrun.plots.page import is_wide
 from dlrun.report.axes import axes_of
 from dlrun.report.collect import CURVES
 from dlrun.report.findings import Findings
-from dlrun.report.grids import MOST, of_interest
+from dlrun.report.grids import most_of, of_interest, shown_settings
 from dlrun.report.packing import Grids, packed, thinned, within
 from dlrun.report.pictures import fates_of, label_of
 from dlrun.report.statistics import FINISHED
@@ -54,9 +54,7 @@ def drawn(found: Findings, curves: pd.DataFrame) -> dict[str, Any]:
 
     curves: of curves.csv. Of very many settings and runs those are drawn that the page's tables have.
     """
-    settings = found.settings
-    if len(settings) > MOST:
-        settings = pd.concat([settings.iloc[: MOST // 2], settings.iloc[-(MOST // 2) :]])
+    settings = shown_settings(found)
     shown = found.table[found.table["setting"].isin(settings["setting"])]
     names, tables = _tables(curves, shown["run"], found.metric)
     finished = _finished(found.table)
@@ -86,7 +84,7 @@ def drawn(found: Findings, curves: pd.DataFrame) -> dict[str, Any]:
         ],
         "spread": comparison.spread(many),
         "colours": COLOURS,
-        "said": list(_said(found, shown, single, tables, stride, names[columns:], many)) if names else [],
+        "said": list(_said(found, settings, shown, single, tables, stride, names[columns:], many)) if names else [],
     }
 
 
@@ -193,6 +191,7 @@ def _parts(setting: Gathered, at: int) -> Iterator[NDArray[np.float64]]:
 
 def _said(
     found: Findings,
+    settings: pd.DataFrame,
     shown: pd.DataFrame,
     single: pd.DataFrame,
     tables: Mapping[str, Table],
@@ -201,8 +200,9 @@ def _said(
     many: bool,
 ) -> Iterator[str]:
     """What a reader has to know of the curves."""
+    runs = "seeds" if found.repeats.what == "seed" else "runs"
     yield (
-        "Line: mean over the seeds that finished, up to the end of the first of them, or the one run; band: "
+        f"Line: mean over the {runs} that finished, up to the end of the first of them, or the one run; band: "
         f"{comparison.spread(many)}. Rounded to four digits."
     )
     lost = shown[~shown["status"].isin(FINISHED)]
@@ -216,8 +216,9 @@ def _said(
     having = shown["run"].isin(tables)
     if not having.all():
         yield f"{counted(int((~having).sum()), 'run')} ended before the first evaluation: no curve."
-    if len(found.settings) > MOST:
-        yield f"Of {len(found.settings):,} settings the first {MOST // 2} and the last {MOST // 2} are drawn."
+    if len(settings) < len(found.settings):
+        where, half = " on each dataset" * bool(found.strata), most_of(found) // 2
+        yield f"Of {len(found.settings):,} settings the first {half} and the last {half}{where} are drawn."
     if len(single) < having.sum():
         yield f"Of {having.sum():,} single runs {len(single):,} can be drawn, those of the table; means are of all."
     if stride > 1:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,16 +15,28 @@ from dlrun.errors import ConfigError
 from dlrun.folder.columns import HIGHER
 from dlrun.folder.reading import read_summary
 from dlrun.report import tables
-from dlrun.report.cells import BETWEEN
 from dlrun.report.collect import config_of
 from dlrun.report.judging import Looks
 from dlrun.report.settings import told_apart
 from dlrun.report.statistics import BOUNDS, FINISHED, UNBOUNDED, Interval, edge_warning
+from dlrun.report.strata import (
+    Repeats,
+    apart,
+    datasets,
+    labels,
+    overlap,
+    overrides,
+    told_by,
+    varied,
+    with_names,
+    with_splits,
+)
 from dlrun.report.survival import Median
 from dlrun.terminal.console import counted
 
 FEW = 10  #: seeds, from which on intervals hold of skewed values that nothing bounds, see docs/statistics.md
-NO_SETTING = ("seed", "name")  #: what tells runs of a setting apart; names may be made of seeds
+#: of a setting, what a metric came to
+RESULTS = ("val", "mean", "std", "low", "high", "median", "best")
 NAMED = 3  #: settings that a note names at most
 T = TypeVar("T")
 TIMES = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
@@ -50,6 +62,17 @@ class Findings:
     target: tuple[str, float] | None
     speeds: pd.DataFrame  #: `setting`, runs, reached, and a Median for each of TIMES
     notes: list[str]
+    repeats: Repeats = field(default_factory=Repeats)  #: what the runs of a setting are
+    bounds: Interval = UNBOUNDED  #: of the metric
+    #: by dataset, where there are several, what was found on it; settings and comparisons are all of these, in order
+    strata: dict[str, Findings] = field(default_factory=dict)
+
+    @property
+    def bests(self) -> set[str]:
+        """The settings with which others are compared: the best of each dataset."""
+        sizes = [len(each.settings) for each in self.strata.values()] or [len(self.settings)]
+        starts = [sum(sizes[:at]) for at in range(len(sizes))]
+        return {str(self.settings["setting"].iloc[at]) for at, size in zip(starts, sizes, strict=True) if size}
 
 
 def find(
@@ -61,49 +84,75 @@ def find(
     margin: float = 0.0,
     looks: Looks | None = None,
 ) -> Findings:
-    """The findings of a sweep's table; settings are runs whose whole configs and data are equal but for the seed.
+    """The findings of a sweep's table; settings are runs whose whole configs and data are equal but for the seed, and
+    for the fold or split of the data. Those on different datasets are told apart, and never averaged.
 
     runs: the folder of each run in the table. metric: the task's main one if None. target: a column of metrics.csv and
     the value to reach. margin: what a difference of the metric must exceed to matter. looks: those that were planned.
 
     Raises ConfigError for a metric or a target's column that the runs lack, or without a whole run.
     """
-    table, notes = told_apart(table.copy(), _axes(table), runs)
+    table, notes = told_apart(table.copy(), apart(table), runs)
     if table.empty:
         raise ConfigError("\n".join(notes))
-    axes = _axes(table)
+    table = with_names(table, runs)
     ended_first = table.assign(ended=~table["status"].isin(FINISHED)).sort_values("ended", kind="stable")
-    table = table.loc[sorted(ended_first.drop_duplicates([*axes, "seed"]).index)].reset_index(drop=True)
-    table = _named(table, axes)
+    table = table.loc[sorted(ended_first.drop_duplicates([*apart(table), "seed"]).index)].reset_index(drop=True)
     if repeated := len(ended_first) - len(table):
         notes.append(f"{repeated} of the runs repeat another's setting and seed and are left out")
-    first = next(iter(table.loc[table["status"].isin(FINISHED), "run"]), None)  # any: all are of one task
-    main, higher = _metrics(runs[first]) if first else ("loss", set(HIGHER))
-    known = [column.removeprefix("best_val_") for column in map(str, table) if column.startswith("best_val_")]
-    metric = metric or main
-    if known and metric not in known:
-        near = did_you_mean(metric, known)
+    keys, axes = datasets(table, told_by(table))
+    parts = [part for _, part in table.groupby(keys, sort=False, dropna=False)] if keys else [table]
+    able = [part for part in parts if metric is None or not _known(part) or metric in _known(part)]
+    if not able:
+        known = _known(table)
+        near = did_you_mean(str(metric), known)
         told = then(f"--metric {metric}: the runs have no such metric{near}", f"there are {', '.join(known)}")
         raise ConfigError(told)
+    found = [_of_one(part, axes, runs, curves, metric, target, margin, looks) for part in able]
+    notes += _robbins_monro(table, axes)
+    if len(parts) == 1:
+        return replace(found[0], notes=[*notes, *found[0].notes])
+    if len(able) < len(parts):
+        notes.append(f"{len(parts) - len(able)} of the datasets have no {metric}, and are left out")
+    return _together(found, able, keys, axes, notes)
+
+
+def _of_one(
+    table: pd.DataFrame,
+    axes: list[str],
+    runs: Mapping[str, Path],
+    curves: pd.DataFrame,
+    metric: str | None,
+    target: tuple[str, float] | None,
+    margin: float,
+    looks: Looks | None,
+) -> Findings:
+    """The findings of runs on one dataset, none of which repeats another. Arguments as of `find`."""
+    notes: list[str] = []
+    table, repeats = with_splits(_named(table, axes), runs)
+    first = next(iter(table.loc[table["status"].isin(FINISHED), "run"]), None)  # any: all are of one task
+    main, higher = metrics_of(runs[first]) if first else ("loss", set(HIGHER))
+    metric = metric or main
     larger_is_better = _larger_is_better(metric, higher)
     chosen_by = f"best_val_{metric}"
     quoted = f"test_{metric}" if f"test_{metric}" in table else chosen_by
     table = table.assign(**{column: nan for column in (chosen_by, quoted) if column not in table})  # none finished
+    if repeats.what != "seed":
+        repeats = replace(repeats, overlap=overlap(table, axes, runs, quoted))
 
     bounds = _bounds(metric, runs[first] if first else None, axes)
-    settings = tables.settings(table, axes, quoted, larger_is_better=larger_is_better, bounds=bounds)
+    how: dict[str, Any] = {"larger_is_better": larger_is_better, "bounds": bounds, "overlap": repeats.overlap}
+    settings = tables.settings(table, axes, quoted, **how)
     judged = tables.judge(table, axes, chosen_by)
     settings = _named(settings.assign(val=judged["mean"]), axes)
     settings = settings.loc[tables.ranked(judged, larger_is_better=larger_is_better)].reset_index(drop=True)
     comparisons = speeds = pd.DataFrame()
     if settings["n"].any():
         best = tables.select(table, axes, by=chosen_by, larger_is_better=larger_is_better)
-        compared = tables.comparisons(
-            table, axes, quoted, best, larger_is_better=larger_is_better, bounds=bounds, margin=margin, looks=looks
-        )
+        compared = tables.comparisons(table, axes, quoted, best, margin=margin, looks=looks, what=repeats.what, **how)
         comparisons = _in_order(_named(compared, axes), settings)
         notes += _edges(table, axes, chosen_by, larger_is_better)
-        notes += _assumed(settings, bounds)
+        notes += _assumed(settings, bounds) if repeats.what == "seed" else ()
     else:
         notes.append("no run has finished: there is nothing to compare")
     notes += _ended_early(table)
@@ -112,7 +161,7 @@ def find(
     return Findings(
         table=table,
         axes=axes,
-        constant={key: table[key].iloc[0] for key in _overrides(table) if key not in (*_varied(table), "seed")},
+        constant={key: table[key].iloc[0] for key in overrides(table) if key not in (*varied(table), "seed")},
         metric=metric,
         larger_is_better=larger_is_better,
         chosen_by=chosen_by,
@@ -123,7 +172,9 @@ def find(
         looks=looks,
         target=target,
         speeds=speeds,
-        notes=[*notes, *_robbins_monro(table, axes)],
+        notes=notes,
+        repeats=repeats,
+        bounds=bounds,
     )
 
 
@@ -147,20 +198,58 @@ def _ended_early(table: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _overrides(table: pd.DataFrame) -> list[str]:
-    columns = table.columns.tolist()
-    return columns[1 : columns.index(BETWEEN)]
+def _together(
+    found: Sequence[Findings], parts: Sequence[pd.DataFrame], keys: list[str], axes: list[str], notes: list[str]
+) -> Findings:
+    """The findings of several datasets: each one's own, one after the other, and what can be said over all of them.
+
+    Settings of different datasets are not ranked among each other. parts: the runs of each dataset.
+    """
+    datasets_of = [{key: part[key].iloc[0] for key in keys} for part in parts]
+    names = labels(datasets_of)
+    first = found[0]
+    wholes = [key for key in told_by(pd.concat(parts)) if key in (*keys, *axes)]
+
+    def joined(of: Callable[[Findings], pd.DataFrame]) -> pd.DataFrame:
+        frames = [of(each).assign(**values) for each, values in zip(found, datasets_of, strict=True)]
+        frames = [frame for frame in frames if len(frame)]
+        return _named(pd.concat(frames, ignore_index=True), wholes) if frames else pd.DataFrame()
+
+    def settings(each: Findings) -> pd.DataFrame:
+        """Without the results of another metric, which are on no common axis."""
+        own = each.settings
+        return own if each.metric == first.metric else own.assign(**dict.fromkeys(RESULTS, nan))
+
+    whole = pd.concat(parts).sort_index()
+    table = joined(lambda each: each.table.assign(order=each.table.index)).sort_values("order").drop(columns="order")
+    if others := [name for name, each in zip(names, found, strict=True) if each.metric != first.metric]:
+        notes.append(f"curves and axes show {first.metric}; the tables of {', '.join(others)} have their own metric")
+    for name, each in zip(names, found, strict=True):
+        notes += [f"{name}: {note}" for note in each.notes]
+    return replace(
+        first,
+        table=table.reset_index(drop=True),
+        axes=wholes,
+        constant={key: whole[key].iloc[0] for key in overrides(whole) if key not in (*varied(whole), "seed")},
+        settings=joined(settings),
+        comparisons=joined(lambda each: each.comparisons),
+        speeds=joined(lambda each: each.speeds),
+        notes=notes,
+        strata=dict(zip(names, found, strict=True)),
+    )
 
 
-def _axes(table: pd.DataFrame) -> list[str]:
-    return [key for key in _varied(table) if key not in NO_SETTING]
+def _known(table: pd.DataFrame) -> list[str]:
+    """The metrics that some of the runs have."""
+    columns = [str(column) for column in table if str(column).startswith("best_val_")]
+    return [
+        column.removeprefix("best_val_")
+        for column in columns
+        if pd.to_numeric(table[column], errors="coerce").notna().any()
+    ]
 
 
-def _varied(table: pd.DataFrame) -> list[str]:
-    return [key for key in _overrides(table) if table[key].nunique(dropna=False) > 1]
-
-
-def _metrics(run: Path) -> tuple[str, set[str]]:
+def metrics_of(run: Path) -> tuple[str, set[str]]:
     """The main metric of a run that finished, and those of which more is better."""
     summary = read_summary(run)
     names = [key.removeprefix("best_val_") for key in summary if key.startswith("best_val_")]

@@ -32,6 +32,8 @@ class Grid:
     text: list[bool] = field(default_factory=list)  #: whether each column holds words
     named_by: int = 1  #: how many of the first columns name a row
     settings: list[int] = field(default_factory=list)  #: the rank of each row's setting, where rows have one
+    spoken: bool = False  #: whether the remark is for the terminal, too
+    main: bool = False  #: whether its rows are the settings, which can be taken out of what the page draws
 
     def ends(self, most: int) -> Grid:
         """The grid, of very many rows with the first and the last ones alone."""

@@ -12,23 +12,136 @@ from urllib.parse import quote
 import pandas as pd
 
 from dlrun.folder.names import CURVES, LOG, METRICS, SUMMARY, in_all_forms
+from dlrun.report.across import MOST_NUMBERS, RESAMPLES, Across
 from dlrun.report.collect import SWEEP
+from dlrun.report.effects import Effects
 from dlrun.report.findings import TIMES, Findings
 from dlrun.report.grid import NOTHING, Cell, Grid
 from dlrun.report.statistics import FINISHED
+from dlrun.report.strata import REPEATS, varied
 from dlrun.report.survival import Median
-from dlrun.report.tables import lacking, typed
-from dlrun.terminal.console import number
+from dlrun.report.tables import SPLIT, lacking, typed
+from dlrun.terminal.console import counted, number
 
 MOST = 1000  #: rows of a table that the page shows
 STACK = "stack's seconds"
+MOST_EFFECTS = 15  #: that a table has, and all axes
+MOST_RANKS = 8  #: datasets of which each has a column of ranks
+NAMED = 3  #: settings that a sentence names at most
 JOINT = "joint 95 % interval"  #: which holds together with those of the other rows
 
 
-def grids(found: Findings) -> Iterator[Grid]:
-    """The tables of settings, comparisons, and times to the target."""
+def grids(found: Findings, over: Across | None = None) -> Iterator[Grid]:
+    """The tables of settings, comparisons, and times to the target; of several datasets, for each.
+
+    over: what settings are over all datasets, which comes first.
+    """
+    if over:
+        yield _across(over)
+    first = 0
+    for label, each in found.strata.items():
+        yield from _of_one(each, f" on {label}", first)
+        first += len(each.settings)
+    if not found.strata:
+        yield from _of_one(found, "", 0)
+
+
+def _across(over: Across) -> Grid:
+    """The settings over all datasets, by their mean rank."""
+    axes, count = over.axes, len(over.datasets)
+    columns = ["mean rank", "95 % interval"]
+    columns += ["IQM", "95 % interval of it"] if over.comparable else []
+    named = over.datasets if count <= MOST_RANKS else []
+    rows = [
+        [
+            *_setting(row, axes),
+            _number(row["rank"], ".3g"),
+            _interval(row["rank_low"], row["rank_high"], 1, ".3g"),
+            *([_number(row["iqm"]), _interval(row["iqm_low"], row["iqm_high"], 1)] if over.comparable else []),
+            *(Cell(f"{row['ranks'][i]:g}", row["ranks"][i]) for i in range(len(named))),
+        ]
+        for row in over.table.to_dict("records")
+    ]
+    words = [not pd.api.types.is_numeric_dtype(over.table[axis]) for axis in axes]
+    return Grid(
+        f"Over {count} datasets, by mean rank of {f'test {over.metric}' if over.metric else 'each main metric'}",
+        [*axes, *columns, *(f"on {name}" for name in named)],
+        rows,
+        " ".join(sentences(over)),
+        [*words, *[False] * (len(columns) + len(named))],
+        named_by=len(axes),
+        spoken=True,
+    )
+
+
+def sentences(over: Across) -> Iterator[str]:
+    """How settings are ranked over datasets, and what that rests on."""
+    yield (
+        "On each dataset 1 is the setting that diverges least often, of those the one with the best mean; equal ones "
+        "share the average of their ranks."
+    )
+    yield (
+        f"IQM: mean of the middle half of {over.metric} over all runs and datasets."
+        if over.comparable
+        else f"Values of {over.metric or 'several metrics'} do not compare from dataset to dataset: ranks alone."
+    )
+    yield (
+        "Intervals: 95 % of 2,000 stratified resamples of each dataset's runs, for these datasets."
+        if over.table["rank_low"].notna().any()
+        else "There are no intervals: these take two runs or more of each setting on each dataset."
+        if over.runs * RESAMPLES <= MOST_NUMBERS
+        else f"There are no intervals: {over.runs:,} runs are too many to resample."
+    )
+    if over.splits:
+        yield "Runs of folds or splits of the same samples are not independent: the intervals are too narrow."
+    if over.diverged:
+        worst = "counts as the metric's worst value" if over.comparable else "counts as worse than all others"
+        yield f"{counted(over.diverged, 'run')} diverged, each of which {worst}."
+    if over.left_out:
+        more = f" and {len(over.left_out) - NAMED} more" if len(over.left_out) > NAMED else ""
+        yield f"Left out, for they are not on every dataset: {', '.join(over.left_out[:NAMED])}{more}."
+
+
+def effects_grid(found: Effects, where: str) -> Grid:
+    """Which axis matters. where: on which dataset, in words."""
+    shown = [each for i, each in enumerate(found.effects) if i < MOST_EFFECTS or len(each.axes) == 1]
+    rows = []
+    for each in shown:
+        means = found.means[each.axes[0]] if len(each.axes) == 1 else []
+        low, high = (extreme(means, key=lambda pair: pair[1]) if means else None for extreme in (min, max))
+        rows.append(
+            [
+                Cell(each.name),
+                Cell(f"{100 * each.share:.1f} %", each.share),
+                _interval(100 * each.low, 100 * each.high, 1, ".1f"),
+                *(Cell(f"{number(end[1])} with {end[0]}", end[1]) if end else NOTHING for end in (low, high)),
+            ]
+        )
+    of_rest, settings = f"{100 * found.rest:.1f} %", counted(found.settings, "setting")
+    how = (
+        f"Exact, of all combinations: {settings} (functional ANOVA, Hooker 2007). "
+        if found.exact
+        else f"By a random forest over {settings}, which are not all combinations (Hutter et al. 2014); it explains "
+        f"R² = {found.explained:.2g} of settings that its trees have not seen. The intervals are of its trees. "
+    )
+    noise = f"{100 * found.noise:.2g} % of what the means of settings differ by is noise of the seeds, and taken off. "
+    seeds = noise if isfinite(found.noise) else ""
+    return Grid(
+        f"Which axis matters{where}: shares of the variance of {found.metric}",
+        ["axis", "share", "95 % interval", "least mean", "greatest mean"],
+        rows,
+        f"{how}{seeds}More than two axes together make {of_rest}. Means are over all values of the other axes, "
+        f"{counted(found.runs, 'run')} in all. {' '.join(found.said)}".strip(),
+        [True, False, False, False, False],
+        spoken=True,
+    )
+
+
+def _of_one(found: Findings, where: str, first: int) -> Iterator[Grid]:
+    """The tables of one dataset. where: on which, in words. first: the number of its first setting on the page."""
     axes = found.axes or ["setting"]
-    ranks = {setting: rank for rank, setting in enumerate(found.settings["setting"])}
+    ranks = {setting: rank for rank, setting in enumerate(found.settings["setting"], first)}
+    what = found.repeats.what
     words = [not pd.api.types.is_numeric_dtype(found.settings[axis]) for axis in axes]
     part = "test" if found.quoted.startswith("test") else "val"
     measured: dict[str, Callable[[dict[Any, Any]], Cell]] = {
@@ -36,7 +149,9 @@ def grids(found: Findings) -> Iterator[Grid]:
         f"{part} ± std": lambda row: (
             Cell(f"{number(row['mean'])} ± {_number(row['std'], '.2g').text}", row["mean"]) if row["n"] else NOTHING
         ),
-        "95 % interval": lambda row: _interval(row["low"], row["high"], row["n"]),
+        "95 % interval" if what == "seed" else "corrected 95 % interval": lambda row: _interval(
+            row["low"], row["high"], row["n"]
+        ),
         "median": lambda row: _number(row["median"]),
         "best": lambda row: _number(row["best"]),
         "n": lambda row: Cell(f"{row['n']}/{row['runs']}", row["n"]),
@@ -47,26 +162,27 @@ def grids(found: Findings) -> Iterator[Grid]:
         measured["failed"] = lambda row: Cell(str(row["failed"]), row["failed"])
     equal = (found.settings["n"] > 1) & found.settings["low"].isna()
     yield Grid(
-        f"Settings: {found.metric}",
+        f"Settings{where}: {found.metric}{_averaged(found)}",
         [*axes, *measured],
         [
             [*_setting(row, axes), *(cell(row) for cell in measured.values())]
             for row in found.settings.to_dict("records")
         ],
         f"The best first, by val, the mean of {found.chosen_by}; those that diverge less often before others. "
-        f"{part}: {found.quoted}, mean ± standard deviation over the seeds that finished, with the mean's interval, "
-        "median and best. n: finished of all"
+        f"{part}: {found.quoted}, mean ± standard deviation over the {what}s that finished, with the mean's interval, "
+        f"median and best. n: {'' if what == 'seed' else 'runs that '}finished of all"
         + ("; diverged: with the 95 % interval of its share." if "diverged" in measured else ".")
         + (" Values that are all equal have no interval: they say nothing of how much others would differ."
-           if equal.any() else ""),
+           if equal.any() else "") + _corrected(found),
         [*words, *[False] * len(measured)],
         named_by=len(axes),
         settings=list(ranks.values()),
+        main=True,
     )  # fmt: skip
     if len(found.comparisons):
         best = found.settings["setting"].iloc[0]
         yield Grid(
-            f"Compared with {best}",
+            f"Compared with {best}{where}",
             [*axes, "difference", JOINT, "n", "effect", "in words"],
             [
                 [
@@ -79,7 +195,7 @@ def grids(found: Findings) -> Iterator[Grid]:
                 ]
                 for row in found.comparisons.to_dict("records")
             ],
-            f"{found.quoted} minus that of the best setting by validation, paired by seed; n: seeds that both have. "
+            f"{found.quoted} minus that of the best setting by validation, paired by {what}; n: {what}s of both. "
             f"{_joint(found)} The words say what the interval says: "
             + (f"whether it lies beyond ±{found.margin:g}, within, or neither. " if found.margin
                else "whether it lies beyond 0. ")
@@ -92,7 +208,7 @@ def grids(found: Findings) -> Iterator[Grid]:
         column, value = found.target
         stacked = is_stacked(found.table)
         yield Grid(
-            f"Time to {column} = {value:g}",
+            f"Time to {column} = {value:g}{where}",
             [*axes, "reached", *(STACK if time == "seconds" and stacked else name for time, name in TIMES.items())],
             [
                 [*_setting(row, axes), Cell(f"{row['reached']}/{row['runs']}", row["reached"])]
@@ -106,6 +222,41 @@ def grids(found: Findings) -> Iterator[Grid]:
             named_by=len(axes),
             settings=[ranks[setting] for setting in found.speeds["setting"]],
         )
+
+
+def most_of(found: Findings) -> int:
+    """Rows that the page shows of a table of settings."""
+    return MOST // max(1, len(found.strata))
+
+
+def shown_settings(found: Findings) -> pd.DataFrame:
+    """The settings that the page shows: of very many the first and the last, of each dataset."""
+    half, parts = most_of(found) // 2, list[pd.DataFrame]()
+    first = 0
+    for size in [len(each.settings) for each in found.strata.values()] or [len(found.settings)]:
+        own = found.settings.iloc[first : first + size]
+        parts += [own] if size <= most_of(found) else [own.iloc[:half], own.iloc[-half:]]
+        first += size
+    return pd.concat(parts)
+
+
+def _averaged(found: Findings) -> str:
+    """Of what the rows of settings are means, where that is more than seeds."""
+    if found.repeats.what == "seed":
+        return ""
+    return f", mean over {counted(int(found.table[SPLIT].nunique()), found.repeats.what)}"
+
+
+def _corrected(found: Findings) -> str:
+    """How the intervals of folds and splits are made."""
+    what, overlap = found.repeats.what, found.repeats.overlap
+    if what == "seed":
+        return ""
+    return (
+        f" The seeds of a {what} are averaged first. The training parts of {what}s overlap, so that their values are "
+        f"correlated: intervals are of the corrected resampled t (Nadeau & Bengio 2003), with {overlap:.3g} rows that "
+        "measure for each that trains."
+    )
 
 
 def _joint(found: Findings) -> str:
@@ -134,9 +285,16 @@ def runs_grid(found: Findings, runs: Mapping[str, Path], into: Path) -> Grid:
         remark += (
             f" {STACK}: of all the runs that trained together, until this one's end; its share: that over their number."
         )
-    values = [*found.axes, "seed", "status", found.chosen_by, found.quoted]
+    values = [
+        *found.axes,
+        *(key for key in varied(found.table) if key in REPEATS),
+        "seed",
+        "status",
+        found.chosen_by,
+        found.quoted,
+    ]
     values += [STACK, "its share"] if STACK in table else ["seconds"]
-    values = [column for column in dict.fromkeys([*values, "reason", "error"]) if column in table]
+    values = [column for column in dict.fromkeys([*values, "reason", "note", "tags", "error"]) if column in table]
     return Grid(
         "Runs",
         ["run", *values],

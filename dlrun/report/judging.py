@@ -80,9 +80,12 @@ class Region:
         return f"above {self.low:.4g}" if isfinite(self.low) else f"below {self.high:.4g}"
 
 
-def students_width(level: float) -> Callable[[int], float]:
-    r"""How wide Student's interval of n values is, in deviations: $2\, t_{n-1,\, (1+\text{level})/2} / \sqrt n$."""
-    return lambda n: 2 * float(stdtrit(n - 1, 0.5 + level / 2)) / sqrt(n)
+def students_width(level: float, overlap: float = 0.0) -> Callable[[int], float]:
+    r"""How wide Student's interval of n values is, in deviations: $2\, t_{n-1,\, (1+\text{level})/2} / \sqrt n$.
+
+    overlap: of values from splits, see `mean_interval`; then it is not less than twice t's and the root of this.
+    """
+    return lambda n: 2 * float(stdtrit(n - 1, 0.5 + level / 2)) * sqrt(1 / n + overlap)
 
 
 def about(count: int) -> str:

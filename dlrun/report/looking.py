@@ -43,7 +43,7 @@ def undecided(found: Findings) -> pd.DataFrame:
 
 def stopping(found: Findings, looks: Looks) -> str:
     """Where a sweep with planned looks has stopped, and why."""
-    seeds = int(found.settings["runs"].max())
+    seeds = int(found.table.groupby("setting")["seed"].nunique().max())
     left, compared = undecided(found), len(found.comparisons)
     if not compared:
         return f"{UNTIL}: stopped at {counted(seeds, 'seed')}, since there is nothing to compare"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +14,14 @@ from matplotlib.figure import Figure
 
 from dlrun.errors import ConfigError
 from dlrun.folder.names import METRICS, films_of, form_of, in_all_forms, table_of
-from dlrun.plots import beside, comparison, film, sensitivity
+from dlrun.plots import beside, comparison, datasets, effects, film, sensitivity
 from dlrun.plots.diagnostics import race
 from dlrun.plots.page import content, png
 from dlrun.plots.pictures import drawable
+from dlrun.report.across import Across
 from dlrun.report.beside import seen
 from dlrun.report.collect import config_of
+from dlrun.report.effects import Effects
 from dlrun.report.findings import Findings
 from dlrun.report.grid import short
 from dlrun.report.race import racers
@@ -26,7 +29,7 @@ from dlrun.report.statistics import FINISHED
 from dlrun.report.tables import name
 
 FILMS = films_of("race")  #: beside the page, which would be too large with them
-PICTURES = ("comparison", "sensitivity", "heatmap", "race", *beside.LOOKS)
+PICTURES = ("comparison", "datasets", "effects", "sensitivity", "heatmap", "race", *beside.LOOKS)
 NAMES = (*(name for picture in PICTURES for name in in_all_forms(f"{picture}.png")), *FILMS)
 
 
@@ -37,10 +40,18 @@ class Pictures(NamedTuple):
     files: dict[str, bytes]
 
 
-def draw(found: Findings, curves: pd.DataFrame, heading: str, folders: Mapping[str, Path]) -> Pictures:
+def draw(
+    found: Findings,
+    curves: pd.DataFrame,
+    heading: str,
+    folders: Mapping[str, Path],
+    over: Across | None = None,
+    matters: Mapping[str, Effects] | None = None,
+) -> Pictures:
     """The pictures that the sweep has; none where no run has finished. The files are of the form that runs draw.
 
-    folders: of each run. What cannot be drawn is told in the notes of `found`.
+    folders: of each run. over: what settings are over several datasets. matters: which axis does, by dataset. What
+    cannot be drawn is told in the notes of `found`.
     """
     pictures = Pictures({}, {})
     if not found.settings["n"].any():
@@ -55,8 +66,10 @@ def draw(found: Findings, curves: pd.DataFrame, heading: str, folders: Mapping[s
     labels = [label_of(row, found.axes) or "all runs" for row in rows]
     fates = fates_of(found.table)
     with _told(found, "curves", METRICS):
-        for name, page in _of_results(found, curves, heading, labels, fates):
+        for name, page in _of_results(found, curves, heading, labels, fates, over):
             add(name, page)
+    if matters:
+        add("effects", effects.figure({name: _bars(each) for name, each in matters.items()}, heading, _rests(matters)))
     by_setting = dict(zip(settings["setting"], labels, strict=True))
     for diagnostic in beside.LOOKS:
         with _told(found, diagnostic, table_of(diagnostic)):
@@ -83,7 +96,12 @@ def _told(found: Findings, name: str, table: str) -> Iterator[None]:
 
 
 def _of_results(
-    found: Findings, curves: pd.DataFrame, heading: str, labels: Sequence[str], others: Mapping[str, str]
+    found: Findings,
+    curves: pd.DataFrame,
+    heading: str,
+    labels: Sequence[str],
+    others: Mapping[str, str],
+    over: Across | None,
 ) -> Iterator[tuple[str, Figure]]:
     """The pictures of what settings came to, by name.
 
@@ -95,14 +113,17 @@ def _of_results(
     runs = ended["run"].agg(list)
     drawn = {label: runs[row["setting"]] for label, row in zip(labels, rows, strict=True) if row["n"]}
     fates = {label: others[row["setting"]] for label, row in zip(labels, rows, strict=True) if row["setting"] in others}
-    yield "comparison", comparison.figure(curves, drawn, column, heading, fates)
+    if found.strata:
+        yield from _of_datasets(found, curves, heading, over)
+    else:
+        yield "comparison", comparison.figure(curves, drawn, column, heading, fates, over=found.repeats.over)
 
     many = comparison.are_many(drawn)
     finals = ended[f"last_{column}"]
     low, high = map(finals.quantile, comparison.QUARTILES) if many else (finals.min(), finals.max())
     ends = {"mean": finals.mean(), "low": low, "high": high}
     data = settings.assign(**{end: settings["setting"].map(value) for end, value in ends.items()})
-    if "lr" in found.axes:
+    if "lr" in found.axes and not found.strata:  # of several datasets the lines would not compare
         rates = pd.to_numeric(data["lr"], errors="coerce")
         words = data.loc[rates.isna(), "lr"].drop_duplicates().tolist()
         rest = [axis for axis in found.axes if axis != "lr"]
@@ -112,10 +133,54 @@ def _of_results(
             without = f"; without lr={','.join(map(str, words))}" if words else ""
             page = sensitivity.figure(swept, lines, f"last {column}", heading, many=many, left_out=without)
             yield "sensitivity", page
-    if len(found.axes) == 2:
+    if len(found.axes) == 2 and (not found.strata or (over and over.comparable)):
         x, y = found.axes
         page = sensitivity.heatmap(data, (x, y), f"last {column}", heading, larger_is_better=found.larger_is_better)
         yield "heatmap", page
+
+
+def _bars(found: Effects) -> effects.Shown:
+    bars = [effects.Bar(each.name, each.share, each.low, each.high, len(each.axes)) for each in found.effects]
+    return effects.Shown(bars, found.means, found.numeric, found.metric)
+
+
+def _rests(matters: Mapping[str, Effects]) -> str:
+    """What the shares in the picture are, and what they rest on."""
+    first = next(iter(matters.values()))
+    runs, settings = (sum(getattr(each, what) for each in matters.values()) for what in ("runs", "settings"))
+    how = "functional ANOVA" if all(each.exact for each in matters.values()) else "functional ANOVA, of random forests"
+    metric = first.metric if len({each.metric for each in matters.values()}) == 1 else "each main metric"
+    line = (
+        "; lines: 95 % intervals" if any(isfinite(bar.low) for each in matters.values() for bar in each.effects) else ""
+    )
+    return f"shares of the variance of {metric}: {how} of {settings:,} settings, {runs:,} runs{line}"
+
+
+def _of_datasets(
+    found: Findings, curves: pd.DataFrame, heading: str, over: Across | None
+) -> Iterator[tuple[str, Figure]]:
+    """The pictures of settings on several datasets."""
+    axes = next(iter(found.strata.values())).axes
+    rows = [row for each in found.strata.values() for row in each.settings.to_dict("records")]
+    named = {row["setting"]: label_of(row, axes) or "all runs" for row in rows}
+    order = over.table["setting"].tolist() if over else list(named)
+    panels = {}
+    for dataset, each in found.strata.items():
+        good = each.table[each.table["status"].isin(FINISHED)]
+        runs = good.groupby("setting", sort=False)["run"].agg(list)
+        panels[dataset] = (f"val_{each.metric}", {named[key]: own for key, own in runs.items()})
+    lost = {
+        f"{named[key]} on {dataset}": fate
+        for dataset, each in found.strata.items()
+        for key, fate in fates_of(each.table).items()
+    }
+    ranked_by = "by their mean rank" if over else "in the order of validation on the first dataset"
+    yield "comparison", comparison.on_datasets(curves, panels, heading, [named[key] for key in order], ranked_by, lost)
+    if over:
+        yield "datasets", datasets.figure(
+            over.table, [named[key] for key in order], over.taus, over.profiles, f"test {over.metric}", heading,
+            larger_is_better=over.larger_is_better, datasets=len(over.datasets),
+        )  # fmt: skip
 
 
 def label_of(row: Mapping[Any, Any], axes: Sequence[str]) -> str:

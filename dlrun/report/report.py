@@ -17,13 +17,16 @@ from dlrun.files.opening import beginning
 from dlrun.files.replacing import replacing
 from dlrun.folder.clearing import PAGE, refuse_foreign_sweep
 from dlrun.folder.names import MEASURED, MEASURES, shell_command
+from dlrun.folder.notes import notes_of
 from dlrun.plots.page import smaller
 from dlrun.report import collect
+from dlrun.report.across import across
 from dlrun.report.data import data_of, failed_looks
 from dlrun.report.drawn import drawn
+from dlrun.report.effects import which_matter
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Grid, folded
-from dlrun.report.grids import MOST, grids, runs_grid
+from dlrun.report.grids import MOST, effects_grid, grids, most_of, runs_grid
 from dlrun.report.looking import peeking, plan_of, planned, stopping
 from dlrun.report.pictures import FILMS, Pictures, draw
 from dlrun.report.pictures import NAMES as PICTURES
@@ -87,21 +90,34 @@ def report(
     if looks and metric is None and margin is None:
         found.notes.insert(0, stopping(found, looks))
     found.notes.extend(peeking(plan))
+    found.notes[:0] = [f"{key}: {cell}" for key, cell in noted(into, left_out).items()]
     found.notes.extend([*notes, *left_out, *collect.linked(folders), *failed_looks(found, runs)])
 
-    pictures = draw(found, curves, title, runs)
-    shown = [*grids(found)]
+    over = across(found)
+    matters = which_matter(found)
+    pictures = draw(found, curves, title, runs, over, matters)
+    shown = [*grids(found, over)]
+    shown += [effects_grid(each, f" on {name}" * bool(found.strata)) for name, each in matters.items()]
     try:
         shown += study(into)
     except ConfigError as problem:
         found.notes.append(str(problem))
-    tables = [*(grid.ends(MOST) for grid in shown), runs_grid(found, runs, into)]
+    tables = [*(grid.ends(most_of(found) if grid.settings else MOST) for grid in shown), runs_grid(found, runs, into)]
     _write(into / PAGE, _html(found, tables, pictures, title, data_of(found, runs), drawn(found, curves)).encode())
     for picture, content in pictures.files.items():
         _write(into / picture, content)
     _print(found, shown, title, console)
     _say(console, str(into / PAGE), whole=True)
     return into / PAGE
+
+
+def noted(folder: Path, left_out: list[str]) -> dict[str, str]:
+    """What its user wrote of the sweep; where that is damaged, a line more about what is left out."""
+    try:
+        return notes_of(folder).cells()
+    except ConfigError as problem:
+        left_out.append(str(problem))
+        return {}
 
 
 def redraw(folder: Path, ours: bool = False) -> list[Path]:
@@ -125,7 +141,7 @@ def redraw(folder: Path, ours: bool = False) -> list[Path]:
     curves = collect.curves(into)
     found = find(collect.frame(header, rows), runs, curves, None, None)
     before = len(found.notes)
-    pictures = draw(found, curves, into.name, runs).files
+    pictures = draw(found, curves, into.name, runs, across(found), which_matter(found)).files
     for line in found.notes[before:]:
         error(line)
     for picture, content in pictures.items():
@@ -185,7 +201,9 @@ def _lead(found: Findings) -> str:
     """How many runs there are, and how they ended."""
     counts = found.table["status"].value_counts().to_dict()
     ended = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in counts.items())
-    return f"{counted(len(found.table), 'run')} of {counted(len(found.settings), 'setting')}: {ended}."
+    settings = {name for each in found.strata.values() or [found] for name in each.settings["setting"]}
+    on = f" on {counted(len(found.strata), 'dataset')}" if found.strata else ""
+    return f"{counted(len(found.table), 'run')} of {counted(len(settings), 'setting')}{on}: {ended}."
 
 
 def _print(found: Findings, shown: list[Grid], title: str, console: Console) -> None:
@@ -198,6 +216,8 @@ def _print(found: Findings, shown: list[Grid], title: str, console: Console) -> 
         grid.show(console, LINES)
         if len(grid.rows) > LINES:
             _say(console, f"and {len(grid.rows) - LINES} more in {PAGE}", "dim")
+        if grid.spoken:
+            _say(console, grid.remark, "dim")
     for note in found.notes:
         _say(console, "")
         _say(console, note, "yellow")

@@ -20,6 +20,7 @@ from dlrun.errors import ConfigError
 from dlrun.folder.resume import FREE
 from dlrun.report.cells import BETWEEN, numbers
 from dlrun.report.collect import composed_of, config_of, config_text, configured, digest_of
+from dlrun.report.strata import REPEATS
 
 T = TypeVar("T")
 DATA = "data"  #: the column with the digest of a run's samples, where runs differ in them
@@ -65,13 +66,15 @@ def told_apart(table: pd.DataFrame, axes: Sequence[str], runs: Mapping[str, Path
             digests |= {run: digests[run] or known.most_common(1)[0][0] for run in members}
     notes = []
     if added := [key for key in keys if key not in table]:
+        told = [key for key in added if key not in REPEATS]
         for key in added:
             found = [of(run, partial(configured, keys=[key])) or {} for run in table["run"]]
             table.insert(table.columns.tolist().index(BETWEEN), key, numbers([row.get(key, "") for row in found]))
-        notes.append(
-            f"nobody typed it, but these runs' configs differ in {', '.join(added)}: they are different settings, "
-            "whatever their seeds"
-        )
+        if told:
+            notes.append(
+                f"nobody typed it, but these runs' configs differ in {', '.join(told)}: they are different settings, "
+                "whatever their seeds"
+            )
     if data:
         table.insert(
             table.columns.tolist().index(BETWEEN), DATA, [f"{str(digests[run] or '')[:8]}…" for run in table["run"]]

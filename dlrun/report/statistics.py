@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from math import inf, isfinite, nan, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +29,9 @@ BOUNDS = {
 }  # fmt: skip
 
 
-def mean_interval(values: ArrayLike, bounds: Interval = UNBOUNDED, level: float = 0.95) -> Interval:
+def mean_interval(
+    values: ArrayLike, bounds: Interval = UNBOUNDED, level: float = 0.95, overlap: float = 0.0
+) -> Interval:
     r"""The interval of the mean of values that lie within bounds a and b, which may be infinite; it lies there, too.
 
     $$g^{-1}\left(g(\bar x) - q\, g'(\bar x)\, s/\sqrt n\right), \quad
@@ -60,8 +63,13 @@ def mean_interval(values: ArrayLike, bounds: Interval = UNBOUNDED, level: float 
     Values that are not finite are left out. Fewer than two, or equal ones, which say nothing of how much others would
     differ, have no interval, (nan, nan). Values beyond the bounds are taken as unbounded.
 
+    overlap: of values from as many splits of one set of samples, whose training parts overlap, the rows that measure
+    per row that trains, $n_2 / n_1$, which is 1 / (k - 1) for k folds. Such values are correlated, and the error of
+    their mean does not vanish with their number: $s/\sqrt n$ becomes $s \sqrt{1/n + n_2/n_1}$, and q is Student's.
+
     Reference: Efron & Tibshirani 1993, An Introduction to the Bootstrap, sections 12.5 and 12.6; Oehlert 1992,
-    doi:10.1080/00031305.1992.10475842 (delta method).
+    doi:10.1080/00031305.1992.10475842 (delta method); Nadeau & Bengio 2003, doi:10.1023/A:1024068626366 (corrected
+    resampled t); Bouckaert & Frank 2004, doi:10.1007/978-3-540-24775-3_3 (the same for repeated folds).
     """
     x = finite(values)
     n = len(x)
@@ -71,12 +79,12 @@ def mean_interval(values: ArrayLike, bounds: Interval = UNBOUNDED, level: float 
     tails = np.array([0.5 + level / 2, 0.5 - level / 2])
     q = stdtrit(n - 1, tails)
     resampled = len(np.unique(x)) >= FEWEST_TO_RESAMPLE and n <= MOST_TO_RESAMPLE and level <= HIGHEST_LEVEL
-    if scale.bounds < 2 and resampled:
+    if scale.bounds < 2 and resampled and not overlap:
         quantiles = np.quantile(_studentized(x, scale), tails, method="inverted_cdf")
         if np.isfinite(quantiles).all():
             q = np.array([max(q[0], quantiles[0]), min(q[1], quantiles[1])])
     mean = x.mean()  # a float64 of NumPy's, as all that Scale takes
-    low, high = scale.back(scale.to(mean) - q * scale.slope(mean) * deviation(x) / sqrt(n))
+    low, high = scale.back(scale.to(mean) - q * scale.slope(mean) * deviation(x) * sqrt(1 / n + overlap))
     return float(low), float(high)
 
 
@@ -146,7 +154,8 @@ def exact_interval(successes: int, n: int, level: float = 0.95) -> Interval:
 
 @dataclass(frozen=True)
 class Summary:
-    """One setting's runs, which differ only by seed. Numbers are over the runs that finished or stopped early."""
+    """One setting's runs, which differ only by seed, fold or split. Numbers are over the runs that finished or stopped
+    early; of several splits, over what each has on average."""
 
     runs: int
     n: int  #: finished, with a finite value
@@ -163,18 +172,29 @@ class Summary:
 
 
 def summarize(
-    values: ArrayLike, status: Collection[str], *, larger_is_better: bool, bounds: Interval = UNBOUNDED
+    values: ArrayLike,
+    status: Collection[str],
+    *,
+    larger_is_better: bool,
+    bounds: Interval = UNBOUNDED,
+    splits: ArrayLike | None = None,
+    overlap: float = 0.0,
 ) -> Summary:
-    """The summary of one setting: its runs' values and their statuses, as in summary.json, in the same order."""
+    """The summary of one setting: its runs' values and their statuses, as in summary.json, in the same order.
+
+    splits: the number of each run's split of the data, where these differ. overlap: of these, see `mean_interval`.
+    """
     counts = Counter(status)
     diverged, failed = counts["diverged"], counts["failed"]
     finished = np.array([each in FINISHED for each in status], bool)
-    x = finite(np.asarray(values, float)[finished])
-    low, high = mean_interval(x, bounds)
+    x = np.asarray(values, float)
+    good = finished & np.isfinite(x)
+    x = x[good] if splits is None else by_split(x[good], np.asarray(splits)[good])
+    low, high = mean_interval(x, bounds, overlap=overlap)
     diverged_low, diverged_high = wilson_interval(diverged, diverged + int(finished.sum()))
     return Summary(
         runs=len(status),
-        n=len(x),
+        n=int(good.sum()),
         mean=float(x.mean()) if len(x) else nan,
         std=deviation(x) if len(x) > 1 else nan,
         low=low,
@@ -196,6 +216,12 @@ def edge_warning(axis: str, values: ArrayLike, best: float) -> str | None:
         return None
     which, side = ("greatest", "above") if best >= tried[-1] else ("least", "below")
     return f"the best {axis}, {best:g}, is the {which} that was tried: the optimum may lie {side} it"
+
+
+def by_split(values: NDArray[np.float64], splits: NDArray[Any]) -> NDArray[np.float64]:
+    """What the runs of each split have on average, in the order of the splits' numbers."""
+    _, number = np.unique(splits, return_inverse=True)
+    return np.bincount(number, values) / np.bincount(number)
 
 
 def finite(values: ArrayLike) -> NDArray[np.float64]:

@@ -19,36 +19,51 @@ from numpy.typing import NDArray
 from dlrun.errors import ConfigError
 from dlrun.report.comparison import compare, paired, simultaneous, verdict
 from dlrun.report.judging import ALPHA, Looks
-from dlrun.report.statistics import FINISHED, UNBOUNDED, Interval, summarize
+from dlrun.report.statistics import FINISHED, UNBOUNDED, Interval, Summary, summarize
 from dlrun.report.survival import kaplan_meier_median, time_to_target
+
+SPLIT = "split"  #: the column that numbers the ways in which runs' data are split, where there are several
 
 
 def settings(
-    table: pd.DataFrame, axes: Sequence[str], metric: str, *, larger_is_better: bool, bounds: Interval = UNBOUNDED
+    table: pd.DataFrame,
+    axes: Sequence[str],
+    metric: str,
+    *,
+    larger_is_better: bool,
+    bounds: Interval = UNBOUNDED,
+    overlap: float = 0.0,
 ) -> pd.DataFrame:
     """A row per setting, in the order of their first runs: its axes' values and its Summary of the metric's column.
 
-    bounds: of the metric.
+    bounds: of the metric. overlap: of the splits of the data, where there are several, see `statistics.mean_interval`.
     """
     _require(table, "status", metric)
     values, status = table[metric].to_numpy(float), table["status"].to_numpy(object)
-    return pd.DataFrame(
-        {**setting, **vars(summarize(values[at], status[at], larger_is_better=larger_is_better, bounds=bounds))}
-        for setting, at in _groups(table, axes)
-    )
+    splits = table[SPLIT].to_numpy() if SPLIT in table else None
+    how: dict[str, Any] = {"larger_is_better": larger_is_better, "bounds": bounds, "overlap": overlap}
+
+    def summary(at: NDArray[np.intp]) -> Summary:
+        return summarize(values[at], status[at], splits=None if splits is None else splits[at], **how)
+
+    return pd.DataFrame({**setting, **vars(summary(at))} for setting, at in _groups(table, axes))
 
 
 def judge(table: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:
     """A row per setting, in the order of their first runs: its axes' values, and of its Summary of the metric's column
-    what decides: n, mean and diverged."""
+    what decides: n, mean and diverged. Of several splits of the data the mean is that of their means."""
     _require(table, "status", metric)
     values, status = table[metric].to_numpy(float), table["status"]
     counts = np.isfinite(values) & status.isin(FINISHED).to_numpy()
     parts = pd.DataFrame({"n": counts, "mean": np.where(counts, values, nan), "diverged": status == "diverged"})
     groups = list(_groups(table, axes))
-    found = parts.groupby(_codes([at for _, at in groups], len(table)))
+    codes = _codes([at for _, at in groups], len(table))
+    found = parts.groupby(codes)
+    means = found["mean"].mean()
+    if SPLIT in table:
+        means = parts.groupby([codes, table[SPLIT].to_numpy()])["mean"].mean().groupby(level=0).mean()
     frame = pd.DataFrame([setting for setting, _ in groups])
-    return frame.assign(n=found["n"].sum(), mean=found["mean"].mean(), diverged=found["diverged"].sum())
+    return frame.assign(n=found["n"].sum(), mean=means, diverged=found["diverged"].sum())
 
 
 def select(
@@ -101,33 +116,47 @@ def comparisons(
     bounds: Interval = UNBOUNDED,
     margin: float = 0.0,
     looks: Looks | None = None,
+    what: str = "seed",
+    overlap: float = 0.0,
 ) -> pd.DataFrame:
     """A row per setting other than that of the reference runs: its Comparison (setting - reference) and its Verdict.
 
-    The intervals hold all together, whichever setting the reference is. Only finished runs are paired, by their seed.
+    The intervals hold all together, whichever setting the reference is. Only finished runs are paired, by their seed
+    and their split of the data, and averaged over the seeds of each split.
 
     bounds: of the metric. margin: what a difference must exceed to matter. looks: at which the runs were to be looked
-    at, where these were planned.
+    at, where these were planned. what, overlap: see `verdict`.
     """
     _require(table, "status", "seed", metric)
     ((base, _),) = _groups(reference, axes)
     groups = list(_groups(table, axes))
     others = [(setting, at) for setting, at in groups if name(setting) != name(base)]
-    values, seeds, status = table[metric].to_numpy(float), table["seed"].to_numpy(), table["status"]
+    values, status = table[metric].to_numpy(float), table["status"]
     finished = status.isin(FINISHED).to_numpy()
     rivals = sum(bool(finished[at].any()) for _, at in groups)
     good = reference[reference["status"].isin(FINISHED)]
-    theirs = pd.Series(good[metric].to_numpy(float), index=good["seed"].to_numpy())
+    pairs = [SPLIT, "seed"] if SPLIT in table else ["seed"]
+    places = table.set_index(pairs).index
+    theirs = pd.Series(good[metric].to_numpy(float), index=good.set_index(pairs).index)
     rows = []
     for setting, at in others:
         own = at[finished[at]]
-        ours = pd.Series(values[own], index=seeds[own])
-        level = simultaneous(looks.level(len(paired(ours, theirs))) if looks else 1 - ALPHA, rivals)
-        found = compare(ours, theirs, bounds, level)
-        told = verdict(name(setting), name(base), found, margin, larger_is_better=larger_is_better)
+        ours = pd.Series(values[own], index=places[own])
+        level = simultaneous(looks.level(_seeds(ours, theirs)) if looks else 1 - ALPHA, rivals)
+        found = compare(ours, theirs, bounds, level, overlap)
+        told = verdict(
+            name(setting), name(base), found, margin, larger_is_better=larger_is_better, what=what, overlap=overlap
+        )
         words = told.words + (lost(status.iloc[at]) if not found.n else "")
         rows.append({**setting, **vars(found), "verdict": words, "kind": told.kind, "more": told.more})
     return pd.DataFrame(rows)
+
+
+def _seeds(ours: pd.Series, theirs: pd.Series) -> int:
+    """How many seeds both have."""
+    if isinstance(ours.index, pd.MultiIndex) and isinstance(theirs.index, pd.MultiIndex):
+        return int(ours.index.intersection(theirs.index).get_level_values(-1).nunique())
+    return len(paired(ours, theirs))
 
 
 def speeds(

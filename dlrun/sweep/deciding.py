@@ -44,7 +44,6 @@ def until_decided(
         own = [i for i in run if names.get(run[i]) in set(left["setting"] if len(left) else ())]
         if not own or after is None:
             break
-        best = found.settings["setting"].iloc[0]
-        going = sorted({*own, *(i for i in run if names.get(run[i]) == best)})
+        going = sorted({*own, *(i for i in run if names.get(run[i]) in found.bests)})
         say(f"{look} seeds: {len(left)} of {len(found.comparisons)} comparisons are undecided; on to {after} seeds")
     return returned

@@ -20,6 +20,7 @@ from dlrun.files.opening import inside, read
 from dlrun.files.replacing import replacing
 from dlrun.folder import checkpoint, wellformed
 from dlrun.folder.clearing import clear, clear_parts, refuse_present
+from dlrun.folder.environment import keep
 from dlrun.folder.lock import locked
 from dlrun.folder.names import CHECKPOINT, CONFIG, LOCK, PLAN, holds_run, shell_command
 from dlrun.folder.reading import status_of
@@ -164,6 +165,7 @@ class Plan:
             text = json.dumps({"commands": self.commands, **looks, "runs": self.runs}, indent=1)
             part.write_text(text, encoding="utf-8")
         clear_parts(self.folder)
+        keep(self.folder)
         for task in tasks:
             if task.folder not in self.begun and task.folder.exists():
                 with locked(task.folder, PATIENCE, say):

@@ -1,11 +1,11 @@
 // Tables: sorted by a click on a column's head; the rows of settings that are not kept are away.
-const table = $("settings");
+const mains = [...document.querySelectorAll("table.settings")]; // of several datasets, one for each
 const rowTexts = new Map(); // of each setting, what its row says
 const rowsOf = new Map(); // of each setting, its rows in all tables
 for (const row of document.querySelectorAll("tr[data-setting]")) {
   const id = Number(row.dataset.setting);
   rowsOf.set(id, [...(rowsOf.get(id) ?? []), row]);
-  if (table.contains(row)) rowTexts.set(id, `${byId.get(id)?.label ?? ""} ${row.textContent}`.toLowerCase());
+  if (row.closest("table.settings")) rowTexts.set(id, `${byId.get(id)?.label ?? ""} ${row.textContent}`.toLowerCase());
 }
 
 // A second click sorts the other way round; rows without a value stay below.
@@ -35,22 +35,27 @@ function toggle(id) {
 }
 
 const boxes = new Map(); // of each setting, whether it is drawn
+const alls = []; // of each table, the box of all its settings, and these
 if (data.settings.length > 1 && (data.axes.length || data.curves.length)) {
-  const head = document.createElement("th"), all = made(head, "input", { type: "checkbox", "aria-label": "draw all", id: "all" });
-  head.className = "check";
-  table.tHead.rows[0].prepend(head);
-  all.checked = true;
-  all.addEventListener("change", () => {
-    for (const id of kept) if (all.checked) state.off.delete(id); else state.off.add(id);
-    changed();
-  });
-  for (const row of table.tBodies[0].rows) {
-    const id = Number(row.dataset.setting), cell = row.insertCell(0);
-    cell.className = "check";
-    const box = made(cell, "input", { type: "checkbox", tabindex: -1, "aria-label": `draw ${byId.get(id).label}` });
-    box.checked = true;
-    box.addEventListener("change", () => toggle(id));
-    boxes.set(id, box);
+  for (const [at, table] of mains.entries()) {
+    const head = document.createElement("th"), all = made(head, "input", { type: "checkbox", "aria-label": "draw all", id: `all${at || ""}` });
+    const ids = [...table.tBodies[0].rows].map(row => Number(row.dataset.setting));
+    head.className = "check";
+    table.tHead.rows[0].prepend(head);
+    all.checked = true;
+    all.addEventListener("change", () => {
+      for (const id of ids) if (kept.has(id)) if (all.checked) state.off.delete(id); else state.off.add(id);
+      changed();
+    });
+    alls.push([all, ids]);
+    for (const row of table.tBodies[0].rows) {
+      const id = Number(row.dataset.setting), cell = row.insertCell(0);
+      cell.className = "check";
+      const box = made(cell, "input", { type: "checkbox", tabindex: -1, "aria-label": `draw ${byId.get(id).label}` });
+      box.checked = true;
+      box.addEventListener("change", () => toggle(id));
+      boxes.set(id, box);
+    }
   }
 }
 
@@ -66,7 +71,11 @@ function drawRows() {
     if (box) { box.checked = !off; box.style.accentColor = tint || ink("quiet"); }
   }
   const shown = [...kept].filter(isShown).length, n = data.settings.length;
-  if ($("all")) { $("all").checked = shown > 0; $("all").indeterminate = shown > 0 && shown < kept.size; }
+  for (const [all, ids] of alls) {
+    const own = ids.filter(id => kept.has(id)), drawn = own.filter(isShown).length;
+    all.checked = drawn > 0;
+    all.indeterminate = drawn > 0 && drawn < own.length;
+  }
   $("count").textContent = shown === n ? `${n.toLocaleString("en")} setting${n === 1 ? "" : "s"}`
     : `${shown.toLocaleString("en")} of ${n.toLocaleString("en")} settings kept`;
   $("reset").disabled = shown === n;

@@ -1,0 +1,101 @@
+"""Verbs for what is kept: diff, note and rm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dlrun.command.finished import options_of
+from dlrun.errors import ConfigError
+from dlrun.terminal.console import counted, error, say
+
+SHOWN = 20  #: runs that are named
+
+
+def diff_verb(arguments: list[str]) -> int:
+    """dlrun diff A B
+
+    What two runs, or two sweeps, differ in: config, versions, data, and results,
+    of sweeps setting by setting, with the interval of the difference.
+    """
+    if len(arguments) != 2:
+        raise ConfigError("diff: name two folders, of two runs or of two sweeps")
+    from dlrun.report.collect import find
+
+    for folder in arguments:
+        find([folder])  # what holds no run is told before anything heavy is imported
+    from dlrun.report.differing import differ
+
+    differ(Path(arguments[0]), Path(arguments[1]))
+    return 0
+
+
+def note_verb(arguments: list[str]) -> int:
+    """dlrun note FOLDER... [TEXT] [--tag NAME] [--untag NAME]
+
+    Add a note or tags to runs or sweeps, whether they have ended or not; those of
+    runs are the columns note and tags of sweep.csv. Without one, show what there is.
+
+    --tag NAME       adds a tag; several are joined by commas
+    --untag NAME     takes one away
+    """
+    words, options = options_of("note", arguments, "--tag", "--untag")
+    folders = [Path(word) for word in words if Path(word).exists()]
+    texts = [word for word in words if not Path(word).exists()]
+    if not folders or len(texts) > 1:
+        raise ConfigError(
+            "note: name the folders of runs or sweeps, which must be there, and one text: "
+            'dlrun note outputs/first "the seed was odd" --tag odd'
+        )
+    from dlrun.folder import notes
+    from dlrun.report.collect import find
+    from dlrun.sweep.noting import update_notes
+
+    tags, without = ([part.strip() for part in options[key].split(",") if part] for key in ("--tag", "--untag"))
+    notes.refuse("".join(texts), tags)
+    for folder in folders:
+        find([folder])
+    for folder in folders:
+        if texts or tags or without:
+            there = notes.add(folder, "".join(texts), tags, without)
+            update_notes(folder)
+        else:
+            there = notes.notes_of(folder)
+        told = [*there.texts, *([f"tags: {', '.join(there.tags)}"] if there.tags else [])]
+        say(f"{folder}: {'; '.join(told) or 'no note and no tag'}")
+    return 0
+
+
+def rm_verb(arguments: list[str]) -> int:
+    """dlrun rm FOLDER --where CONDITION [--dry-run]
+
+    Remove the runs that a condition means from sweeps, or single ones: what dlrun
+    made for them, and nothing else. What is at work is left alone.
+
+    --where CONDITION   compares columns of sweep.csv with values
+    --dry-run           only say which runs these are
+
+    dlrun rm outputs/first --where 'status=="failed"' --dry-run
+    dlrun rm outputs/first --where 'test_accuracy<0.5 and not optimizer==sgd'
+    """
+    dry = "--dry-run" in arguments
+    words, options = options_of("rm", [word for word in arguments if word != "--dry-run"], "--where")
+    if len(words) != 1 or not options["--where"]:
+        raise ConfigError("rm: name one folder, and which runs: dlrun rm FOLDER --where 'status==\"failed\"'")
+    from dlrun.sweep.removing import remove
+
+    found = remove(Path(words[0]), options["--where"], dry)
+    for line in found.unread:
+        error(line)
+    for run in found.runs[:SHOWN]:
+        say(run, indent=2)
+    if len(found.runs) > SHOWN:
+        say(f"and {len(found.runs) - SHOWN:,} more", indent=2)
+    size = f"{found.bytes / 1e6:,.1f} MB"
+    say(f"{counted(len(found.runs), 'run')} {'would be removed' if dry else 'removed'}, {size}")
+    for run, why in found.at_work.items():
+        say(f"{run} was left alone: {why}", indent=2)
+    if found.left:
+        say(f"other files than dlrun's stay in {', '.join(found.left[:SHOWN])}", indent=2)
+    if found.runs and not dry and found.sweeps:
+        say("a sweep's tables are written again; `dlrun report` draws it again, `dlrun resume` trains what it lacks")
+    return 0
