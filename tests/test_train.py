@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import Rows
 from torch import Tensor, nn
 
 from dlrun.matrix.seeds import ORDER, generator
@@ -383,3 +384,19 @@ def test_rows_with_samples_of_their_own_are_the_runs_alone(stack_of, train) -> N
         for one, other in zip(outcome.measured, ended.measured, strict=True):
             for name, value in other.best_test.items():
                 assert one.best_test[name][i].item() == pytest.approx(value.item(), rel=1e-8, abs=1e-8)
+
+
+@pytest.mark.parametrize("together", [1, 40, 10**6])
+def test_running_columns_are_the_same_however_many_steps_are_measured_at_a_time(
+    together: int, stack_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a smaller last batch, and groups that do not fill up."""
+    words = ["dataset=iris", "architecture.hidden=[4]", "batch_size=16", "epochs=2", "train_metrics=running"]
+    found = []
+    for size in (together, 2**14):
+        monkeypatch.setattr("dlrun.training.evaluation.TOGETHER", size)
+        kept = Rows(2)
+        trainer.fit(stack_of(*words, rows=[[], ["seed=1"]]), kept)
+        found.append([{**row, "seconds": 0.0} for rows in kept.rows for row in rows])
+    for row, wanted in zip(*found, strict=True):
+        assert row == pytest.approx(wanted, rel=1e-14)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from dlrun.training.stack import Stack
 Row = dict[str, float]
 
 CHUNK = 2**19  #: numbers of the inputs that an evaluation takes at a time, for all rows: what a core keeps at hand
+TOGETHER = 2**14  #: samples of a row's training steps that are measured at a time
 CHUNK_ON_GPU = 2**24  #: likewise, what keeps a GPU at work
 LANES = 32  #: a chunk is a multiple of this, so that each sample has the same place in a vector of any row's
 
@@ -61,15 +62,24 @@ class Evaluation:
         return self.stack.measures.values(self.stack.team.mean(total.cpu(), samples))
 
     @torch.no_grad()
-    def of_steps(self, losses: Tensor, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """The same of what training steps returned, (runs, samples, ...)."""
-        shapes = (losses.shape, outputs.shape)
-        if shapes not in self.programs:
-            self.programs[shapes] = Recording(
-                lambda *args: (self.stack.measures.sums(*args),), [losses, outputs, y]
-            ).program()
-        sums = self.programs[shapes](losses, outputs, y)[0]
-        return self.stack.measures.values(self.stack.team.mean(sums.cpu(), losses.shape[1]))
+    def of_steps(self, taken: Sequence[Sequence[Tensor]]) -> dict[str, Tensor]:
+        """The same of what training steps returned: losses, outputs and targets of each, (runs, samples, ...).
+
+        So many steps are taken together as have `TOGETHER` samples, whatever the number of rows: an epoch of all rows
+        at once, in double precision, takes more memory than its training.
+        """
+        total, samples = None, 0
+        each = max(1, TOGETHER // taken[0][0].shape[1])
+        for first in range(0, len(taken), each):
+            given = [torch.cat(parts, 1) for parts in zip(*taken[first : first + each], strict=True)]
+            samples += given[0].shape[1]
+            shapes = tuple(part.shape for part in given)
+            if shapes not in self.programs:
+                self.programs[shapes] = Recording(lambda *args: (self.stack.measures.sums(*args),), given).program()
+            sums = self.programs[shapes](*given)[0]
+            total = sums if total is None else total + sums
+        assert total is not None
+        return self.stack.measures.values(self.stack.team.mean(total.cpu(), samples))
 
     def _sums(self, x: Tensor, y: Tensor) -> tuple[Tensor]:
         def outputs_of_row(parameters: Any, buffers: Any, x: Tensor) -> Tensor:

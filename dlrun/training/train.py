@@ -168,8 +168,7 @@ def evaluate(stack: Stack, state: State, observer: Observer, taken: list[tuple[T
     if stack.measure_train:
         train = state.measured[0].evaluation("train")
     else:
-        losses, outputs, targets = (torch.cat(parts, 1) for parts in list(zip(*taken, strict=True))[2:])
-        train = state.measured[0].evaluation.of_steps(losses, outputs, targets)
+        train = state.measured[0].evaluation.of_steps([step[2:] for step in taken])
     norms = torch.stack([norms for _, norms, *_ in taken]).double()
     norm = (norms.nanmean(0) if stack.scaled else norms.mean(0)).cpu()  # of the steps that were taken
     lr = learning_rates(stack, state.schedule, max(state.step - 1, 0), 1)[0]
