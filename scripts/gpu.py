@@ -379,10 +379,12 @@ def rivals(machine: Machine) -> Found:
         stack = stack_of(f"{MLP} compile=true precision={precision}", 256, machine.device)
         rate = tried(partial(steps_per_second, stack, 300, machine.device))
         found[f"dlrun, {precision}"] = 256 * rate if isinstance(rate, float) else rate
+        print(f"  {told(found)}", flush=True)
     if importlib.util.find_spec("jax"):
         for precision in ("highest", "default"):  # float32 and, on a GPU that has it, TF32
             done = run([sys.executable, __file__, "--jax", precision], min(100, machine.left))
             found[f"JAX, {precision}"] = float(done.stdout) if done.returncode == 0 else done.stderr[-300:]
+            print(f"  {told(found)}", flush=True)
     return found
 
 
