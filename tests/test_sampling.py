@@ -110,6 +110,7 @@ def test_every_point_of_the_grid_gets_every_point_that_is_drawn() -> None:
         (["lr=uniform(nan,1)"], "both ends must be finite numbers"),
         (["lr=tag(lg,interval(0.1,1))"], "there is no tag lg of a range; log is one"),
         (["optimizer=uniform(0,1)"], "choices are drawn by their names: optimizer='choice(A,B,C)'"),
+        (["lr=null,loguniform(1,2)"], "what is drawn is a key's whole value, and not one of several"),
         (["lr=0.1,0.2"], "hydra.sweeper.samples=8: no key has a distribution"),
         (["lr=uniform(0,1)", "seed=0,1", "zip=[lr,seed]"], "zip: lr is drawn"),
     ],

@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, Sweep
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
@@ -227,6 +227,9 @@ def directions(overrides: list[Override], samples: int = 0, seed: int = 0) -> li
 
     last = {override.get_key_element(): override for override in overrides}
     groups = _groups(last.pop("zip").value()) if "zip" in last else []
+    for each in overrides:
+        if isinstance(several := each.value(), ChoiceSweep) and any(isinstance(one, Sweep) for one in several.list):
+            raise ConfigError(f"{each.input_line}: what is drawn is a key's whole value, and not one of several")
     drawn = [key for key, override in last.items() if samples and is_drawn(override)]
     if samples and not drawn:
         raise ConfigError(
