@@ -203,6 +203,29 @@ def test_a_pair_of_values_has_a_cell() -> None:
     assert bar.get_ylabel() == "last val_accuracy, mean over seeds"
 
 
+def test_points_that_were_drawn_lie_where_their_numbers_are() -> None:
+    place = np.random.default_rng(0)
+    lr, momentum = 10 ** place.uniform(-4, 0, 40), place.uniform(0, 1, 40)
+    means = np.where(np.arange(40) < 2, np.nan, place.uniform(0, 1, 40))
+    frame = pd.DataFrame({"momentum": momentum, "lr": lr, "mean": means, "low": means, "high": means})
+    frame = frame.assign(runs=1, diverged=np.isnan(means).astype(int), line=[f"momentum={m}" for m in momentum])
+    page = sensitivity.heatmap(frame, ("momentum", "lr"), "m", "", larger_is_better=True)
+    axes, bar = page.axes
+    [dots] = [each for each in axes.collections if len(each.get_offsets()) == 38]
+    best_last = frame[2:].sort_values("mean")
+    np.testing.assert_array_equal(dots.get_offsets(), best_last[["lr", "momentum"]])
+    np.testing.assert_array_equal(dots.get_array(), best_last["mean"])
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), frame[:2][["lr", "momentum"]])
+    assert axes.get_xscale() == "log" and axes.get_yscale() == "linear" and not axes.images
+    assert axes.get_title() == "cross: no run finished" and bar.get_ylabel() == "m, mean over seeds"
+    lines = frame.sort_values("mean", ascending=False)["line"].tolist()
+    page = sensitivity.figure(frame, lines, "m", "")
+    grey = page.axes[0].lines[0]
+    assert len(grey.get_xdata()) == 40 and "8 best of 40 settings by validation, and the others in grey" in sentence(
+        page
+    )
+
+
 def test_numbers_come_in_their_order_and_words_after_them() -> None:
     cells = [{"batch_size": size, "lr": lr, "mean": 0.5, "runs": 1, "diverged": 0}
              for size in ("64", "full", "8", "256", "16", "auto") for lr in (1, 0.1)]  # fmt: skip

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hydra._internal.utils import get_args_parser
 
-from dlrun.command.arguments import SUMMARY
+from dlrun.command.arguments import OWN
 from dlrun.command.completion import OPTIONS, SCRIPTS, VALUES, complete, parted, verbs
 from dlrun.command.finished import FORMATS
 from dlrun.command.verbs import VERBS
@@ -92,7 +92,7 @@ def test_the_beginning_offers_all_that_there_is() -> None:
 
 def test_what_is_offered_is_there() -> None:
     assert set(verbs()) == set(VERBS) and all(about for about, _ in verbs().values())
-    assert set(OPTIONS) - {SUMMARY, "--version"} <= {n for a in get_args_parser()._actions for n in a.option_strings}
+    assert set(OPTIONS) - {*OWN, "--version"} <= {n for a in get_args_parser()._actions for n in a.option_strings}
     assert set(VALUES["--format"]) == set(FORMATS)
 
 

@@ -42,7 +42,7 @@ MISTAKES = {
     "Slurm's tasks": ([*TWO, "hydra/launcher=stack_slurm", "hydra.launcher.tasks=0"], "must be int >= 1"),
     "Slurm's time": ([*TWO, "hydra/launcher=stack_slurm", "hydra.launcher.mem_gb=0"], "must be null or > 0"),
     "params": ([*TWO, "hydra.sweeper.params.seed=1"], "did you mean seed=1?"),
-    "range": (["-m", *RUNS, "lr=interval(0.1,1)"], "lr=interval(0.1,1): a range is for a search, hydra/sweeper=optuna"),
+    "range": (["-m", *RUNS, "lr=interval(0.1,1)"], "lr=interval(0.1,1): numbers are drawn from a range where"),
     "objective": ([*TWO, "objective=test_loss"], "objective=test_loss: for a search alone"),
     "run.dir": ([*TWO, "hydra.run.dir=x"], "hydra.run.dir=x: for single runs alone; the folder of a sweep is"),
     "objective of a run": ([*RUNS, "objective=test_loss"], "objective=test_loss: for sweeps alone"),

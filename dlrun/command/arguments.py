@@ -12,6 +12,7 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from dlrun.config.catalogue import groups
+from dlrun.config.options import ESTIMATE
 from dlrun.config.own import shortened
 from dlrun.config.typed import is_file
 from dlrun.config.words import as_choice, as_meant, did_you_mean, is_number, known_keys, lead, then
@@ -19,6 +20,7 @@ from dlrun.errors import ConfigError
 from dlrun.folder.names import holds_run, shell_command
 
 SUMMARY = "--summary"  #: dlrun's own option: what the network is, in place of its training
+OWN = (SUMMARY, ESTIMATE)  #: what Hydra is not told
 
 
 def arranged(arguments: Sequence[str], verbs: Collection[str]) -> list[str]:
@@ -36,16 +38,16 @@ def arranged(arguments: Sequence[str], verbs: Collection[str]) -> list[str]:
     known = {name: action for action in parser._actions for name in action.option_strings}
     options: list[str] = []
     overrides: list[str] = []
-    summary = False
+    own = set[str]()
     for place, argument in (places := enumerate(arguments)):
-        if argument == SUMMARY:
-            summary = True
+        if argument in OWN:
+            own.add(argument)
         elif argument.startswith("-"):
             name, equals, value = argument.partition("=")
             begun = [option for option in known if option.startswith(name) and name.startswith("--")]
             name = begun[0] if len(begun) == 1 else name  # options may be shortened
             if name not in known:
-                raise ConfigError(_no_option(arguments, place, [*known, SUMMARY], verbs))
+                raise ConfigError(_no_option(arguments, place, [*known, *OWN], verbs))
             may_be, takes = known[name].choices, known[name].nargs
             after = arguments[place + 1 : place + 2]
             if after and not equals and (takes is None or (takes == "?" and after[0] in (may_be or ()))):
@@ -57,8 +59,16 @@ def arranged(arguments: Sequence[str], verbs: Collection[str]) -> list[str]:
         else:
             overrides.append(argument)
     given = parser.parse_args(options)
-    wishes = {SUMMARY: summary, "--run": given.run, "-m": given.multirun, "--cfg": given.cfg, "--info": given.info}
+    wishes = {
+        SUMMARY: SUMMARY in own,
+        "--run": given.run,
+        "-m": given.multirun,
+        "--cfg": given.cfg,
+        "--info": given.info,
+    }
     wished = [name for name, wish in {**wishes, "--shell-completion": given.shell_completion}.items() if wish]
+    if ESTIMATE in own:  # of a run or of a sweep
+        wished = [ESTIMATE, *(name for name in wished if name not in ("--run", "-m"))]
     if len(wished) > 1:
         raise ConfigError(f"{' '.join(wished)}: give one of them; --summary, --cfg and --info tell of a single run")
     if given.resolve and not (given.cfg or given.help):

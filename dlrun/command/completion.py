@@ -24,6 +24,7 @@ from dlrun.terminal.streams import unbreakable
 #: of Hydra's and dlrun's own options those that are of use in a command, with what they are
 OPTIONS = {
     "--multirun": "a sweep", "--cfg": "show the config: job, hydra or all", "--summary": "layers and parameters",
+    "--plan": "what would be trained, and how long it would take",
     "--help": "every key with its default", "--version": "dlrun, torch, Hydra, Python", "--info": "how Hydra is set up",
     "--config-dir": "a folder with configs of your own", "--config-name": "a config in place of dlrun's own",
     "--resolve": "with --cfg: interpolations resolved", "--hydra-help": "all options",

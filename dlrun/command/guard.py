@@ -13,7 +13,7 @@ from omegaconf import DictConfig, read_write
 from dlrun.command.arguments import SUMMARY
 from dlrun.config import typed
 from dlrun.config.check import check, resolved
-from dlrun.config.options import OWN, check_single, check_sweep
+from dlrun.config.options import BASIC, OWN, check_single, check_sweep, estimating
 from dlrun.errors import ConfigError
 from dlrun.files.opening import refuse_any_link, refuse_links
 from dlrun.folder.clearing import refuse_foreign_files, refuse_foreign_sweep, refuse_present
@@ -38,6 +38,11 @@ class Guard(Callback):
                 )
             HydraConfig.instance().set_config(config)  # for ${hydra:...} in the sweep's folder
             check_sweep(config)
+            if estimating() and config.hydra.sweeper._target_ not in (BASIC, f"{OWN}sweeper.Sweeper"):
+                raise ConfigError(
+                    f"--plan: hydra/sweeper={config.hydra.runtime.choices['hydra/sweeper']} finds its runs as it goes; "
+                    "what can be told before are sweeps whose runs are known"
+                )
             _refuse_interpolation("hydra.sweep.dir", config.hydra.sweep.dir)
             folder = Path(config.hydra.sweep.dir)
             if holds_run(folder):
@@ -55,6 +60,8 @@ class Guard(Callback):
             check(config, config.hydra)
             if SUMMARY in typed.words:
                 _outline(config)
+            if estimating():
+                _estimate(config)
             folder = Path(config.hydra.run.dir)
             if (folder / PLAN).exists():
                 raise ConfigError(
@@ -80,6 +87,16 @@ def _outline(config: DictConfig) -> NoReturn:
     from dlrun.job.outline import outline
 
     outline(config)
+    sys.exit(0)
+
+
+def _estimate(config: DictConfig) -> NoReturn:
+    """What `dlrun --plan` asks for, and the end of the program."""
+    if processes() > 1:
+        raise ConfigError("--plan trains nothing, and takes one process: start it without torchrun")
+    from dlrun.sweep.estimate import tell_run
+
+    tell_run(resolved(config))
     sys.exit(0)
 
 

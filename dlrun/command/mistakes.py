@@ -8,14 +8,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from dlrun.config.catalogue import choices, groups, takes_several
+from dlrun.config.distributions import parser
 from dlrun.config.own import as_typed
 from dlrun.config.words import as_choice, as_meant, as_read, did_you_mean, is_number, known_keys, lead
+from dlrun.errors import ConfigError
 
 #: what keyboards and web pages put in place of plain signs
 TYPOGRAPHIC = str.maketrans(
@@ -36,6 +37,8 @@ def _readable(mistake: Exception) -> str:
         known = list(mistake.options or (choices(group) if group in [*groups(), "experiment"] else []))
         if known:
             return _no_choice(group, name, known)
+    if isinstance(mistake, OverrideParseException) and isinstance(mistake.__cause__, ConfigError):
+        return f"{mistake.override}: {mistake.__cause__}"
     if isinstance(mistake, OverrideParseException):
         return _not_understood(str(mistake.override), str(mistake))
     cause = mistake.__cause__
@@ -57,6 +60,11 @@ def _readable(mistake: Exception) -> str:
     swept = re.match(r"Ambiguous value for argument '(.*)'|Sweep parameters '(.*)' requires", told)
     if swept:
         return _several(swept[1] or swept[2])
+    if (listed := re.match(r"Error merging override ((.*?)=.*)", told)) and re.search(r"[\[{].*\w\(", listed[1]):
+        return (
+            f"{listed[1]}: what is swept or drawn is a key's whole value, and no part of a list: "
+            f"{listed[2]}='choice([4],[8])'"
+        )
     if removed := re.match("Could not delete from config. '(.*?)'", told):
         return f"~{removed[1]}: a run needs each of its keys; leave it out, and it has its default"
     return told
@@ -109,6 +117,11 @@ def _no_choice(group: str, name: str, known: list[str]) -> str:
 def _not_understood(override: str, told: str) -> str:
     """That an override cannot be read, and what may be meant: without stray signs, or in quotes of its own."""
     key, _, value = (part.strip() for part in override.partition("="))
+    if unknown := re.search(r"Unknown function '(\w+)'\nAvailable: (.*)", told):
+        if near := did_you_mean(unknown[1], unknown[2].split(",")):
+            return f"{override}: there is no function {unknown[1]}{near}"
+    elif refused := re.search("while evaluating '.*': (.*)", told):
+        return f"{override}: not understood: {refused[1]}"
     if len(words := value.split()) > 1 and all("=" in word for word in words[1:]):
         return f"{override}: not understood; leave out the quotes around several words: {key}={value}"
     for meant in _instead(value):
@@ -140,7 +153,7 @@ def _instead(value: str) -> Iterator[str]:
 
 def _parses(override: str) -> bool:
     try:
-        OverridesParser.create().parse_override(override)
+        parser().parse_override(override)
     except HydraException:
         return False
     return True

@@ -32,6 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.config import interpolations, typed
 from dlrun.config.catalogue import KeyPath, conf_dir, groups, takes_several
+from dlrun.config.distributions import understood
 from dlrun.config.own import choice, names_file
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read_named
@@ -54,7 +55,7 @@ FREE = re.compile(
     r"hydra\.launcher\.(width|workers|retry_failed|wait|tasks|partition|account|qos|constraint|timeout_min|cpus_per_task"
     r"|gpus_per_node|mem_gb|array_parallelism|signal_delay_s|max_num_timeout|n_jobs)=[\w.,:+-]*"
     r"|hydra\.sweeper\.(trials|decades|trial_seeds|retry_failed|max_batch_size|n_trials|n_jobs|direction|study_name"
-    r"|sampler\.seed|margin|max_time|prune|first_rung|eta)=[\w.,:+-]*"
+    r"|sampler\.seed|margin|max_time|prune|first_rung|eta|samples|seed)=[\w.,:+-]*"
     r"|hydra\.sweeper\.(claims|large|again|looks)=[\w\[\], ]*"
     r"|hydra\.mode=\w*"
     r"|hydra\.sweeper\.params(\.[\w./@]+)?=.*"  # overrides of jobs, each of which is judged by itself
@@ -70,7 +71,8 @@ CHOOSES_MODE = re.compile(
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Lets Hydra load configs through `Loader`, read files through `FileConfigSource`, and unpickle nothing."""
+    """Lets Hydra load configs through `Loader`, read files through `FileConfigSource`, know the words of distributions,
+    and unpickle nothing."""
     sources, before = SourcesRegistry.instance().types, hydra_app.ConfigLoaderImpl
     reader, rerun = sources.get("file", HydraFileConfigSource), hydra_main._get_rerun_conf
     sources["file"] = FileConfigSource
@@ -79,7 +81,7 @@ def guarded() -> Iterator[None]:
     hydra_main._get_rerun_conf = _no_pickle
     interpolations.begin()
     try:
-        with interpolations.bounded():
+        with interpolations.bounded(), understood():
             yield
     finally:
         sources["file"] = reader

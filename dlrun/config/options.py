@@ -9,12 +9,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dlrun.config import typed as given
 from dlrun.config.catalogue import Constraint, conf_dir, constraints, targets
 from dlrun.config.check import Keys, leaves
 from dlrun.errors import ConfigError
 
 UNTIL_DECIDED = "until_decided"  #: a value of `seed`
 UNTIL = f"seed={UNTIL_DECIDED}"  #: in a sweep's command: as many seeds as the comparisons take
+ESTIMATE = "--plan"  #: dlrun's own option: what a command would train, and about how long, in place of training it
 OWN = "hydra_plugins.dlrun_stack."  #: launchers and sweepers that look at a run's folder before it begins
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 #: options of others' launchers and sweepers whose ranges they do not check themselves
@@ -40,6 +42,11 @@ FOR_SWEEPS = (
     "hydra/launcher=",
     "hydra/sweeper=",
 )
+
+
+def estimating() -> bool:
+    """Whether nothing is to be trained, and written, but only told what would be."""
+    return ESTIMATE in given.words
 
 
 def check_single(hydra: DictConfig) -> None:

@@ -229,9 +229,9 @@ class Folders:
         with ExitStack() as until_saved:
             outcome = self._fit(observer, until_saved)
             if not self.at_the_end or "interrupted" in outcome.status:
-                return self._save(outcome)
+                return self.save(outcome)
         # what may take long is no longer kept from signals: the checkpoint of the last step is there to go on from
-        return self._save(outcome, self._look(outcome, progress))
+        return self.save(outcome, self._look(outcome, progress))
 
     def _fit(self, observer: Any, until_saved: ExitStack) -> Outcome:
         try:
@@ -266,7 +266,7 @@ class Folders:
         outcome.last.restore()
         return told
 
-    def _save(self, outcome: Outcome, seen: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+    def save(self, outcome: Outcome, seen: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
         """Write weights and summaries, and remove the checkpoint that they make needless.
 
         seen: what summaries say of diagnostics of the finished networks.

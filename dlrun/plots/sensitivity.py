@@ -9,19 +9,24 @@ from math import ceil, floor, isfinite, log10
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from dlrun.plots.comparison import COLOURS, DRAWN, finish, scale, spread, style
 from dlrun.plots.page import FEW, GREY, LARGE, SMALL, competition, gaps, is_wide
 
+SPARSE = 4  #: times as many pairs of values as settings, from which most cells would be empty
+
 
 def figure(
     found: pd.DataFrame, lines: Sequence[str], metric: str, heading: str, *, many: bool = False, left_out: str = ""
 ) -> Figure:
-    """The metric over lr on a logarithmic axis, a line for each of the first 8 combinations of the other axes.
+    """The metric over lr on a logarithmic axis, a line for each of the first 8 combinations of the other axes; where
+    none has a second rate, as in a search whose points are drawn, the other settings lie in grey behind them.
 
     found: a row per setting: lr, `line` (the name of the other axes' values), mean, low and high (the band's ends),
     runs, diverged. lines: the lines' names, the best first. many: what the bands are, see `comparison.spread`.
@@ -31,6 +36,9 @@ def figure(
     FigureCanvasAgg(page)
     axes = page.subplots()
     alpha = 0.18 if len(lines) <= 3 else 0.1
+    drawn = len(lines) > DRAWN and found.groupby("line")["lr"].nunique().max() == 1
+    if drawn:
+        axes.plot(found["lr"], gaps(found["mean"]), "o", color=GREY, alpha=0.35, markersize=7, zorder=1)
     for i, (line, colour) in enumerate(zip(lines, COLOURS, strict=False)):
         rows = found[found["line"] == line].sort_values("lr")
         lr = rows["lr"].to_numpy()
@@ -52,12 +60,14 @@ def figure(
                 textcoords="offset points", ha="right", va="center", fontsize=SMALL - 2, color=colour, zorder=3,
             )  # fmt: skip
     axes.set_xscale("log")
-    axes.set_xticks(_apart(found["lr"]))
+    if not drawn:
+        axes.set_xticks(_apart(found["lr"]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     scale(axes, metric, found["mean"].to_numpy())
     axes.set_xlabel("lr", fontsize=LARGE)
     best = f"the {DRAWN} best of {len(lines)} lines by validation; " if len(lines) > DRAWN else ""
+    best = f"the {DRAWN} best of {len(lines)} settings by validation, and the others in grey; " if drawn else best
     crosses = "; cross: runs that diverged" if found["diverged"].any() else ""
     finish(page, [axes], heading, f"{best}line: mean over seeds, band: {spread(many)}{crosses}{left_out}")
     return page
@@ -67,10 +77,16 @@ def heatmap(
     found: pd.DataFrame, axes_swept: tuple[str, str], metric: str, heading: str, *, larger_is_better: bool
 ) -> Figure:
     """The mean over seeds for each pair of values of two axes, the brighter the better; empty where no run finished.
+    Where few of the pairs were tried, as in a search whose points are drawn, each is a dot where its numbers lie.
 
     found: a row per setting: the two axes' values, NaN where a run was given none, mean, runs, diverged.
     """
     (x, y) = sorted(axes_swept, key=lambda axis: axis != "lr")
+    places = [pd.to_numeric(found[axis], errors="coerce") for axis in (x, y)]
+    if SPARSE * len(found) < places[0].nunique() * places[1].nunique() and not any(
+        each.isna().any() for each in places
+    ):
+        return _dots(found, x, y, metric, heading, larger_is_better=larger_is_better)
     found = found.assign(**{axis: found[axis].astype(object).where(found[axis].notna(), "default") for axis in (x, y)})
     columns, rows = _values(found[x]), _values(found[y])
     page = Figure(figsize=(12, 9), layout="constrained")
@@ -78,7 +94,7 @@ def heatmap(
     axes = page.subplots()
     means = found.pivot(index=y, columns=x, values="mean").reindex(index=rows, columns=columns).to_numpy(float)
     norm, extend = _colours(means[np.isfinite(means)], larger_is_better)
-    colours = colormaps["viridis" if larger_is_better else "viridis_r"].with_extremes(under=GREY, over=GREY)
+    colours = _map(larger_is_better)
     image = axes.imshow(
         np.where(np.isfinite(means), means, np.nan), norm=norm, cmap=colours, aspect="auto", origin="lower"
     )
@@ -104,13 +120,50 @@ def heatmap(
     for axis, names, turned in ((axes.xaxis, x_names, 90 if upright else 0), (axes.yaxis, y_names, 0)):
         some = range(0, len(names), -(-len(names) // FEW))  # more would run into one another
         axis.set_ticks(some, [names[i] for i in some], fontsize=SMALL, rotation=turned, parse_math=False)
+    _name(page, axes, image, x, y, metric, heading, extend)
+    return page
+
+
+def _dots(found: pd.DataFrame, x: str, y: str, metric: str, heading: str, *, larger_is_better: bool) -> Figure:
+    """Settings where their numbers lie, the brighter the better; crosses where no run finished."""
+    page = Figure(figsize=(12, 9), layout="constrained")
+    FigureCanvasAgg(page)
+    axes = page.subplots()
+    shown = found[np.isfinite(found["mean"])].sort_values("mean", ascending=larger_is_better)  # the best on top
+    lost = found[~np.isfinite(found["mean"])]
+    norm, extend = _colours(shown["mean"].to_numpy(), larger_is_better)
+    axes.plot(lost[x].astype(float), lost[y].astype(float), "X", color=GREY, markersize=13)
+    image = axes.scatter(
+        shown[x].astype(float), shown[y].astype(float), c=shown["mean"], norm=norm, cmap=_map(larger_is_better), s=220,
+        edgecolors="white", linewidths=0.5,
+    )  # fmt: skip
+    for axis, name, rescale in ((axes.xaxis, x, axes.set_xscale), (axes.yaxis, y, axes.set_yscale)):
+        values = found[name].to_numpy(float)
+        if is_wide(values) and np.median(values) < values.max() / 4:  # uniform numbers, too, may come near to 0
+            rescale("log")
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+        axis.set_tick_params(labelsize=SMALL)
+    if len(lost):
+        axes.set_title("cross: no run finished", fontsize=SMALL)
+    _name(page, axes, image, x, y, metric, heading, extend)
+    return page
+
+
+def _map(larger_is_better: bool) -> Colormap:
+    return colormaps["viridis" if larger_is_better else "viridis_r"].with_extremes(under=GREY, over=GREY)
+
+
+def _name(
+    page: Figure, axes: Axes, image: ScalarMappable, x: str, y: str, metric: str, heading: str, extend: str
+) -> None:
+    """Say what the axes and the colours are."""
     axes.set_xlabel(x, fontsize=LARGE, parse_math=False)
     axes.set_ylabel(y, fontsize=LARGE, parse_math=False)
     bar = page.colorbar(image, ax=axes, extend=extend)
     bar.set_label(f"{metric}, mean over seeds", fontsize=LARGE)
     bar.ax.tick_params(labelsize=SMALL)
     page.suptitle(textwrap.fill(heading, 60), fontsize=LARGE, fontweight="bold", parse_math=False)
-    return page
 
 
 def _colours(means: np.ndarray, larger_is_better: bool) -> tuple[Normalize, str]:

@@ -20,7 +20,7 @@ from dlrun.sweep.jobs import ASK, JOBS, Submission, ended, held, holding, number
 from dlrun.sweep.part import Part, write_part
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.workers import Task
-from dlrun.terminal.console import counted, say
+from dlrun.terminal.console import counted, duration, say
 from dlrun.terminal.progress import SweepProgress
 
 POLL = 1.0  # seconds between two looks at the runs' folders
@@ -74,6 +74,22 @@ class Slurm:
         say(_how_to_go_on(plan.folder))
         return False
 
+    def parts(self, stacks: Sequence[Sequence[Task]], device: str = "") -> tuple[list[list[Sequence[Task]]], int]:
+        """One for each task of the job array."""
+        return packed(stacks, min(self.options["tasks"], math.ceil(len(stacks) / self.workers))), self.workers
+
+    def foreseen(self, parts: Sequence[float], around: float) -> str:
+        """Tasks and hours; of GPUs nothing can be known where there are none."""
+        tasks = counted(len(parts), "task")
+        if self.options["gpus_per_node"]:
+            return f"{tasks}, whose times their GPUs decide, and this machine does not know"
+        longest, limit = max(parts), 60 * self.options["timeout_min"]
+        again = f", {math.ceil(longest / limit)} times hydra.launcher.timeout_min" if longest > limit else ""
+        return (
+            f"{tasks}, about {duration(longest)} the longest{again}, {sum(parts) / 3600:.2g} node-hours where each has "
+            f"a node to itself, if their cores are as fast as this machine's"
+        )
+
     def _submit(self, stacks: Sequence[Sequence[Task]], sweep: Path) -> Submission:
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -81,7 +97,7 @@ class Slurm:
         numbers = numbered(sweep)
         folder = sweep / JOBS / str(1 + max(numbers, default=0))
         folder.mkdir(parents=True)
-        parts = packed(stacks, min(self.options["tasks"], math.ceil(len(stacks) / self.workers)))
+        parts, _ = self.parts(stacks)
         for index, part in enumerate(parts):
             write_part(folder, index, part)
         given = {key: value for key, value in self.options.items() if value is not None and key not in OWN}

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.config.durations import seconds
 from dlrun.config.moments import Moment
+from dlrun.config.options import estimating
 from dlrun.errors import ConfigError
 from dlrun.folder.clearing import discard, refuse_foreign_files
 from dlrun.folder.lock import locked
@@ -47,6 +48,8 @@ def launch(
 ) -> list[JobReturn]:
     """Train the jobs that the sweep's folder does not hold yet; `ending` completes its tables.
 
+    With `--plan` only what would be trained is told, and what it would take.
+
     Raises ConfigError before anything is written, where a config is wrong or its choices do not fit.
     """
     folder = Path(config.hydra.sweep.dir).absolute()
@@ -54,13 +57,13 @@ def launch(
     def numbered(job: Job, number: int) -> Job:
         return compose(config, loader, [job.overrides], number)[0]
 
-    with _refusals_leave_nothing(folder), locked(folder):
+    with _guarded(folder):
         jobs = compose(config, loader, job_overrides, first)
         check_jobs(jobs)
         halving, end = options_of(config, jobs, trainer)
-        plan = Plan(folder, retry_failed, PATIENCE, prunes=halving is not None)
+        plan = Plan(folder, retry_failed, 0 if estimating() else PATIENCE, prunes=halving is not None)
         jobs = [plan.place(job, numbered)[0] for job in jobs]
-        rungs: list[Moment | None] = [*halving.rungs, None] if halving else [None]
+        rungs: list[Moment | None] = [*halving.rungs, None] if halving and not estimating() else [None]
         try:
             for place, until in enumerate(rungs):
                 if not _train(jobs, until, plan, config, trainer, width, end, first=place == 0):
@@ -110,6 +113,11 @@ def _train(
         stacks, device = stacked(tasks, width, trainer, whole, paused, digests(placed), tells=first)
     if first and len(missing) < len(jobs):
         say(f"{len(jobs) - len(missing)} of {len(jobs)} runs are there already")
+    if estimating():
+        from dlrun.sweep.estimate import tell
+
+        tell(config, stacks, trainer, device)
+        return False
     if not missing:
         return True
     plan.save(tasks, config)
@@ -168,6 +176,16 @@ def _time_over(jobs: Sequence[Job], plan: Plan) -> list[JobReturn]:
         with suppress(ConfigError):  # where none has begun
             write_tables([plan.folder], plan.folder)
     return []
+
+
+@contextmanager
+def _guarded(folder: Path) -> Iterator[None]:
+    """Keeps others out of a sweep's folder, and leaves nothing there of a refusal; a plan leaves the folder alone."""
+    if estimating():
+        yield
+    else:
+        with _refusals_leave_nothing(folder), locked(folder):
+            yield
 
 
 @contextmanager

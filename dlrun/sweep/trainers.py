@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dlrun.folder.names import SUMMARY
 from dlrun.folder.reading import summary_of
@@ -16,6 +16,7 @@ from dlrun.folder.records import write_summary
 from dlrun.report.collect import append_run
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.workers import Task, Worker, run
+from dlrun.terminal.console import duration
 from dlrun.terminal.progress import SweepProgress
 from dlrun.terminal.signals import ENDING, Deferred
 
@@ -42,6 +43,17 @@ class TimeOver(Exception):
     """The time of a sweep is over: the runs at work have been interrupted, each with a checkpoint."""
 
 
+@runtime_checkable
+class Foreseen(Trainer, Protocol):
+    """A trainer of which `--plan` can tell how it goes about its stacks."""
+
+    def parts(self, stacks: Sequence[Sequence[Task]], device: str) -> tuple[list[list[Sequence[Task]]], int]:
+        """The stacks, in the order in which they begin, of each part that has so many places of its own."""
+
+    def foreseen(self, parts: Sequence[float], around: float) -> str:
+        """What the parts take, in words, given the seconds of each and of what lies before and after all of them."""
+
+
 class Here:
     """This machine as the trainer of a sweep.
 
@@ -59,6 +71,14 @@ class Here:
         import torch
 
         return self.workers or (torch.cuda.device_count() if device == "cuda" else len(os.sched_getaffinity(0)))
+
+    def parts(self, stacks: Sequence[Sequence[Task]], device: str) -> tuple[list[list[Sequence[Task]]], int]:
+        """A single one."""
+        return [list(stacks)], min(len(stacks), self.places(device))
+
+    def foreseen(self, parts: Sequence[float], around: float) -> str:
+        """The time of the whole command."""
+        return f"about {duration(sum(parts) + around)}, {duration(sum(parts))} of them training"
 
     def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str, end: float = inf) -> bool:
         """Train the stacks in worker processes, to the end."""
@@ -85,7 +105,7 @@ class Here:
                     if not waits:
                         append_run(plan.folder, task.folder)
 
-            run(stacks, min(len(stacks), self.places(device)), start_method(device), show, done)
+            run(stacks, self.parts(stacks, device)[1], start_method(device), show, done)
             heed()
         return True
 

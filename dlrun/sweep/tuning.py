@@ -45,6 +45,23 @@ def tuned(
 
     Reference: Schneider et al. 2019, arXiv:1903.05499 (DeepOBS); Dahl et al. 2023, arXiv:2306.07179 (AlgoPerf).
     """
+    settings, grids, trial_jobs = tried(jobs, default_lr, trials, decades, seeds)
+    ended = iter(launch(TUNING, trial_jobs))
+    best: dict[tuple[str, ...], float] = {}
+    for setting, grid in zip(settings, grids, strict=True):
+        found = {lr: _quality([read_summary(Path(next(ended).working_dir or "")) for _ in range(seeds)]) for lr in grid}
+        best[tuple(setting)] = min(found, key=lambda lr: found[lr])
+    final = [[*job, f"lr={best[tuple(o for o in job if not o.startswith('seed='))]}"] for job in jobs]
+    return [launch(FINAL, final)]
+
+
+def tried(
+    jobs: Jobs, default_lr: Callable[[list[str]], float], trials: int, decades: float, seeds: int
+) -> tuple[Jobs, list[list[float]], Jobs]:
+    """The settings, the rates that are tried for each, and the jobs that try them; the arguments are those of `tuned`.
+
+    Raises ConfigError where the jobs set lr.
+    """
     if any(override.startswith("lr=") for job in jobs for override in job):
         raise ConfigError("lr is what hydra.sweeper.trials finds: leave lr out, or set hydra.sweeper.trials=0")
     settings: list[list[str]] = []
@@ -61,13 +78,7 @@ def tuned(
         for lr in grid
         for seed in range(seeds)
     ]
-    ended = iter(launch(TUNING, trial_jobs))
-    best: dict[tuple[str, ...], float] = {}
-    for setting, grid in zip(settings, grids, strict=True):
-        found = {lr: _quality([read_summary(Path(next(ended).working_dir or "")) for _ in range(seeds)]) for lr in grid}
-        best[tuple(setting)] = min(found, key=lambda lr: found[lr])
-    final = [[*job, f"lr={best[tuple(o for o in job if not o.startswith('seed='))]}"] for job in jobs]
-    return [launch(FINAL, final)]
+    return settings, grids, trial_jobs
 
 
 def _quality(summaries: Sequence[dict[str, Any]]) -> tuple[float, float, float]:

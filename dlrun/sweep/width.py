@@ -14,10 +14,16 @@ from contextlib import closing, suppress
 from dataclasses import astuple, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrun.files.replacing import replacing
 from dlrun.terminal.signals import as_in_a_child
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlrun.training.stack import Stack
+    from dlrun.training.state import State
 
 WORTH = 30  #: seconds of a worker's training from which looking for a better width pays
 STEPS = 5  #: timed at each width, after one that is not
@@ -131,15 +137,13 @@ def _measurements(nodes: Sequence[dict[str, Any]], widths: Sequence[int], method
 def _measure(nodes: Sequence[dict[str, Any]], widths: Sequence[int], connection: Connection) -> None:
     import torch
 
-    from dlrun.training.batches import plan
     from dlrun.training.build import build
     from dlrun.training.state import State
-    from dlrun.training.step import prepare
     from dlrun.training.train import flushed_subnormals
 
     as_in_a_child()
     torch.set_num_threads(1)
-    before = _peak()
+    before = peak()
     for width in widths:
         stack = build(nodes[:width], initialize=False)
         stack.theta.normal_(std=0.05)
@@ -147,21 +151,35 @@ def _measure(nodes: Sequence[dict[str, Any]], widths: Sequence[int], connection:
         with torch.no_grad(), flushed_subnormals():
             state = State(stack)
             state.measured[0].evaluation("val")
-            batch, *moving = next(plan(stack, state.schedule, 0, 1))
-            step, _, _ = prepare(stack, state, batch, moving, compiling=False)
-            times = []
-            for _ in range(1 + STEPS):
-                begin = time.perf_counter()
-                step(batch, *moving)
-                if cuda:
-                    torch.cuda.synchronize(cuda)
-                times.append(time.perf_counter() - begin)
-        memory = torch.cuda.max_memory_allocated(cuda) if cuda else _peak() - before
+            times, _ = timed_steps(stack, state, 0, 1 + STEPS, 1 + STEPS)
+        memory = torch.cuda.max_memory_allocated(cuda) if cuda else peak() - before
         free = torch.cuda.mem_get_info(cuda)[0] + memory if cuda else _free()
         connection.send((min(times[1:]) / width, memory / width, free))
 
 
-def _peak() -> int:
+def timed_steps(
+    stack: Stack, state: State, seconds: float, fewest: int, most: int
+) -> tuple[list[float], list[tuple[Tensor, ...]]]:
+    """Take steps for so many seconds, so many at least and at most; the seconds of each, and what they returned."""
+    import torch
+
+    from dlrun.training.batches import plan
+    from dlrun.training.step import prepare
+
+    batch, *moving = next(plan(stack, state.schedule, 0, 1))
+    step, _, _ = prepare(stack, state, batch, moving, compiling=False)
+    times: list[float] = []
+    taken: list[tuple[Tensor, ...]] = []
+    while len(times) < fewest or (sum(times) < seconds and len(times) < most):
+        begin = time.perf_counter()
+        taken.append(step(batch, *moving))
+        if stack.theta.is_cuda:
+            torch.cuda.synchronize(stack.theta.device)
+        times.append(time.perf_counter() - begin)
+    return times, taken
+
+
+def peak() -> int:
     """The most bytes that this process has had."""
     import resource
 

@@ -111,6 +111,28 @@ def counted(n: int, what: str) -> str:
     return f"{n:,} {what}{'s' * (n != 1)}"
 
 
+def duration(seconds: float) -> str:
+    """A time as people read it: `0.21 ms`, `12 s`, `3 min 20 s`, `5 h 10 min`, `2 d 7 h`."""
+    if seconds < 99.5:
+        return f"{_two_digits(1000 * seconds)} ms" if seconds < 0.9995 else f"{_two_digits(seconds)} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return (
+        f"{whole // 3600} h {whole // 60 % 60} min" if whole < 86400 else f"{whole // 86400} d {whole // 3600 % 24} h"
+    )
+
+
+def amount(size: float) -> str:
+    """Bytes as people read them: `12 B`, `3.5 kB`, `27 MB`, `1.2 GB`."""
+    power, unit = next(((p, u) for p, u in ((9, " GB"), (6, " MB"), (3, " kB")) if size >= 10**p), (0, " B"))
+    return _two_digits(size / 10**power) + unit
+
+
+def _two_digits(number: float) -> str:
+    return f"{number:.2g}" if number < 99.5 else f"{number:,.0f}"
+
+
 def listing(rows: Mapping[str, str], console: Console | None = None) -> None:
     """Print names with a line on each; on a terminal, lines that are too long go on below where they began."""
     from rich.console import Console

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from enum import Enum
-from math import isinf, nextafter
+from math import isinf
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,7 @@ class Optuna(Sweeper):
         """Raise ConfigError for ranges in which there is nothing, or what no run may have, and where there are none."""
         from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
 
-        from dlrun.sweep.compose import check_jobs, compose
+        from dlrun.sweep.sampling import check_values
 
         ends: dict[str, tuple[str, list[Any]]] = {}
         fixed: list[str] = []
@@ -165,13 +165,8 @@ class Optuna(Sweeper):
             raise ConfigError(
                 "hydra/sweeper=optuna has nothing to search: give a key a range or choices, as 'lr=interval(1e-3,1)'"
             )
-        for key, (argument, values) in ends.items():
-            others = [f"{other}={first}" for other, (_, [first, *_]) in ends.items() if other != key]
-            for value in values:
-                try:
-                    check_jobs(compose(self.config, self.loader, [[*fixed, *others, f"{key}={value}"]], 0))
-                except ConfigError as problem:
-                    raise ConfigError(f"{argument}: {str(problem).removeprefix('run 0: ')}") from problem
+        first = [f"{key}={values[0]}" for key, (_, values) in ends.items()]
+        check_values(self.config, self.loader, [*fixed, *first], ends)
 
     def _study(self) -> Any:
         """What the storage holds under the study's name, if anything."""
@@ -192,8 +187,9 @@ def _ends(distribution: Any) -> list[Any]:
     """The choices of a distribution, or its lowest and its highest value."""
     if hasattr(distribution, "choices"):
         return list(distribution.choices)
-    low, high = distribution.low, distribution.high
-    return [low, nextafter(high, low) if isinstance(high, float) and high > low else high]
+    from dlrun.sweep.sampling import ends
+
+    return ends(distribution.low, distribution.high)
 
 
 def _sweeper(options: dict[str, Any], folder: str) -> Any:

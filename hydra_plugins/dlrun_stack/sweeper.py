@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, Sweep
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
@@ -19,11 +19,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.config.escapes import escaped, quoted
-from dlrun.config.options import UNTIL, UNTIL_DECIDED
+from dlrun.config.options import UNTIL, UNTIL_DECIDED, estimating
 from dlrun.config.typed import add
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
 
+DRAWN = ""  # in place of a key, the direction of all keys that are drawn
 Points = list[list[str]]  # of one direction of a sweep; each point is the overrides that it makes
 
 
@@ -31,6 +32,7 @@ class Sweeper(BasicSweeper):
     """Hydra's basic sweeper with `zip`, the keys that are swept side by side, and `settings`, a file with a list.
 
     Args:
+        samples, seed: of the points that are drawn, see `dlrun.sweep.sampling`.
         trials, decades, trial_seeds: see `dlrun.sweep.tuning`.
         looks, margin: of seed=until_decided, see `dlrun.sweep.deciding`.
         max_time, prune, first_rung, eta: for `dlrun.sweep.launch`, which finds them in the config.
@@ -41,7 +43,9 @@ class Sweeper(BasicSweeper):
         self,
         max_batch_size: int | None,
         params: Any,
-        trials: int = 0,  # as in the place of Hydra's own sweeper, which has none of these options
+        samples: int = 0,  # as in the place of Hydra's own sweeper, which has none of these options
+        seed: int = 0,
+        trials: int = 0,
         decades: float = 2,
         trial_seeds: int = 3,
         looks: Sequence[int] = (5, 10, 20, 40),
@@ -53,6 +57,7 @@ class Sweeper(BasicSweeper):
         retry_failed: bool = False,
     ) -> None:
         super().__init__(max_batch_size=max_batch_size, params=params)
+        self.samples, self.seed = samples, seed
         self.trials, self.decades, self.trial_seeds = trials, decades, trial_seeds
         self.looks, self.margin = list(looks), margin
         self.of_launches = {"max_time": max_time, "prune": prune}
@@ -84,13 +89,13 @@ class Sweeper(BasicSweeper):
                 f"--margin {self.margin}"
             )
         if not self.trials:
-            return super().sweep(arguments)
+            return self._foreseen(arguments) if estimating() else super().sweep(arguments)
         from dlrun.folder.clearing import discard
         from dlrun.folder.names import PLAN
         from dlrun.sweep.compose import compose
         from dlrun.sweep.other_launchers import recorded
         from dlrun.sweep.plan import Plan
-        from dlrun.sweep.tuning import tuned
+        from dlrun.sweep.tuning import FINAL, TUNING, tried, tuned
 
         assert self.config is not None and self.hydra_context is not None
         context, config = self.hydra_context, self.config
@@ -110,16 +115,34 @@ class Sweeper(BasicSweeper):
                 add(word := f"hydra.sweep.dir={quoted(place)}")
                 own.hydra.overrides.hydra.append(word)  # for the jobs' configs
             launcher = Plugins.instance().instantiate_launcher(context, self.task_function, own)
-            plan.save([], config)  # what resumes the sweep looks for its command there
+            if not estimating():
+                plan.save([], config)  # what resumes the sweep looks for its command there
             try:
                 return recorded(launcher, context, own, self.retry_failed).launch(jobs, initial_job_idx=0)
             except (ConfigError, HydraException):
-                if not (plan.folder / folder).exists():  # refused, and nothing begun
+                if not estimating() and not (plan.folder / folder).exists():  # refused, and nothing begun
                     (plan.folder / PLAN).unlink()
                     discard(plan.folder)
                 raise
 
-        return tuned(jobs, default_lr, self.trials, self.decades, self.trial_seeds, launch)
+        how = (jobs, default_lr, self.trials, self.decades, self.trial_seeds)
+        if estimating():
+            launch(TUNING, tried(*how)[2])
+            launch(FINAL, [[*job, f"lr={default_lr([word for word in job if not _of_seeds(word)])}"] for job in jobs])
+            return []
+        return tuned(*how, launch)
+
+    def _foreseen(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Have the launcher tell what it would train."""
+        assert self.hydra_context is not None and self.launcher is not None
+        parser = OverridesParser.create(self.hydra_context.config_loader)
+        begun = 0
+        for batch in self.split_arguments(
+            parser.parse_overrides([*self._parse_config(), *arguments]), self.max_batch_size
+        ):
+            self.launcher.launch(batch, initial_job_idx=begun)
+            begun += len(batch)
+        return []
 
     def _until_decided(self, arguments: list[str], seeds: list[str]) -> list[Sequence[JobReturn]]:
         """seeds: the overrides of the seed."""
@@ -138,12 +161,12 @@ class Sweeper(BasicSweeper):
         if not self.looks or any(a >= b for a, b in pairwise(self.looks)):
             told = ",".join(map(str, self.looks))
             raise ConfigError(f"hydra.sweeper.looks=[{told}]: numbers of seeds, each more than the last, as [5,10,20]")
-        settings = [
-            list(chain(*points)) for points in product(*directions([each for each in overrides if not _of_seeds(each)]))
-        ]
+        others = [each for each in overrides if not _of_seeds(each)]
+        settings = [list(chain(*points)) for points in product(*directions(others, self.samples, self.seed))]
         if len(settings) < 2:
             raise ConfigError(f"{UNTIL}: it compares settings, and there is one: give another key several values")
         from dlrun.sweep.deciding import until_decided
+        from dlrun.terminal.console import say
 
         looks, folder = Looks(tuple(self.looks), self.margin or 0.0), Path(config.hydra.sweep.dir).absolute()
         with open_dict(config), read_write(config.hydra):  # for what the launcher makes of them: the plan has them
@@ -158,9 +181,16 @@ class Sweeper(BasicSweeper):
             for batch in map(list, self.split_overrides_to_chunks(jobs, self.max_batch_size)):
                 returned += launcher.launch(batch, initial_job_idx=begun)
                 begun += len(batch)
-            Plan(folder, self.retry_failed).save([], config)  # of runs that were there, the launcher writes none
+            if not estimating():
+                Plan(folder, self.retry_failed).save([], config)  # of runs that were there, the launcher writes none
             return returned
 
+        if estimating():
+            first, *_, most = [len(settings) * look for look in (looks.seeds[0], *looks.seeds)]
+            say(
+                f"{first} runs up to the first look, of which the plan tells; {most} at the most, if all stay undecided"
+            )
+            return [launch([[*setting, f"seed={seed}"] for setting in settings for seed in range(looks.seeds[0])])]
         return until_decided(settings, looks, folder, launch)
 
     # What is static in the basic sweeper asks here for the sweep's config.
@@ -168,8 +198,12 @@ class Sweeper(BasicSweeper):
         """The jobs, in batches. Raises ConfigError, with nothing written yet, for any mistake in any job."""
         from dlrun.sweep.compose import check_jobs, compose
 
-        jobs = [list(chain(*points)) for points in product(*directions(overrides))]
+        jobs = [list(chain(*points)) for points in product(*directions(overrides, self.samples, self.seed))]
         assert self.config is not None and self.hydra_context is not None
+        if self.samples:
+            from dlrun.sweep.sampling import check_ends
+
+            check_ends(self.config, self.hydra_context.config_loader, jobs[0], overrides)
         check_jobs(compose(self.config, self.hydra_context.config_loader, jobs, 0))
         return list(self.split_overrides_to_chunks(jobs, max_batch_size))
 
@@ -182,29 +216,48 @@ def _of_seeds(override: Override | str) -> bool:
     return key.lstrip("+") == "seed"
 
 
-def directions(overrides: list[Override]) -> list[Points]:
-    """What a sweep combines: each swept key, each group of zipped keys, and the list of settings.
+def directions(overrides: list[Override], samples: int = 0, seed: int = 0) -> list[Points]:
+    """What a sweep combines: each swept key, each group of zipped keys, the list of settings, and the points that are
+    drawn, of all keys with distributions together.
 
-    Raises ConfigError for zipped keys that are not swept or not of one length, and for a file that is no such list.
+    Raises ConfigError for zipped keys that are not swept or not of one length, for a file that is no such list, and for
+    distributions without samples, samples without distributions, and a range in which nothing can be drawn.
     """
+    from dlrun.sweep.sampling import draw, is_drawn
+
     last = {override.get_key_element(): override for override in overrides}
     groups = _groups(last.pop("zip").value()) if "zip" in last else []
+    for each in overrides:
+        if isinstance(several := each.value(), ChoiceSweep) and any(isinstance(one, Sweep) for one in several.list):
+            raise ConfigError(f"{each.input_line}: what is drawn is a key's whole value, and not one of several")
+    drawn = [key for key, override in last.items() if samples and is_drawn(override)]
+    if samples and not drawn:
+        raise ConfigError(
+            f"hydra.sweeper.samples={samples}: no key has a distribution to draw from, as in lr='loguniform(1e-5,1)', "
+            "uniform(0,1), randint(1,8) or choice(sgd,adam)"
+        )
     points: dict[str, Points] = {}
     for key, override in last.items():
         if key == "settings":
             if override.value() is not None:
                 points[key] = _settings(override.value(), list(last))
+        elif key in drawn:
+            points.setdefault(DRAWN, [])  # where the first of them is typed, which all go with
         elif override.is_interval_sweep():
             raise ConfigError(
-                f"{override.input_line}: a range is for a search, hydra/sweeper=optuna; "
-                f"to train every value of it, name them: {key}=A,B,C"
+                f"{override.input_line}: numbers are drawn from a range where the command says how many, "
+                f"hydra.sweeper.samples=64, or by hydra/sweeper=optuna; to train values of your own: {key}=A,B,C"
             )
         else:
             [points[key]] = BasicSweeper.split_arguments([override], None)
             if not points[key]:
                 raise ConfigError(f"{override.input_line}: there is no such value to sweep")
+    if drawn:
+        points[DRAWN] = draw([last[key] for key in drawn], samples, seed)
     swept = {key.lstrip("+"): key for key, override in last.items() if override.is_sweep_override()}
     for name, times in Counter(chain(*groups)).items():
+        if swept.get(name.lstrip("+")) in drawn:
+            raise ConfigError(f"zip: {name} is drawn, together with all that are; leave it out of zip")
         if name.lstrip("+") not in swept:
             near = did_you_mean(name, list(swept)) or "; give it as many values as the keys it goes with"
             raise ConfigError(f"zip: {name} is not swept{near}")
