@@ -28,6 +28,7 @@ from dlrun.folder import checkpoint
 from dlrun.folder.reading import read_summary
 from dlrun.folder.resume import has_more_time, standing
 from dlrun.job import run
+from dlrun.job.folders import continuing
 from dlrun.sweep import workers
 from dlrun.sweep.halving import Halving
 from dlrun.sweep.workers import Task
@@ -57,6 +58,23 @@ def test_what_pauses_goes_on_in_other_stacks_to_the_bytes_of_one_that_did_not(tm
         assert here.keys() == there.keys() and there["metrics.csv"].startswith(here["metrics.csv"])
         assert i < 3 or here == there
     assert sorted(path.parent.name for path in (tmp_path / "parts").glob("*/checkpoint")) == ["0", "1", "2"]
+
+
+def test_checkpoints_that_do_not_go_together_are_passed_over(tmp_path: Path) -> None:
+    """Those of another step, or whose records are a stranger's: the runs begin again, and the log says why."""
+    nodes = [plain(config(*SMALL, "epochs=3", f"seed={i}")) for i in range(2)]
+    tasks = [Task(i, node, tmp_path / str(i), {}, until=Moment(1)) for i, node in enumerate(nodes)]
+    for each in tasks:
+        assert workers.train([each]) == 0
+    folders = [each.folder for each in tasks]
+    found, _ = continuing(folders)
+    assert found and found.record["step"] == 7 and found.record["runs"] == [".", "../1"]
+    part, _ = checkpoint.read(folders[1] / "checkpoint")
+    assert part
+    for changed, why in (({"step": 8}, ""), ({"rows": []}, "do not go together"), ({"initialized": []}, "together")):
+        checkpoint.write(folders[1] / "checkpoint", part.tensors, {**part.record, **changed}, kept=1)
+        found, problems = continuing(folders)
+        assert found is None and why in " ".join(problems)
 
 
 # The time of a run is over.

@@ -63,14 +63,14 @@ def continuing(folders: Sequence[Path]) -> tuple[Checkpoint | None, list[str]]:
     if begun or len(folders) == 1:
         return begun, problems
     own = (checkpoint.read(folder / CHECKPOINT, partial(_unusable, [folder]))[0] for folder in folders)
-    parts = [part for part in own if part and not part.record["taken"]]
+    parts = [part for part in own if part and not part.record.get("taken")]
     if len(parts) < len(folders) or len({part.record["step"] for part in parts}) > 1:
         return None, problems
     try:
         together = joined(parts)
+        lists = {key: [part.record[key][0] for part in parts] for key in ("files", "configs", "initialized")}
     except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as problem:
         return None, [*problems, f"the runs' own checkpoints do not go together ({problem!r})"]
-    lists = {key: [part.record[key][0] for part in parts] for key in ("files", "configs", "initialized")}
     return Checkpoint(together.tensors, together.record | lists | {"runs": _members(folders)}), []
 
 
