@@ -66,9 +66,10 @@ def test_a_package_and_its_files_train_the_same_run(
     left = iter([False, False, True])  # ended in the middle, and gone on with where the files are typed again
     due = lambda self: next(left, False) and os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
     monkeypatch.setattr("dlrun.job.run.Progress.due", due)
-    assert dlrun(*IN_FILES, *QUICK, "hydra.run.dir=files").code == 130
-    refused = dlrun("resume", "files")
+    ended = dlrun(*IN_FILES, *QUICK, "hydra.run.dir=files")
     allowed = f"allow_targets=[{','.join(in_file(name) for name in FILES.values())}]"
+    assert ended.code == 130 and f"files '{allowed}'` goes on" in ended.out + ended.err
+    refused = dlrun("resume", "files")
     assert refused.code == 2 and f"'{allowed}' stands in a file, and counts only if you type it" in refused.err
     monkeypatch.chdir(OWN)  # by paths as short as one types them
     short = f"allow_targets=[{','.join(f'mylab/{name}.py' for name in FILES.values())}]"
@@ -126,6 +127,8 @@ def test_a_choice_in_a_file_is_described(dlrun: Callable[..., Ended]) -> None:  
         assert "optimizer.beta=0.9  in [0, 1); decay of the mean" in told and "arXiv:1802.04434" in told
         assert told.count("by the sign of the mean gradient") == 1 and "θ ← θ - lr sign(m)" in told
     assert "there is no file" in dlrun("list", "optimizer/nowhere.py").err
+    Path("net.py").write_text("class Net:\n    def __init__(self, shape, outputs, blocks, width=32): pass\n")
+    assert "architecture.width=32  any; a comment" in dlrun("list", "architecture/net.py").out
 
 
 def test_a_class_made_of_dlruns_has_its_keys_too(tmp_path: Path) -> None:
