@@ -133,9 +133,8 @@ def _not_understood(override: str, told: str) -> str:
             sweep = "" if "," not in meant or re.search(r"[\[({'\"]", meant) else "-m "
             return f"{override}: not understood; did you mean {sweep}{key}={meant}?"
     in_quotes = f'{key}="{value}"'
-    if _parses(in_quotes) and not re.search(
-        r"[\[\]{}]", value
-    ):  # some letters, = and the like Hydra knows in quotes only
+    # some letters, = and the like Hydra knows in quotes only
+    if _parses(in_quotes) and not re.search(r"[\[\]{}]", value):
         return f"{override}: not understood; the value needs quotes of its own: {shlex.quote(in_quotes)}"
     why = told.splitlines()[-2 if "See https" in told else -1]
     return f"{override}: not understood ({why}); write key=value, in quotes where it holds brackets"
