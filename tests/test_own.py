@@ -24,6 +24,8 @@ from dlrun.config.catalogue import conf_dir, constraints, constraints_in, groups
 from dlrun.config.escapes import quoted
 from dlrun.config.own import shortened, text_of
 from dlrun.errors import ConfigError
+from dlrun.plots.diagnostics.own import figure as own_picture
+from dlrun.plots.pictures import draw
 from dlrun.training.components import KINDS, named, refuse_other_kinds
 
 OWN = Path(__file__).parent.parent / "examples" / "own"
@@ -64,9 +66,10 @@ def test_a_package_and_its_files_train_the_same_run(
     left = iter([False, False, True])  # ended in the middle, and gone on with where the files are typed again
     due = lambda self: next(left, False) and os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
     monkeypatch.setattr("dlrun.job.run.Progress.due", due)
-    assert dlrun(*IN_FILES, *QUICK, "hydra.run.dir=files").code == 130
-    refused = dlrun("resume", "files")
+    ended = dlrun(*IN_FILES, *QUICK, "hydra.run.dir=files")
     allowed = f"allow_targets=[{','.join(in_file(name) for name in FILES.values())}]"
+    assert ended.code == 130 and f"files '{allowed}'` goes on" in ended.out + ended.err
+    refused = dlrun("resume", "files")
     assert refused.code == 2 and f"'{allowed}' stands in a file, and counts only if you type it" in refused.err
     monkeypatch.chdir(OWN)  # by paths as short as one types them
     short = f"allow_targets=[{','.join(f'mylab/{name}.py' for name in FILES.values())}]"
@@ -124,6 +127,8 @@ def test_a_choice_in_a_file_is_described(dlrun: Callable[..., Ended]) -> None:  
         assert "optimizer.beta=0.9  in [0, 1); decay of the mean" in told and "arXiv:1802.04434" in told
         assert told.count("by the sign of the mean gradient") == 1 and "θ ← θ - lr sign(m)" in told
     assert "there is no file" in dlrun("list", "optimizer/nowhere.py").err
+    Path("net.py").write_text("class Net:\n    def __init__(self, shape, outputs, blocks, width=32): pass\n")
+    assert "architecture.width=32  any; a comment" in dlrun("list", "architecture/net.py").out
 
 
 def test_a_class_made_of_dlruns_has_its_keys_too(tmp_path: Path) -> None:
@@ -271,6 +276,28 @@ def test_a_file_that_another_file_names_is_not_run(dlrun: Callable[..., Ended], 
         assert ended.code == 2 and not (tmp_path / "marker").exists(), (words, ended.err)
     assert str(evil) not in typed.packages()
     assert dlrun("optimizer=evil.py", "dataset=iris", *QUICK).code == 0 and (tmp_path / "marker").exists()
+
+
+def test_a_diagnostic_of_ones_own_has_a_picture(tmp_path: Path) -> None:
+    layers, header = ("1.w", "$4.weight{"), "epoch,step,layer,quantity,value"
+    values = {(e, layer, q): e + 10 * len(layer) + ord(q) for e in range(3) for layer in layers for q in "ab"}
+    lines = [f"{e},{4 * e},{layer},{q},{value}" for (e, layer, q), value in values.items()]
+    looks: dict[str, object] = {"mine": {"table": "mine.csv"}, "../up": {}, "curves": {}}
+    (tmp_path / "summary.json").write_text(json.dumps({"status": "finished", "name": "x", "diagnostics": looks}))
+    (tmp_path / "metrics.csv").write_text(
+        "epoch,step,lr,train_loss,val_loss,grad_norm,seconds\n0,0,1,1,1,1,0\n1,4,1,1,1,1,1\n"
+    )
+    (tmp_path / "mine.csv").write_text("\n".join([header, *lines, ""]))
+    page = own_picture(tmp_path, "mine")
+    assert page is not None
+    for axes, quantity in zip(page.axes, "ab", strict=True):
+        assert axes.get_ylabel() == quantity
+        drawn = {str(line.get_label()): list(line.get_ydata()) for line in axes.get_lines()}  # type: ignore[arg-type]
+        assert drawn == {layer: [values[e, layer, quantity] for e in range(3)] for layer in layers}
+    assert [path.name for path in draw(tmp_path)] == ["curves.png", "mine.png"]
+    for other in (header, f"{header}\n0,0,a,b,1\n0,0,a,b,2", "epoch,x\n0,1"):
+        (tmp_path / "mine.csv").write_text(f"{other}\n")
+        assert own_picture(tmp_path, "mine") is None
 
 
 KINDS_OF = {

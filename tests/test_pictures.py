@@ -47,7 +47,7 @@ def test_what_is_no_picture_of_dlruns_is_not_overwritten(name: str, tmp_path: Pa
     assert name in pictures.NAMES
     write_run(tmp_path / "0", "lr=0.1")
     (tmp_path / name).write_text("mine")
-    with pytest.raises(Exception, match=f"{name} is none of dlrun's reports"):
+    with pytest.raises(Exception, match=f"{name} is none of dlrun's"):
         report([tmp_path])
     assert (tmp_path / name).read_text() == "mine"
 

@@ -24,6 +24,8 @@ WITHOUT_TORCH = {
     "'lr=0.1 seed=3'": "not understood; leave out the quotes around several words: lr=0.1 seed=3",
     "optimizer adam": "optimizer adam: key and value are one word: optimizer=adam",
     "lr:0.1": "lr:0.1: key and value are joined by =: lr=0.1",
+    "hydra.run.dir=a[1]": "a path with such signs stands in quotes of its own: 'hydra.run.dir=\"a[1]\"'",
+    "hydra.run.dir=a,b": "a path with such signs stands in quotes of its own: 'hydra.run.dir=\"a,b\"'",
     "lr==0.1": "lr==0.1: not understood; did you mean lr=0.1?",
     "lr=1e-3,": "lr=1e-3,: not understood; did you mean lr=1e-3?",
     '"lr=\'0.1"': "lr='0.1: not understood; did you mean lr=0.1?",

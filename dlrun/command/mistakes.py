@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -14,6 +15,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from dlrun.config.catalogue import choices, groups, takes_several
 from dlrun.config.distributions import parser
+from dlrun.config.escapes import quoted
 from dlrun.config.own import as_typed
 from dlrun.config.words import as_choice, as_meant, as_read, did_you_mean, is_number, known_keys, lead
 from dlrun.errors import ConfigError
@@ -70,9 +72,22 @@ def _readable(mistake: Exception) -> str:
     return told
 
 
+def _of_a_path(override: str) -> str | None:
+    """That a path stands in quotes of its own, where the value as it stands is one; None where it is none."""
+    key, _, value = override.partition("=")
+    if key not in ("hydra.run.dir", "hydra.sweep.dir") and not os.path.exists(os.path.expanduser(value)):
+        return None
+    path = quoted(value) if re.search(r'["\\]|\$\{', value) else f'"{value}"'
+    if value[:1] in ("'", '"') or not _parses(f"{key}={path}"):
+        return None
+    return f"{override}: a path with such signs stands in quotes of its own: {shlex.quote(f'{key}={path}')}"
+
+
 def _several(override: str) -> str:
     """That several values make a sweep, or a list where the key takes one."""
     key, _, value = override.partition("=")
+    if told := _of_a_path(override):
+        return told
     told = f"{override}: several values make a sweep, which begins with -m: dlrun -m {override}"
     may_be = known_keys(sys.argv[1:]).get(key)
     if may_be and may_be.allows(as_read(f"[{value}]")) and not all(may_be.allows(as_read(v)) for v in value.split(",")):
@@ -117,6 +132,8 @@ def _no_choice(group: str, name: str, known: list[str]) -> str:
 def _not_understood(override: str, told: str) -> str:
     """That an override cannot be read, and what may be meant: without stray signs, or in quotes of its own."""
     key, _, value = (part.strip() for part in override.partition("="))
+    if path := _of_a_path(override):
+        return path
     if unknown := re.search(r"Unknown function '(\w+)'\nAvailable: (.*)", told):
         if near := did_you_mean(unknown[1], unknown[2].split(",")):
             return f"{override}: there is no function {unknown[1]}{near}"
@@ -128,9 +145,10 @@ def _not_understood(override: str, told: str) -> str:
         if f"{key}={meant}" != override and _parses(f"{key}={meant}"):
             sweep = "" if "," not in meant or re.search(r"[\[({'\"]", meant) else "-m "
             return f"{override}: not understood; did you mean {sweep}{key}={meant}?"
-    quoted = f'{key}="{value}"'
-    if _parses(quoted) and not re.search(r"[\[\]{}]", value):  # some letters, = and the like Hydra knows in quotes only
-        return f"{override}: not understood; the value needs quotes of its own: {shlex.quote(quoted)}"
+    in_quotes = f'{key}="{value}"'
+    # some letters, = and the like Hydra knows in quotes only
+    if _parses(in_quotes) and not re.search(r"[\[\]{}]", value):
+        return f"{override}: not understood; the value needs quotes of its own: {shlex.quote(in_quotes)}"
     why = told.splitlines()[-2 if "See https" in told else -1]
     return f"{override}: not understood ({why}); write key=value, in quotes where it holds brackets"
 

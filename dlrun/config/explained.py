@@ -70,11 +70,12 @@ def options(file: Path, prefix: str = "") -> Keys:
     return options_in(read_named(file), file, prefix)
 
 
-def options_in(text: str, file: Path, prefix: str = "") -> Keys:
-    """The same of its text."""
+def options_in(text: str, file: Path, prefix: str = "", unsaid: Constraint | None = None) -> Keys:
+    """The same of its text. unsaid: for keys of which it does not say what they may be; None leaves them out."""
     values: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     told = constraints_in(text, file).items()
-    return {prefix + ".".join(path): (reduce(getitem, path, values), c) for path, c in told if c is not None}
+    known = ((path, constraint or unsaid) for path, constraint in told)
+    return {prefix + ".".join(path): (reduce(getitem, path, values), may_be) for path, may_be in known if may_be}
 
 
 def docstring(target: str) -> str:

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.config import typed
-from dlrun.config.catalogue import choices, conf_dir, groups, registered, takes_several, targets
+from dlrun.config.catalogue import Constraint, choices, conf_dir, groups, registered, takes_several, targets
 from dlrun.config.escapes import escaped
 from dlrun.config.explained import Explained, explained_by, nodes_of, options_in
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read_named
 
 Line = tuple[str, str]  #: of a YAML: a key, and its default with the comment behind
+UNSAID = Constraint("any", "a comment `# CONSTRAINT; meaning` in the file would say more")  #: of a key without one
 _files: dict[tuple[str, str], str] = {}  #: how the file of a choice was typed, by group and name
 
 
@@ -128,9 +129,8 @@ def explained_file(group: str, file: Path) -> Explained:
     """What a choice in a file is, as `explained` has those of dlrun."""
     text = text_of(group, file)
     about = inspect.cleandoc(ast.get_docstring(_only(group, _read(file)[0], file), clean=False) or "")
-    return explained_by(
-        about.partition("\n")[2], text.partition("\n")[0].lstrip("# "), options_in(text, file, f"{group}.")
-    )
+    first, keys = text.partition("\n")[0].lstrip("# "), options_in(text, file, f"{group}.", UNSAID)
+    return explained_by(about.partition("\n")[2], first, keys)
 
 
 def _read(file: Path) -> tuple[ast.Module, dict[int, str]]:

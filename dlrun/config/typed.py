@@ -38,6 +38,12 @@ def packages() -> set[str]:
     return {normal(part.text) for value in values for part in parts(value)}
 
 
+def allowing() -> str | None:
+    """The word that allows all that is allowed, as a command that goes on has to be given it; None where nothing is."""
+    found = [word for word in sorted(words) if word.lstrip("+").startswith("allow_targets=")]
+    return max(found, key=lambda word: len(parts(word.partition("=")[2])), default=None)
+
+
 def files() -> list[Path]:
     """The Python files among them, each of which is a choice of its name."""
     return [Path(name) for name in sorted(packages()) if is_file(name)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -13,11 +14,16 @@ import numpy as np
 from dlrun.config.catalogue import choices
 from dlrun.errors import ConfigError
 from dlrun.files.replacing import replacing
-from dlrun.folder.names import CURVES, METRICS, RANGE, RANGE_PLOT, picture_of, shell_command, table_of
+from dlrun.folder.names import CURVES, METRICS, RANGE, RANGE_PLOT, TABLES, picture_of, shell_command, table_of
+from dlrun.folder.reading import summary_of
 from dlrun.plots import curves, film, lr_range
 from dlrun.plots.comparison import COLOURS
+from dlrun.plots.diagnostics import own
 from dlrun.plots.page import save, shortened
 from dlrun.terminal.console import error
+
+OWN = re.compile(r"[A-Za-z]\w*", re.ASCII)  #: names of diagnostics of the user's own, as a config may have them
+TAKEN = {Path(file).stem for file in (*TABLES, CURVES, RANGE_PLOT)}  #: no names of diagnostics
 
 
 def draw(folder: str | Path, form: str = "png") -> list[Path]:
@@ -33,7 +39,9 @@ def draw(folder: str | Path, form: str = "png") -> list[Path]:
     if (folder / RANGE).exists():
         with drawable(folder / RANGE):
             written.append(save(lr_range.figure(folder), folder / RANGE_PLOT, form))
-    return [*written, *draw_diagnostics(folder, choices("diagnostics"), form)]
+    told = summary_of(folder).get("diagnostics")
+    named = [name for name in told if OWN.fullmatch(name)] if isinstance(told, dict) else []
+    return [*written, *draw_diagnostics(folder, [*choices("diagnostics"), *named], form)]
 
 
 def draw_diagnostics(folder: Path, names: Collection[str], form: str = "png") -> list[Path]:
@@ -52,6 +60,11 @@ def draw_diagnostics(folder: Path, names: Collection[str], form: str = "png") ->
                 with replacing(folder / file) as part:
                     part.write_bytes(content)
                 written.append(folder / file)
+    for name in sorted({*names} - {*choices("diagnostics")} - TAKEN):
+        if (folder / table_of(name)).exists():
+            with drawable(folder / table_of(name)):
+                if page := own.figure(folder, name):
+                    written.append(save(page, folder / picture_of(name), form))
     return written
 
 
