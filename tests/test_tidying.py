@@ -325,7 +325,7 @@ def test_on_end_is_the_command_that_was_typed_and_no_other(tmp_path: Path, monke
 
 
 @pytest.mark.slow
-def test_a_command_in_a_file_is_refused_and_a_typed_one_is_in_none(dlrun, tmp_path: Path, capfd) -> None:
+def test_a_command_in_a_file_is_refused_and_a_typed_one_is_in_none(dlrun, tmp_path: Path) -> None:
     quick = ["dataset=iris", "epochs=1", "plots=none"]
     code, _ = dlrun(*quick, "hydra.run.dir=one", "on_end=touch $DLRUN_FOLDER.$DLRUN_STATUS", "note='a, b'")
     assert code == 0 and (tmp_path / "one.finished").exists()
