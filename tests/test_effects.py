@@ -14,7 +14,7 @@ from rich.console import Console
 from sklearn.tree import DecisionTreeRegressor
 from test_report import findings, write_run
 
-from dlrun.report.effects import Effects, _of_forest, _of_grid, decomposed, effects, of_tree
+from dlrun.report.effects import Effects, _leaves, _of_forest, _of_grid, decomposed, effects, of_leaves
 from dlrun.report.report import report
 
 
@@ -40,7 +40,7 @@ def test_parts_equal_the_definition_and_those_of_a_tree_that_knows_each_cell() -
     expected = slow(f)
     assert {at: each[0] for at, each in decomposed(f[None]).items()} == pytest.approx(expected)
     cells = np.array(list(np.ndindex(f.shape)))
-    found = of_tree(DecisionTreeRegressor().fit(cells, f.ravel()).tree_, f.shape, [(0, 1), (0, 2), (1, 2)])
+    found = of_leaves(*_leaves(DecisionTreeRegressor().fit(cells, f.ravel()).tree_, f.shape), [(0, 1), (0, 2), (1, 2)])
     assert found.squares == pytest.approx(expected) and found.total == pytest.approx(f.var())
     assert found.means[2] == pytest.approx(f.mean((0, 1)))
 

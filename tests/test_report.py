@@ -619,7 +619,7 @@ def test_the_page_of_very_many_runs_is_small() -> None:
     table = table.assign(test_accuracy=table["best_val_accuracy"], seconds=1.5, error="")
     places = dict.fromkeys(table["run"], Path("nowhere"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dlrun.report.findings._metrics", lambda run: ("accuracy", {"accuracy"}))
+        patch.setattr("dlrun.report.findings.metrics_of", lambda run: ("accuracy", {"accuracy"}))
         found = find(table, places, pd.DataFrame())
     shown = [*(grid.ends(MOST) for grid in grids(found)), runs_grid(found, places, Path())]
     assert [len(grid.rows) for grid in shown] == [1000, 1000, 800]

@@ -186,6 +186,20 @@ def test_what_is_not_on_every_dataset_is_left_out_of_the_ranks_and_told(tmp_path
     assert across(findings(folder)) is None  # no setting is on all of them
 
 
+def test_datasets_without_a_finished_run_and_settings_that_left_have_no_say(tmp_path: Path) -> None:
+    folder = on_datasets(tmp_path / "s")
+    for optimizer in ("adam", "sgd"):
+        write_run(folder / f"lost {optimizer}", "dataset=digits", f"optimizer={optimizer}", "seed=0", status="diverged")
+    for run in folder.glob("*"):
+        if "dataset=moons" in (text := (run / ".hydra" / "overrides.yaml").read_text()) and "adam" in text:
+            summary = (run / "summary.json").read_text()
+            (run / "summary.json").write_text(summary.replace('"finished"', '"pruned"'))
+    found = findings(folder)
+    over = across(found)
+    assert over and over.datasets == ["iris", "wine", "moons"] and over.unfinished == 1 and found.metric == "accuracy"
+    assert dict(zip(over.table["optimizer"], over.table["ranks"], strict=True)) == {"adam": (1, 1, 2), "sgd": (2, 2, 1)}
+
+
 def test_a_key_that_goes_with_the_dataset_makes_no_setting(tmp_path: Path) -> None:
     for dataset, epochs in (("iris", 5), ("digits", 9)):
         for lr in (0.1, 1):

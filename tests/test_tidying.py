@@ -140,6 +140,8 @@ def test_rm_removes_what_a_condition_means_and_nothing_else(sweep: Path, dlrun) 
     assert {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file() and path.parent.name in "2345"} == {
         path: content for path, content in before.items() if path.parent.name in "2345"
     }
+    assert dlrun("rm", str(sweep), "--where", "lr>0")[0] == 0 and not list(sweep.glob("*.csv"))  # no run, no table
+    write_run(sweep / "0", "lr=1", "seed=0")
     assert dlrun("rm", str(sweep))[0] == dlrun("rm", str(sweep), "--where", "x==1")[0] == 2
     assert dlrun("rm", str(sweep / "none"), "--where", "lr==1")[0] == 2
 
@@ -316,6 +318,9 @@ def test_on_end_is_the_command_that_was_typed_and_no_other(tmp_path: Path, monke
     assert capfd.readouterr().out == ""  # the command was refused
     after.ended(command, tmp_path, 1)
     assert capfd.readouterr().out == f"2 finished, 1 diverged, {tmp_path}\n"
+    statuses.clear()  # as those of a sweep that Ctrl-C ended
+    after.ended('echo "$DLRUN_STATUS $DLRUN_CODE"', tmp_path, 130)
+    assert capfd.readouterr().out == "interrupted 130\n"
     after.ended("exit 3", tmp_path, 0)
     assert "it ended with 3" in capfd.readouterr().err
     monkeypatch.setattr(after, "PATIENCE", 0.1)
@@ -325,7 +330,7 @@ def test_on_end_is_the_command_that_was_typed_and_no_other(tmp_path: Path, monke
 
 
 @pytest.mark.slow
-def test_a_command_in_a_file_is_refused_and_a_typed_one_is_in_none(dlrun, tmp_path: Path, capfd) -> None:
+def test_a_command_in_a_file_is_refused_and_a_typed_one_is_in_none(dlrun, tmp_path: Path) -> None:
     quick = ["dataset=iris", "epochs=1", "plots=none"]
     code, _ = dlrun(*quick, "hydra.run.dir=one", "on_end=touch $DLRUN_FOLDER.$DLRUN_STATUS", "note='a, b'")
     assert code == 0 and (tmp_path / "one.finished").exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 from dlrun.errors import ConfigError
 from dlrun.folder.names import begun
 from dlrun.terminal.console import error
-from dlrun.terminal.exits import statuses
+from dlrun.terminal.exits import EXIT_CODES, statuses
 
 KEY = "on_end"
 PATIENCE = 60.0  #: seconds that the command may take
@@ -51,6 +51,7 @@ def ended(command: str, folder: Path | None, code: int) -> None:
     counts = Counter(status.replace("_", " ") for status in statuses if status != "undrawn")
     several = len(statuses) > 1
     status = ", ".join(f"{count} {name}" if several else name for name, count in counts.most_common())
+    status = status or {0: "finished", EXIT_CODES["interrupted"]: "interrupted"}.get(code, "failed")
     told = {"FOLDER": str(folder.absolute()), "STATUS": status, "CODE": str(code)}
     environment = {**os.environ, **{f"DLRUN_{name}": value for name, value in told.items()}}
     try:

@@ -33,7 +33,7 @@ def note_verb(arguments: list[str]) -> int:
     """dlrun note FOLDER... [TEXT] [--tag NAME] [--untag NAME]
 
     Add a note or tags to runs or sweeps, whether they have ended or not; those of
-    runs are the columns note and tags of sweep.csv. Without one, show what there is.
+    runs are columns of sweep.csv. Without a text or a tag, show what there is.
 
     --tag NAME       adds a tag; several are joined by commas
     --untag NAME     takes one away

@@ -37,14 +37,16 @@ class Across:
     runs: int  #: of which the values are
     diverged: int  #: of these, which counts as the metric's worst value
     left_out: list[str]  #: settings that some dataset lacks
+    unfinished: int  #: datasets on which some setting has no run that finished
     splits: bool  #: whether runs of a setting are of several splits of the same samples
     taus: NDArray[np.float64]
     profiles: dict[str, Profile]  #: of the best settings
 
 
 def across(found: Findings) -> Across | None:
-    """What can be said of settings over the datasets of these findings; None of a single dataset or setting."""
-    strata = found.strata
+    """What can be said of settings over the datasets on which some run has finished; None of a single dataset or
+    setting."""
+    strata = {name: each for name, each in found.strata.items() if each.settings["n"].any()}
     if len(strata) < 2 or not next(iter(strata.values())).axes:
         return None
     each_has = [set(each.settings["setting"]) for each in strata.values()]
@@ -93,6 +95,9 @@ def across(found: Findings) -> Across | None:
         runs=sum(counts),
         diverged=sum(int(np.isnan(own).sum()) for each in values for own in each),
         left_out=left_out,
+        unfinished=sum(
+            int((each.settings.set_index("setting").loc[names, "n"] == 0).any()) for each in strata.values()
+        ),
         splits=any(each.repeats.what != "seed" for each in strata.values()),
         taus=taus,
         profiles=profiles,

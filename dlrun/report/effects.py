@@ -330,13 +330,14 @@ def _of_forest(
     with warnings.catch_warnings():  # a setting that all trees have seen
         warnings.simplefilter("ignore")
         forest.fit(cells, means)
-    trees = [each.tree_ for each in forest.estimators_]
-    found = [of_tree(tree, sizes, []) for tree in trees]
+    trees = [_leaves(each.tree_, sizes) for each in forest.estimators_]
+    found = [of_leaves(*leaves, []) for leaves in trees]
     alone = np.mean(
         [[each.squares[i,] / each.total if each.total else 0 for i in range(len(sizes))] for each in found], 0
     )
     first = sorted(np.argsort(-alone)[:PAIRED].tolist())
-    varying = [each for each in (of_tree(tree, sizes, list(combinations(first, 2))) for tree in trees) if each.total]
+    pairs = list(combinations(first, 2))
+    varying = [each for each in (of_leaves(*leaves, pairs) for leaves in trees) if each.total]
     keys = varying[0].squares if varying else {}
     shares = {at: np.array([each.squares[at] / each.total for each in varying]) for at in keys}
     ends = {at: np.quantile(each, [0.025, 0.975]) for at, each in shares.items()}
@@ -359,23 +360,22 @@ def _binned(size: int) -> list[NDArray[np.intp]]:
     return list(np.array_split(np.arange(size), min(size, BINS)))
 
 
-def of_tree(tree: Any, sizes: Sequence[int], pairs: Sequence[tuple[int, int]]) -> Parts:
+def of_leaves(values: Array, inside: Sequence[NDArray[np.bool_]], pairs: Sequence[Subset]) -> Parts:
     r"""The effects of a tree over the product of its axes' values, all of the same weight, from its leaves alone.
 
     A leaf l is a box, with the share $w_{li}$ of the values of axis i inside: $E[f \mid a_i] =
     \sum_{l \ni a_i} c_l \prod_{j \ne i} w_{lj}$, and so on.
 
-    tree: of scikit-learn. pairs: the axes whose interactions are asked for.
+    values: $c_l$. inside: of each axis, which of its values lie in which leaf, (leaves, values). pairs: the axes whose
+    interactions are asked for.
 
     Reference: Hutter, Hoos & Leyton-Brown 2014, ICML (algorithm 1).
     """
-    leaves, inside = _leaves(tree, sizes)
-    values = tree.value[leaves, 0, 0]
     weights = np.stack([mask.mean(1) for mask in inside], axis=1)  # (leaves, axes)
     whole = weights.prod(1)
     mean = float(values @ whole)
     total = float(values**2 @ whole) - mean**2
-    means = [inside[i].T.astype(float) @ (values * whole / weights[:, i]) for i in range(len(sizes))]
+    means = [mask.T.astype(float) @ (values * whole / weights[:, i]) for i, mask in enumerate(inside)]
     squares: dict[Subset, float] = {(i,): float(((each - mean) ** 2).mean()) for i, each in enumerate(means)}
     for i, j in pairs:
         left = inside[i] * (values * whole / weights[:, i] / weights[:, j])[:, None]
@@ -384,8 +384,8 @@ def of_tree(tree: Any, sizes: Sequence[int], pairs: Sequence[tuple[int, int]]) -
     return Parts(squares, means, total if total > 1e-12 * float(values**2 @ whole) else 0.0)
 
 
-def _leaves(tree: Any, sizes: Sequence[int]) -> tuple[list[int], list[NDArray[np.bool_]]]:
-    """The leaves of a tree, and for each axis which of its values lie in which leaf, (leaves, values)."""
+def _leaves(tree: Any, sizes: Sequence[int]) -> tuple[Array, list[NDArray[np.bool_]]]:
+    """The values of the leaves of scikit-learn's tree, and for each axis which of its values lie in which leaf."""
     leaves: list[int] = []
     boxes: list[list[NDArray[np.bool_]]] = []
     open_nodes = [(0, [np.ones(size, bool) for size in sizes])]
@@ -400,4 +400,4 @@ def _leaves(tree: Any, sizes: Sequence[int]) -> tuple[list[int], list[NDArray[np
         below = np.arange(sizes[axis]) <= tree.threshold[node]
         open_nodes.append((left, [*box[:axis], box[axis] & below, *box[axis + 1 :]]))
         open_nodes.append((right, [*box[:axis], box[axis] & ~below, *box[axis + 1 :]]))
-    return leaves, [np.stack([box[i] for box in boxes]) for i in range(len(sizes))]
+    return tree.value[leaves, 0, 0], [np.stack([box[i] for box in boxes]) for i in range(len(sizes))]

@@ -207,7 +207,7 @@ def _together(
     """
     datasets_of = [{key: part[key].iloc[0] for key in keys} for part in parts]
     names = labels(datasets_of)
-    first = found[0]
+    first = next((each for each in found if each.settings["n"].any()), found[0])
     wholes = [key for key in told_by(pd.concat(parts)) if key in (*keys, *axes)]
 
     def joined(of: Callable[[Findings], pd.DataFrame]) -> pd.DataFrame:

@@ -97,6 +97,8 @@ def sentences(over: Across) -> Iterator[str]:
     if over.diverged:
         worst = "counts as the metric's worst value" if over.comparable else "counts as worse than all others"
         yield f"{counted(over.diverged, 'run')} diverged, each of which {worst}."
+    if over.unfinished:
+        yield f"On {counted(over.unfinished, 'dataset')} settings without a finished run share the last ranks."
     if over.left_out:
         more = f" and {len(over.left_out) - NAMED} more" if len(over.left_out) > NAMED else ""
         yield f"Left out, for they are not on every dataset: {', '.join(over.left_out[:NAMED])}{more}."

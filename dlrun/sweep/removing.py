@@ -12,7 +12,7 @@ from dlrun.config.catalogue import choices
 from dlrun.errors import ConfigError
 from dlrun.files.opening import inside
 from dlrun.folder import checkpoint
-from dlrun.folder.clearing import clear
+from dlrun.folder.clearing import clear, refuse_foreign_sweep
 from dlrun.folder.environment import CHANGES, PACKAGES
 from dlrun.folder.lock import Busy, locked
 from dlrun.folder.names import CHECKPOINT, HYDRA, PLAN
@@ -134,6 +134,12 @@ def _gone(run: Path) -> bool:
 
 def _write_tables(sweeps: Collection[Path]) -> None:
     for sweep in sweeps:
-        if (sweep / collect.SWEEP).exists():
-            with suppress(ConfigError):  # of the last run: there is no table without one
+        if not (sweep / collect.SWEEP).exists():
+            continue
+        with suppress(ConfigError):  # what is none of dlrun's stays
+            refuse_foreign_sweep(sweep)
+            try:
                 collect.write_tables([sweep], sweep)
+            except ConfigError:  # no run is left
+                for name in (collect.SWEEP, collect.CURVES):
+                    (sweep / name).unlink(missing_ok=True)
