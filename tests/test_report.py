@@ -645,6 +645,16 @@ def test_a_setting_that_diverged_as_a_whole_is_told_everywhere(tmp_path: Path) -
     assert seen["fates"] == {"lr=9": "3 of 3 diverged"}
 
 
+def test_settings_that_pruning_ended_are_listed_and_compared_with_none(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_run(tmp_path / f"a{seed}", "lr=0.1", f"seed={seed}")
+        write_run(tmp_path / f"b{seed}", "lr=0.2", f"seed={seed}")
+        write_run(tmp_path / f"c{seed}", "lr=9", f"seed={seed}", status="pruned")
+    found = findings(tmp_path)
+    assert sorted(found.settings["setting"]) == ["lr=0.1", "lr=0.2", "lr=9"]
+    assert len(found.comparisons) == 1 and "lr=9" not in set(found.comparisons["setting"])
+
+
 def test_several_folders_and_single_runs_are_reported_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,7 +149,8 @@ def _of_one(
     comparisons = speeds = pd.DataFrame()
     if settings["n"].any():
         best = tables.select(table, axes, by=chosen_by, larger_is_better=larger_is_better)
-        compared = tables.comparisons(table, axes, quoted, best, margin=margin, looks=looks, what=repeats.what, **how)
+        stayed = _without_pruned(table, axes)
+        compared = tables.comparisons(stayed, axes, quoted, best, margin=margin, looks=looks, what=repeats.what, **how)
         comparisons = _in_order(_named(compared, axes), settings)
         notes += _edges(table, axes, chosen_by, larger_is_better)
         notes += _assumed(settings, bounds) if repeats.what == "seed" else ()
@@ -176,6 +177,15 @@ def _of_one(
         repeats=repeats,
         bounds=bounds,
     )
+
+
+def _without_pruned(table: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
+    """The runs but for those of settings that pruning ended: there is nothing of them to compare."""
+    if not axes:
+        return table
+    status = table.groupby(axes, dropna=False, sort=False)["status"]
+    left = status.transform(lambda runs: (runs == "pruned").any() and not runs.isin(FINISHED).any())
+    return table[~left.astype(bool)]
 
 
 def _ended_early(table: pd.DataFrame) -> Iterator[str]:
