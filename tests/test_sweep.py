@@ -167,6 +167,9 @@ def test_a_worker_that_dies_takes_its_own_run_alone(sweep, tmp_path: Path, monke
     table = rows(tmp_path / "sweep" / "sweep.csv")
     assert [row["status"] for row in table] == ["finished"] * 2 + ["failed"] * 4
     assert "signal 9" in table[2]["error"] and "out of memory" in table[4]["error"]
+    told = [line for line in ended.stdout.splitlines() if "go on in two halves" in line]
+    assert told[0] == "6 runs that trained together go on in two halves: the process was ended by signal 9"
+    assert "2 runs that trained together go on in two halves: there is too little memory (out of memory)" in told
     again = sweep(*rule, "seed=0,1")
     assert "6 of 6 runs are there already" in again.stdout and again.returncode == 1
 

@@ -105,7 +105,10 @@ class Here:
                     if not waits:
                         append_run(plan.folder, task.folder)
 
-            run(stacks, self.parts(stacks, device)[1], start_method(device), show, done)
+            def cut(tasks: Sequence[Task], why: str) -> None:
+                progress.note(f"{len(tasks)} runs that trained together go on in two halves: {why}")
+
+            run(stacks, self.parts(stacks, device)[1], start_method(device), show, done, cut)
             heed()
         return True
 

@@ -25,6 +25,7 @@ from dlrun.folder import checkpoint
 from dlrun.folder.clearing import clear
 from dlrun.folder.lock import Busy, locked
 from dlrun.folder.names import CHECKPOINT, SUMMARY, form_of
+from dlrun.folder.reading import summary_of
 from dlrun.folder.records import write_summary
 from dlrun.sweep.limits import open_files
 from dlrun.terminal.signals import as_in_a_child, obeyed
@@ -90,6 +91,7 @@ def run(
     method: str,
     progress: Callable[[list[Worker]], None],
     done: Callable[[Sequence[Task], str | None], None],
+    cut: Callable[[Sequence[Task], str], None] = lambda tasks, why: None,
 ) -> None:
     """Train the stacks, up to `workers` at a time; a stack that fails is cut in two, down to the run that is at fault.
 
@@ -97,6 +99,7 @@ def run(
 
     done: told the runs of a stack that has ended, and why, if it failed as a single run.
     progress: called now and then with the workers at work.
+    cut: told the runs of a stack that is cut in two, and why it failed.
 
     Raises KeyboardInterrupt after the trainings have ended in order, and so what the file system raised in a worker.
     """
@@ -122,6 +125,7 @@ def run(
                     waiting.insert(0, worker.tasks)
                 elif worker.ended and len(worker.tasks) > 1:
                     middle = len(worker.tasks) // 2
+                    cut(worker.tasks, str(summary_of(worker.tasks[0].folder).get("error") or worker.ended))
                     for task in worker.tasks:  # none of them has failed yet, should Ctrl-C come before their turn
                         with locked(task.folder, PATIENCE):
                             clear(task.folder)

@@ -55,6 +55,10 @@ class Live:
             self._bar = Bar(*columns, console=self.console, auto_refresh=False, transient=True, expand=True)
             self._task = self._bar.add_task("", total=total, **texts)
 
+    def note(self, text: str) -> None:
+        """Print a line above the bar, broken between words where it is too long."""
+        say_on(self.console, text, indent=2)
+
     def __enter__(self) -> Self:
         if self._bar:
             self._bar.start()
@@ -131,10 +135,6 @@ class Progress(Live):
             )
             self._bar.refresh()
             self._next_look = time.monotonic() + INTERVAL
-
-    def note(self, text: str) -> None:
-        """Print a line above the bar, broken between words where it is too long."""
-        say_on(self.console, text, indent=2)
 
     def _fitting(self, task: Task) -> tuple[str, str]:
         """The values and the speed, without those for which the screen is too narrow: cut off, they would mislead."""
