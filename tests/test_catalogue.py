@@ -237,7 +237,7 @@ def test_right_configs(overrides):
         ("architecture.hidden=[128,0]", r"architecture.hidden=\[128, 0\]: must be list of int >= 1"),
         ("architecture.activation=reluu", r"architecture.activation=reluu: .*; did you mean relu\?"),
         ("epochs=???", r"epochs has to be given: passes over the training set"),
-        ("optimizer._target_=os.system", r"optimizer._target_=os.system: only dlrun's own .* allow_targets=\[os\]"),
+        ("optimizer._target_=os.system", r"optimizer._target_=os.system: only dlrun's own .* 'allow_targets=\[os\]'"),
         ("optimizer._target_=dlrunner.Rule", r"only dlrun's own code is run"),
     ],
 )
