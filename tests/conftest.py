@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from dlrun.config import typed
 from dlrun.config.catalogue import conf_dir, groups
 from dlrun.matrix.noise import Noise
 from dlrun.matrix.trace import Recording
@@ -53,6 +54,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_report_header(config: pytest.Config) -> str:
     return "the slow tests alone" if config.getoption("slow") else "slow tests are left out: pytest --slow runs them"
+
+
+@pytest.fixture(autouse=True)
+def nothing_typed() -> None:
+    """What a test before this one typed, such as whose code may run, is not this one's."""
+    typed.take([])
 
 
 def config(*overrides: str) -> DictConfig:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from safetensors import safe_open
 
+from dlrun.config import typed
 from dlrun.config.escapes import quoted, unescaped
 from dlrun.errors import ConfigError
 from dlrun.folder import clearing, names, reading, records
@@ -318,8 +319,13 @@ def test_a_quoted_text_is_taken_as_it_is(text):
 
 
 def test_a_command_that_is_advised_can_be_copied_whatever_the_folders_name() -> None:
+    typed.take([])
     assert names.shell_command("resume", "outputs/1") == "dlrun resume outputs/1"
     assert shlex.split(names.shell_command("resume", "it's `x` $y")) == ["dlrun", "resume", "it's `x` $y"]
+    typed.take(["lr=1", allowed := "allow_targets=['/a b/c.py']"])
+    assert shlex.split(names.shell_command("resume", "a")) == ["dlrun", "resume", "a", allowed]
+    assert names.shell_command("report", "a") == "dlrun report a"
+    typed.take([])
 
 
 THEIRS = ["curves.png", "curves.pdf", "encoding.json", "last.safetensors", "lr_range.csv", "checkpoint", "weights.csv",
