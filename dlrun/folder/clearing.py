@@ -15,6 +15,7 @@ from dlrun.errors import ConfigError
 from dlrun.files.opening import beginning, inside, read, refuse_links
 from dlrun.folder.names import (
     BEST,
+    CHANGES,
     CHECKPOINT,
     CONFIG,
     CURVES,
@@ -24,6 +25,7 @@ from dlrun.folder.names import (
     LOCK,
     LOG,
     MATRICES,
+    PACKAGES,
     PLAN,
     RANGE_PLOT,
     SUMMARY,
@@ -149,7 +151,8 @@ def discard(folder: Path) -> None:
     """Remove what Hydra made for a run or a sweep that never began; in the working directory also the date's folder."""
     if holds_run(folder) or (folder / LOCK).exists():
         return
-    for file in (*HYDRA[1:], MULTIRUN):
+    kept = () if (folder / PLAN).exists() else (PACKAGES, CHANGES)  # of a sweep that is there these stay
+    for file in (*HYDRA[1:], MULTIRUN, *kept):
         with suppress(ConfigError):  # what a link leads to is not of this run
             inside(folder, file).unlink(missing_ok=True)
     parents = [parent for parent in folder.parents if Path.cwd() in parent.parents]

@@ -14,6 +14,7 @@ from typing import Any
 from dlrun.errors import ConfigError
 from dlrun.files.opening import read
 from dlrun.files.replacing import replacing
+from dlrun.folder.names import CHANGES, PACKAGES
 
 MOST = 100  #: files of one name with numbers
 
@@ -26,9 +27,6 @@ def environment() -> dict[str, Any]:
     packages = {"dlrun": "dlrun", "torch": "torch", "hydra": "hydra-core", "numpy": "numpy"}
     versions = {name: _version(package) for name, package in packages.items()}
     return {"versions": {"python": platform.python_version(), **versions}, "git_commit": commit, "git_dirty": dirty}
-
-
-PACKAGES, CHANGES = "dlrun-packages.txt", "dlrun-changes.patch"  #: beside a run's or a sweep's config
 
 
 def keep(folder: Path) -> None:

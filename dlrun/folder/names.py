@@ -28,6 +28,7 @@ PLAN = "plan.json"  #: in a sweep's folder, see sweep/plan.py
 LOCK = ".lock"  #: held by the process that is at work in the folder, see folder/lock.py
 KNOWN_BY = (METRICS, SUMMARY, CONFIG, BEST)  #: a folder with one of these is a run's
 TABLES = (METRICS, RANGE, PRETRAINING)  #: what grows while a run goes on, beside the tables of diagnostics
+PACKAGES, CHANGES = "dlrun-packages.txt", "dlrun-changes.patch"  #: beside a run's or a sweep's config
 FORMS = ("png", "svg", "pdf")  #: of pictures; a name with the first stands for all
 OVERRIDES = ".hydra/overrides.yaml"  #: what was typed, as Hydra writes it
 HYDRA = (".hydra", *(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")))  #: what Hydra writes

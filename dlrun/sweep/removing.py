@@ -13,9 +13,8 @@ from dlrun.errors import ConfigError
 from dlrun.files.opening import inside
 from dlrun.folder import checkpoint
 from dlrun.folder.clearing import clear, refuse_foreign_sweep
-from dlrun.folder.environment import CHANGES, PACKAGES
 from dlrun.folder.lock import Busy, locked
-from dlrun.folder.names import CHECKPOINT, HYDRA, PLAN
+from dlrun.folder.names import CHANGES, CHECKPOINT, HYDRA, PACKAGES, PLAN
 from dlrun.folder.notes import NOTES
 from dlrun.folder.reading import status_of
 from dlrun.folder.resume import COMPLETE
