@@ -75,7 +75,7 @@ def within(seconds: int) -> Iterator[None]:
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep that is resumed comes to where its runs would be trained, and what comes after it; no pictures."""
 
-    def train(self: object, stacks: list[list[Task]], plan: Plan, device: str) -> bool:
+    def train(self: object, stacks: list[list[Task]], plan: Plan, device: str, end: float) -> bool:
         for stack in stacks:
             for task in stack:
                 trainers.conclude(task, None)

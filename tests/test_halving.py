@@ -130,7 +130,7 @@ def papers_loop(losses: Sequence[Sequence[float]], r: int, eta: int) -> list[int
 
 
 def job(folder: Path, number: int, *overrides: str, **keys: Any) -> Any:
-    node = {"epochs": 10, "steps": None, "max_time": None, "eval_every": 1} | keys
+    node = {"epochs": 10, "steps": None, "max_time": None, "eval_every": 1, "dataset": {}, "loss": {}} | keys
     words = list(overrides) or [f"lr={number}"]
     return SimpleNamespace(number=number, overrides=words, folder=folder / str(number), config=node)
 
@@ -243,9 +243,17 @@ def test_what_cannot_be_compared_is_refused(case: str, tmp_path: Path) -> None:
         Halving.of(first, 4, [job(tmp_path, i, *words, **keys) for i, words in enumerate(overrides)])
 
 
-def test_runs_of_other_lengths_are_refused(tmp_path: Path) -> None:
+def test_runs_whose_losses_say_nothing_of_each_other_are_refused(tmp_path: Path) -> None:
+    def of(**keys: Any) -> Halving:
+        return Halving.of(1, 4, [job(tmp_path, 0, dataset={"_target_": "a", "fold": 0}), job(tmp_path, 1, **keys)])
+
     with pytest.raises(ConfigError, match="differ in epochs or steps"):
-        Halving.of(1, 4, [job(tmp_path, 0), job(tmp_path, 1, epochs=20)])
+        of(epochs=20)
+    with pytest.raises(ConfigError, match="more than one dataset, whose losses say nothing"):
+        of(dataset={"_target_": "b"})
+    with pytest.raises(ConfigError, match="more than one loss"):
+        of(dataset={"_target_": "a"}, loss={"_target_": "c"})
+    assert of(dataset={"_target_": "a", "fold": 1, "scale": "none"}).eta == 4
 
 
 # Whole commands.

@@ -19,6 +19,7 @@ from dlrun.sweep.compose import Job
 PRUNED = "pruned"
 #: keys of what is no setting, since it says only which samples and draws a run has
 REPEATS = ("seed=", "dataset.fold=", "dataset.split_seed=")
+PROBLEM = ("_target_", "path", "target", "keep_classes")  #: keys of a dataset of which another value is another problem
 KEY = "hydra.sweeper.first_rung"
 #: Of 256 rates for 30 epochs the best was lost at a rung at epoch 1, and kept at one at epoch 4 (docs/sweeps.md).
 EIGHTH = 8
@@ -95,6 +96,13 @@ class Halving:
                 f"{KEY}={first}: these runs are measured every {seldom:g} epochs: give that many or more, or a smaller "
                 "eval_every"
             )
+        for what, own in (("dataset", PROBLEM), ("loss", None)):
+            nodes = [job.config[what] for job in jobs]
+            if len({repr({key: node.get(key) for key in own or node}) for node in nodes}) > 1:
+                raise ConfigError(
+                    f"hydra.sweeper.prune: it compares validation losses, and these runs have more than one {what}, "
+                    "whose losses say nothing of each other: give one, or a sweep to each"
+                )
         count = len(settings_of(jobs))
         if count < 2:
             raise ConfigError(
