@@ -84,7 +84,7 @@ HABITS = {
     "epochs": "epochs: key and value are one word: epochs=...",
     "optimizer": "optimizer: key and value are one word: optimizer=...; `dlrun list optimizer` has its choices",
     "mnist": "mnist is a choice: dataset=mnist",
-    "train": "train: there is no such verb; there are claims, completion, diagnose, export, list, plot, predict",
+    "train": "train: there is no such verb; there are claims, completion, diagnose, ",
     "lst optimizer": "lst: there is no such verb; did you mean list?",
     "--epochs 3": "--epochs 3: keys have no dashes before them: epochs=3",
     "--lr=0.1": "--lr=0.1: keys have no dashes before them: lr=0.1",
