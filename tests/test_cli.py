@@ -392,3 +392,10 @@ def test_kept_networks_leave_files_that_start_other_runs(dlrun: Callable[..., En
     again = ["initializer=checkpoint", f"initializer.path={folder / 'ema.safetensors'}", "steps=1"]
     assert dlrun(*network, *again, f"hydra.run.dir={tmp_path / 'again'}").code == 0
     assert float(metrics(tmp_path / "again")[0]["val_loss"]) == float(rows[-1]["val_ema_loss"])
+
+
+def test_a_run_that_never_got_better_says_so(dlrun: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = dlrun("dataset=iris", "lr=30", "epochs=2", "plots=none", "hydra.run.dir=run")
+    told = "the validation loss was never lower than before the training: best is the untrained network"
+    assert told in " ".join(ended.out.split())
+    assert told in (tmp_path / "run" / "dlrun.log").read_text()

@@ -111,7 +111,7 @@ def test_it_repeats_itself_and_resumes(
         (["optimizer=newton", "precision=bf16"], "too coarse"),
         (["optimizer=lbfgs", "precision=bf16", "batch_size=full"], "too coarse"),
         (["optimizer=torch", "optimizer.name=SGD", "precision=fp16"], "leaves out"),
-        (["precision=tf32", "device=cpu"], "device=cpu has no such numbers; it takes float32 or bf16"),
+        (["precision=tf32", "device=cpu"], "device=cpu has no such numbers; it takes float32, float64, bf16 or fp16"),
     ],
 )
 def test_refused(words: list[str], told: str) -> None:

@@ -645,6 +645,13 @@ def test_a_setting_that_diverged_as_a_whole_is_told_everywhere(tmp_path: Path) -
     assert seen["fates"] == {"lr=9": "3 of 3 diverged"}
 
 
+def test_runs_whose_best_is_the_untrained_network_are_counted(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path / f"a{seed}", "lr=0.1", f"seed={seed}", best_epoch=float(seed > 1))
+    [told] = [note for note in findings(tmp_path).notes if "before the training" in note]
+    assert told.startswith("the validation loss of 2 runs was never lower than before the training")
+
+
 def test_settings_that_pruning_ended_are_listed_and_compared_with_none(tmp_path: Path) -> None:
     for seed in range(2):
         write_run(tmp_path / f"a{seed}", "lr=0.1", f"seed={seed}")

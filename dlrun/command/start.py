@@ -25,7 +25,7 @@ from dlrun.command.arguments import arranged
 from dlrun.command.mistakes import readable
 from dlrun.config.catalogue import conf_dir
 from dlrun.config.check import check
-from dlrun.errors import ConfigError, reason
+from dlrun.errors import ConfigError
 from dlrun.files.surroundings import working_directory
 from dlrun.folder.clearing import discard
 from dlrun.folder.names import SUMMARY, begun, holds_run, shell_command
@@ -145,11 +145,13 @@ def _app(config: DictConfig) -> None:
     except Exception as problem:
         if _full_error:
             raise
+        from dlrun.training.components import blamed
+
         logging.getLogger("dlrun").exception("the run failed")
-        error(f"the run failed, {folder / 'dlrun.log'} has the details: {reason(problem)}")
+        error(f"the run failed, {folder / 'dlrun.log'} has the details: {blamed(problem)}")
         statuses.append("failed")
         if sweeping:
-            _fail(folder, config, reason(problem))
+            _fail(folder, config, blamed(problem))
 
 
 def _fail(folder: Path, config: DictConfig, why: str) -> None:

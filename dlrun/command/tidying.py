@@ -86,9 +86,9 @@ def rm_verb(arguments: list[str]) -> int:
     found = remove(Path(words[0]), options["--where"], dry)
     for line in found.unread:
         error(line)
-    for run in found.runs[:SHOWN]:
+    for run in found.runs if dry else found.runs[:SHOWN]:
         say(run, indent=2)
-    if len(found.runs) > SHOWN:
+    if not dry and len(found.runs) > SHOWN:
         say(f"and {len(found.runs) - SHOWN:,} more", indent=2)
     size = f"{found.bytes / 1e6:,.1f} MB"
     say(f"{counted(len(found.runs), 'run')} {'would be removed' if dry else 'removed'}, {size}")

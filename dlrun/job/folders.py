@@ -19,7 +19,7 @@ from dlrun.diagnostics.diagnostic import Found
 from dlrun.diagnostics.during import During
 from dlrun.diagnostics.finished import Progress, look, of_finished
 from dlrun.diagnostics.keeping import conclude, keeping, packed
-from dlrun.errors import ConfigError, reason
+from dlrun.errors import ConfigError
 from dlrun.folder import checkpoint
 from dlrun.folder.checkpoint import Checkpoint, Interval, Record
 from dlrun.folder.columns import columns
@@ -32,13 +32,13 @@ from dlrun.job.encoding import save_encoding
 from dlrun.job.pausing import Pausing
 from dlrun.job.summary import identity, summarize
 from dlrun.schedules.lr_range import suggestion
-from dlrun.terminal.console import worse_than_the_mean
+from dlrun.terminal.console import never_better, worse_than_the_mean
 from dlrun.terminal.description import told
 from dlrun.terminal.exits import staying
 from dlrun.terminal.printable import in_line
 from dlrun.terminal.signals import Ended, unconverted
 from dlrun.trackers.tracking import Tracking
-from dlrun.training.components import Node, component
+from dlrun.training.components import Node, blamed, component
 from dlrun.training.evaluation import Row, Snapshot
 from dlrun.training.machine import not_compiled, pays
 from dlrun.training.stack import Stack
@@ -249,7 +249,7 @@ class Folders:
         except Exception as problem:
             for i, record in enumerate(self.records):
                 record.note(traceback.format_exc())
-                status = {"status": "failed", **identity(self.nodes[i], self.stack, i), "error": reason(problem)}
+                status = {"status": "failed", **identity(self.nodes[i], self.stack, i), "error": blamed(problem)}
                 record.finish({**status, **environment()})
                 self.tracking[i].close(status, COMPLETE)
             raise
@@ -325,7 +325,7 @@ class Folders:
         for name, found in seen.items():
             if "failed" in found:
                 self.records[run].note(f"diagnostics={name} failed: {found['failed']}")
-        if note := worse_than_the_mean(summary):
+        for note in filter(None, [never_better(summary), worse_than_the_mean(summary)]):
             self.records[run].note(note)
         self.records[run].finish(summary)
         self.tracking[run].close(summary, COMPLETE)

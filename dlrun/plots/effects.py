@@ -18,6 +18,7 @@ from dlrun.plots.page import LARGE, LR, SMALL, TRAIN, VAL, shortened
 BARS = 10  #: effects that are drawn
 CURVES = 2  #: axes whose values' means are drawn, of one dataset
 PANELS = 4  #: datasets that are drawn
+WIDE = 10  #: times the least value of an axis that the greatest has to be for a logarithmic one
 TICKS = 8  #: values of an axis that are named
 
 
@@ -57,6 +58,10 @@ def figure(found: Mapping[str, Shown], heading: str, sentence: str) -> Figure:
         for at, axis in enumerate(drawn):
             panels.append(page.add_subplot(grid[at, 1]))
             _means(panels[-1], axis, only)
+        if len(panels) > 1:  # of one height, so that what matters looks as if it did
+            low, high = (pick(panel.get_ylim()[at] for panel in panels[1:]) for at, pick in ((0, min), (1, max)))
+            for panel in panels[1:]:
+                panel.set_ylim(low, high)
     else:
         columns = 2
         panels = list(page.subplots(-(-len(shown) // columns), columns, squeeze=False).flat)
@@ -90,18 +95,23 @@ def _bars(axes: Axes, bars: Sequence[Bar], most: int = BARS) -> None:
 
 
 def _means(axes: Axes, axis: str, shown: Shown) -> None:
-    values = shown.means[axis]
-    axes.plot(
-        range(len(values)),
-        [mean for _, mean in values],
-        "o-" if axis in shown.numeric else "o",
-        color=LR,
-        linewidth=3,
-        markersize=8,
-    )
-    some = range(0, len(values), -(-len(values) // TICKS))
-    names = [shortened(values[at][0], 14) for at in some]
-    turned = sum(map(len, names)) > 26
-    axes.set_xticks(some, names, rotation=45 if turned else 0, ha="right" if turned else "center", parse_math=False)
+    values, numeric = shown.means[axis], axis in shown.numeric
+    places = [float(name) for name, _ in values] if numeric else list(range(len(values)))
+    means = [mean for _, mean in values]
+    axes.plot(places, means, "o-" if numeric else "o", color=LR, linewidth=3, markersize=8)
+    if numeric and min(places) > 0 and max(places) >= WIDE * min(places):
+        axes.set_xscale("log")
+    if len(values) <= TICKS:  # else numbers have the ticks of any axis, and of other values some are named
+        some = list(range(len(values)))
+    else:
+        some = [] if numeric else list(range(0, len(values), -(-len(values) // TICKS)))
+    if some:
+        names = [shortened(values[at][0], 14) for at in some]
+        turned = sum(map(len, names)) > 26
+        axes.set_xticks(
+            [places[at] for at in some], names, rotation=45 if turned else 0, ha="right" if turned else "center",
+            parse_math=False,
+        )  # fmt: skip
+        axes.minorticks_off()
     axes.set_xlabel(shortened(axis, 40), fontsize=LARGE - 2, parse_math=False)
     axes.set_ylabel(textwrap.fill(shown.metric, 20), fontsize=SMALL)

@@ -190,6 +190,13 @@ def _without_pruned(table: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
 
 def _ended_early(table: pd.DataFrame) -> Iterator[str]:
     """What to know of runs that ended before their last epoch, since others did better or their time was over."""
+    if {"best_epoch", "last_epoch"} <= set(table):
+        best, last = (pd.to_numeric(table[name], errors="coerce") for name in ("best_epoch", "last_epoch"))
+        if untrained := int((table["status"].isin(FINISHED) & (best == 0) & (last > 0)).sum()):
+            yield (
+                f"the validation loss of {counted(untrained, 'run')} was never lower than before the training: tables "
+                "have the untrained network of such a run, its best; curves show what became of it"
+            )
     if not {"reason", "last_epoch"} <= set(table):
         return
     reason, epoch = table["reason"].astype(str), pd.to_numeric(table["last_epoch"], errors="coerce")

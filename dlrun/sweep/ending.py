@@ -16,6 +16,8 @@ from dlrun.sweep.tuning import FINAL, TARGET, TUNING, common_target
 from dlrun.terminal.console import counted, say
 from dlrun.terminal.exits import statuses
 
+SHOWN = 3  #: kinds of failures that are told on the terminal
+
 
 def complete_all() -> None:
     """Complete the folders of the sweep that has come to its end; of none, nothing.
@@ -53,6 +55,11 @@ def complete(
     said = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     aside = " (rates that were tried and are too high; none of them is taken)" if trials and counts["diverged"] else ""
     say(f"{counted(len(runs), 'run')}: {said}{aside}; {time.perf_counter() - started:.1f} s")
+    failures = Counter(str(summary.get("error")) for summary in summaries if summary["status"] == "failed")
+    for why, count in failures.most_common(SHOWN):
+        say(f"{count} failed: {why}", indent=2)
+    if len(failures) > SHOWN:
+        say(f"and {len(failures) - SHOWN} more ways to fail, in sweep.csv's column error", indent=2)
     if timed := sum("budget" in summary for summary in summaries):
         again = f"{shell_command('resume', folder)} max_time=..."
         say(f"max_time ended {timed} of them before their last epoch: `{again}` goes on with more")

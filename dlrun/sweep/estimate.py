@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from dlrun.errors import ConfigError
 from dlrun.sweep import beginning
 from dlrun.sweep.compose import named
+from dlrun.sweep.halving import REPEATS
 from dlrun.sweep.rehearsal import Takes, Unrehearsed, rehearsed
 from dlrun.sweep.trainers import Foreseen, Trainer, start_method
 from dlrun.sweep.width import peak
@@ -90,7 +91,7 @@ def tell(config: DictConfig, stacks: Sequence[Sequence[Task]], trainer: Trainer,
     for stack in stacks:
         own.setdefault(_key(stack), []).append(stack)
     runs = [task for stack in stacks for task in stack]
-    settings = {tuple(each for each in task.overrides if not each.startswith("seed=")) for task in runs}
+    settings = {tuple(each for each in task.overrides if not each.lstrip("+").startswith(REPEATS)) for task in runs}
     say(f"the plan of {Path(config.hydra.sweep.dir).absolute()}, in which nothing is written:")
     say(
         f"{counted(len(runs), 'run')} of {counted(len(settings), 'setting')} and "

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.config.moments import Moment
-from dlrun.errors import ConfigError, Unwritable, reason
+from dlrun.errors import ConfigError, Unwritable
 from dlrun.files.opening import inside
 from dlrun.folder import checkpoint
 from dlrun.folder.clearing import clear
@@ -204,6 +204,7 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
 
     from dlrun.job.folders import Folders, continuing
     from dlrun.training.build import build
+    from dlrun.training.components import blamed
 
     open_files()
     torch.set_num_threads(1)
@@ -231,7 +232,7 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
         _fail(tasks, str(mistake))
         return 2
     except Exception as problem:
-        _fail(tasks, reason(problem))
+        _fail(tasks, blamed(problem))
         return 1
     if any(task.node["plots"] == "all" for task in tasks):
         from dlrun.plots.pictures import drawn

@@ -58,7 +58,7 @@ def closing_table(summary: Mapping[str, Any], folder: str | Path, console: Conso
         say_on(console, f"on the data there {'is' if len(data['notes']) == 1 else 'are'} {notes} in {LOG}", "dim")
     if summary.get("train_metrics") == "running":
         say_on(console, "train: averaged over the batches of an epoch, while the parameters moved", "dim")
-    if note := worse_than_the_mean(summary):
+    for note in filter(None, [never_better(summary), worse_than_the_mean(summary)]):
         say_on(console, note, "yellow")
     if summary.get("suggested_lr"):
         say_on(console, f"the loss falls fastest around lr={summary['suggested_lr']:.2g}: a rate to start from")
@@ -69,6 +69,13 @@ def closing_table(summary: Mapping[str, Any], folder: str | Path, console: Conso
             f"per second), {summary['parameters']:,} parameters, {summary['device']}, seed {summary['seed']}",
         )
     say_on(console, str(folder))
+
+
+def never_better(summary: Mapping[str, Any]) -> str | None:
+    """What to tell of a run whose best network is the one that it began with; or None."""
+    if summary.get("best_epoch") != 0 or not summary.get("epochs"):
+        return None
+    return "the validation loss was never lower than before the training: best is the untrained network"
 
 
 def worse_than_the_mean(summary: Mapping[str, Any]) -> str | None:

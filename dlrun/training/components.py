@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from hydra.utils import get_object
 
-from dlrun.errors import ConfigError, out_of_memory
+from dlrun.errors import ConfigError, out_of_memory, reason
 from dlrun.matrix.rows import keywords
 from dlrun.regularizers.regularizer import HOOKS
 
@@ -96,6 +96,12 @@ def made(target: str, maker: Callable[..., Any], /, *arguments: Any, **options: 
         if target.startswith("dlrun.") or _place(problem):
             raise
         raise ConfigError(f"{_told(target)}: {problem}") from problem
+
+
+def blamed(problem: BaseException) -> str:
+    """`errors.reason`, with the line where the fault is the user's own code's."""
+    place = _place(problem)
+    return reason(problem) if place is None or out_of_memory(problem) else f"{place}: {_said(problem)}"
 
 
 def _place(problem: BaseException) -> str | None:

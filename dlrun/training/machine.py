@@ -56,7 +56,7 @@ def compute_as(precision: str, device: torch.device) -> None:
     Raises ConfigError where the device has no such numbers.
     """
     if precision in (*HALVES, "tf32") and device.type not in (("cuda",) if precision == "tf32" else ("cpu", "cuda")):
-        others = "float32 or bf16" if device.type == "cpu" else "float32"
+        others = "float32, float64, bf16 or fp16" if device.type == "cpu" else "float32"
         raise ConfigError(f"precision={precision}: device={device.type} has no such numbers; it takes {others}")
     if device.type != "cuda":
         return
