@@ -345,3 +345,40 @@ def test_a_command_in_a_file_is_refused_and_a_typed_one_is_in_none(dlrun, tmp_pa
     assert code == 0 and (tmp_path / "ended").exists()
     assert len(list((tmp_path / "sweep").rglob("dlrun-packages*.txt"))) == 1  # once for all runs
     assert "ended" not in (tmp_path / "sweep" / "plan.json").read_text()
+
+
+def test_keys_of_several_lines_headings_and_files_of_any_name_are_left_out() -> None:
+    key = ["-----BEGIN RSA PRIVATE KEY-----", "MIIEpAIBAAKCAQEAn1", "qwertyuiop", "-----END RSA PRIVATE KEY-----"]
+    patch = [
+        "diff --git a/conf.py b/conf.py", "--- a/conf.py", "+++ b/conf.py",
+        '@@ -11,4 +11,4 @@ API_KEY = "supersecretvalue1234567890"', " x = 1", *(f"+{line}" for line in key), "+y = 2",
+        "@@ -40,2 +40,2 @@ def plain():", f"+{key[0]}", f"+{key[1]}",
+        "@@ -60,2 +60,2 @@", "+z = 3",
+        'diff --git "a/f\u00fcr/.env" "b/f\u00fcr/.env"', "@@ -1 +1 @@", "+DB=geheim",
+        "diff --git a/secrets/prod.txt b/secrets/prod.txt", "@@ -1 +1 @@", "+geheim",
+        "",
+    ]  # fmt: skip
+    kept = without_secrets("\n".join(patch))
+    assert not any(word in kept for word in (*key, "supersecret", "geheim", "def plain"))
+    assert all(line in kept for line in (" x = 1", "+y = 2", "+z = 3", "@@ -11,4 +11,4 @@", "secrets/prod.txt"))
+
+
+def test_rm_keeps_files_that_are_named_almost_as_dlruns(sweep: Path) -> None:
+    mine = [sweep / "0" / name for name in ("swa_mine.safetensors", "l2_norms.safetensors", "dlrun-changes-x.patch")]
+    own = [
+        sweep / "0" / name for name in ("swa.safetensors", "snapshot_ensemble_2.safetensors", "dlrun-changes-2.patch")
+    ]
+    for file in (*mine, *own):
+        file.write_text("")
+    remove(sweep, "run==0", dry=False)
+    assert all(file.exists() for file in mine) and not any(file.exists() for file in own)
+
+
+def test_notes_that_are_long_or_no_folder(sweep: Path, dlrun) -> None:
+    long = "word " * 60
+    assert long.strip() in dlrun("note", str(sweep / "1"), long)[1]
+    for text, told in (("", "the text is empty"), (f"{sweep}/999", "there is no folder")):
+        code, said = dlrun("note", str(sweep / "2"), text)
+        assert code == 2 and told in said
+    code, said = dlrun("rm", str(sweep), "--where", "lr<1", "--where", "lr>5", "--dry-run")
+    assert code == 2 and "give one --where" in said

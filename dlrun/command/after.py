@@ -30,6 +30,8 @@ def taken(arguments: Sequence[str], verbs: Sequence[str]) -> tuple[list[str], st
     given = [word.partition("=")[2] for word in arguments if _is(word)]
     if not given:
         return list(arguments), ""
+    if given[-1].strip() == "null":  # its default
+        return words, ""
     if not given[-1].strip():
         raise ConfigError(f"{KEY}=: give a command, as {KEY}='echo $DLRUN_STATUS in $DLRUN_FOLDER'")
     if words and words[0] in verbs and words[0] not in TRAINING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from dlrun.command.finished import options_of
@@ -39,8 +41,13 @@ def note_verb(arguments: list[str]) -> int:
     --untag NAME     takes one away
     """
     words, options = options_of("note", arguments, "--tag", "--untag")
-    folders = [Path(word) for word in words if Path(word).exists()]
-    texts = [word for word in words if not Path(word).exists()]
+    folders = [Path(word) for word in words if _is_folder(word)]
+    texts = [word for word in words if not _is_folder(word)]
+    for text in texts:
+        if not text.strip():
+            raise ConfigError("note: the text is empty")
+        if folders and "/" in text and not re.search(r"\s", text) and _is_folder(os.path.dirname(text)):
+            raise ConfigError(f"note: there is no folder {text}; a text that looks like one needs a blank")
     if not folders or len(texts) > 1:
         raise ConfigError(
             "note: name the folders of runs or sweeps, which must be there, and one text: "
@@ -65,6 +72,13 @@ def note_verb(arguments: list[str]) -> int:
     return 0
 
 
+def _is_folder(word: str) -> bool:
+    try:
+        return bool(word) and Path(word).is_dir()
+    except OSError:  # no name of a file is as long
+        return False
+
+
 def rm_verb(arguments: list[str]) -> int:
     """dlrun rm FOLDER --where CONDITION [--dry-run]
 
@@ -79,6 +93,8 @@ def rm_verb(arguments: list[str]) -> int:
     """
     dry = "--dry-run" in arguments
     words, options = options_of("rm", [word for word in arguments if word != "--dry-run"], "--where")
+    if sum(word.partition("=")[0] == "--where" for word in arguments) > 1:
+        raise ConfigError("rm: give one --where, and join conditions by and, or: --where 'A and B'")
     if len(words) != 1 or not options["--where"]:
         raise ConfigError("rm: name one folder, and which runs: dlrun rm FOLDER --where 'status==\"failed\"'")
     from dlrun.sweep.removing import remove

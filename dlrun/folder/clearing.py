@@ -39,12 +39,13 @@ from dlrun.folder.names import (
     surface_of,
     table_of,
 )
+from dlrun.folder.notes import NOTES
 
 PAGE = "report.html"
 MARK = '<meta name="generator" content="dlrun report">'  #: in the page's head; what lacks it is not overwritten
 MULTIRUN = "multirun.yaml"  #: Hydra's record of a sweep
 OURS = "app_name: dlrun"  #: in Hydra's records of dlrun's commands
-SWEEP_PICTURES = ("comparison", "sensitivity", "heatmap", "race")
+SWEEP_PICTURES = ("comparison", "sensitivity", "heatmap", "effects", "datasets", "race")
 SWEEP_TABLES = ("sweep.csv", "curves.csv")  #: each begins with the column `run`
 
 
@@ -54,7 +55,7 @@ def refuse_foreign_sweep(folder: Path) -> None:
         names = [picture_of(name) for name in (*SWEEP_PICTURES, *choices("diagnostics"))]
         drawn = [*(each for name in names for each in in_all_forms(name)), *films_of(SWEEP_PICTURES[-1])]
         theirs = (folder / MULTIRUN).exists() and OURS not in read(folder, MULTIRUN)
-        _refuse(folder, [name for name in drawn if (folder / name).exists()] + [MULTIRUN] * theirs)
+        _refuse(folder, [name for name in (*drawn, NOTES) if (folder / name).exists()] + [MULTIRUN] * theirs)
     if (folder / PAGE).exists():
         if MARK in beginning(folder, PAGE):
             return
@@ -103,7 +104,8 @@ def refuse_present(folder: Path, diagnostics: Iterable[str] = (), regularizers: 
     if not there:
         return
     patterns = [MATRICES, *(arrays_of(f"{name}*") for name in regularizers)]
-    names = {*written(diagnostics), CHECKPOINT, *(name for each in patterns for name in fnmatch.filter(there, each))}
+    names = {*written(diagnostics), CHECKPOINT, NOTES}
+    names |= {name for each in patterns for name in fnmatch.filter(there, each)}
     taken = sorted(there & names)
     if LOG in there and not re.match(r"(\[\d{4}-\d\d-\d\d \d\d:|$)", beginning(folder, LOG)):
         taken.append(LOG)

@@ -13,7 +13,7 @@ import re
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,17 +27,20 @@ PATCH = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules")
 TOO_LARGE = f"More than {LARGEST:,} bytes, of which only the names of the files are kept:"
 LEFT_OUT = " [left out: it looks like a secret]"
 SECRET_FILE = re.compile(
-    r"(^|[/. _-])(\.?env|\.netrc|\.pypirc|id_(rsa|dsa|ecdsa|ed25519)|[^/ ]*(secret|credential|password|token)[^/ ]*"
-    r"|[^/ ]*\.(pem|key|p12|pfx|keystore))( |$|\.)",
+    r"(^|[/. _-])(\.?env|\.netrc|\.pypirc|\.htpasswd|id_(rsa|dsa|ecdsa|ed25519)"
+    r"|[^/ ]*(secret|credential|password|token)[^/ ]*|[^/ ]*\.(pem|key|p12|pfx|keystore))([ ./\"]|$)",
     re.IGNORECASE,
 )
 SECRET_LINE = re.compile(
     r"(api[_-]?key|secret|token|passw(or)?d|credential|authorization|private[_-]?key)\w*[\"']?\s*[:=]\s*"
     r"([\"'][^\"']{6,}[\"']|[\w+/-]{16,}\s*$)"  # tokens = tokenize(text) is none
+    r"|(passw(or)?d|pwd|passphrase)\w*[\"']?\s*[:=]\s*\S{6,}"
+    r"|\bAIza[\w-]{30,}|[\"'][0-9a-f]{40}[\"']|\s-u\s+[^\s:]+:\S+"
     r"|(?-i:\b[A-Z_]*(PASSWORD|SECRET|TOKEN|KEY)[A-Z_]*=\S{6,})"
     r"|-----BEGIN |\bAKIA[0-9A-Z]{16}\b|\b(gh[pousr]|hf|sk|xox[abp])[_-][A-Za-z0-9_-]{16,}|://[^/\s:@]+:[^/\s@]+@",
     re.IGNORECASE,
 )
+KEY_BEGINS, KEY_ENDS = "-----BEGIN ", "-----END "  #: what stands between is a key, or a certificate
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # SHA-1 or SHA-256
 
 
@@ -112,20 +115,39 @@ def without_secrets(patch: str) -> str:
             kept.append(f"{name}\n{LEFT_OUT}\n")
             left_out += 1
         else:
-            lines = part.split("\n")
-            hidden = [SECRET_LINE.search(line) is not None and line[:1] in ("+", "-", " ") for line in lines]
+            # what git shows beside the place of a change is a line of the file, too
+            lines = [re.sub(r"^(@@ [^@]* @@).*", r"\1", line) for line in part.split("\n")]
+            hidden = list(_hidden(lines))
             left_out += sum(hidden)
             kept.append("\n".join(f"{line[0]}{LEFT_OUT}" if h else line for line, h in zip(lines, hidden, strict=True)))
     return "".join(kept)
 
 
+def _hidden(lines: Sequence[str]) -> Iterator[bool]:
+    """Of each line of a file's patch whether it looks like a secret, or stands in a key of several lines."""
+    within = False
+    for line in lines:
+        if line[:1] not in ("+", "-", " "):  # another place of the file
+            within = False
+            yield False
+            continue
+        within = within or KEY_BEGINS in line
+        yield within or SECRET_LINE.search(line) is not None
+        within = within and KEY_ENDS not in line
+
+
 def _asked(root: Path, own: Path, shared: Path, commit: str, command: list[str], most: int) -> bytes:
     """What git says, of which so many bytes are read; raises SubprocessError where it fails or takes long."""
     with _elsewhere(root, own, shared, commit) as environment:
+        asked = ["git", "--no-optional-locks", "-c", "core.quotePath=false", *command]
         git = subprocess.Popen(
-            ["git", "--no-optional-locks", *command], cwd=root, env=environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            asked,
+            cwd=root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
         timer = threading.Timer(PATIENCE, git.kill)
         timer.start()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -116,8 +117,12 @@ def _size(run: Path) -> int:
 def _remove(run: Path) -> None:
     """What dlrun and Hydra made for a run."""
     clear(run)
-    networks = [file.name for name in choices("regularizer") for file in run.glob(f"{name}*.safetensors")]
-    for name in (*HYDRA[1:], NOTES, PACKAGES, CHANGES, *networks, *EXPORTED):
+    own = re.compile(
+        rf"({'|'.join(choices('regularizer'))})(_\d+)?\.safetensors"
+        + "".join(rf"|{Path(name).stem}-\d+{re.escape(Path(name).suffix)}" for name in (PACKAGES, CHANGES))
+    )
+    numbered = [name for name in os.listdir(run) if own.fullmatch(name)]
+    for name in (*HYDRA[1:], NOTES, PACKAGES, CHANGES, *numbered, *EXPORTED):
         with suppress(ConfigError):  # what a link leads to is not of this run
             inside(run, name).unlink(missing_ok=True)
 
