@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +120,11 @@ def test_refused(words: list[str], told: str) -> None:
         build([config("dataset=iris", "architecture.hidden=[4]", *words)])
 
 
+CHOICES = [each for each in EVERY if not each.startswith(("dataset=", "diagnostics=", "schedule="))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("half", STEP)
-@pytest.mark.parametrize(
-    "choice", [each for each in EVERY if not each.startswith(("dataset=", "diagnostics=", "schedule="))]
-)
+@pytest.mark.parametrize("choice, half", list(zip(CHOICES, cycle(STEP), strict=False)))
 def test_every_choice_trains_in_it_or_is_refused(choice: str, half: str, files: Path) -> None:  # noqa: F811
     runs = [composed([*typed(choice), f"precision={half}", f"seed={seed}"], files) for seed in range(3)]
     try:
