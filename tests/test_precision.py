@@ -13,8 +13,9 @@ from fakes import EVERY, composed, files, typed  # noqa: F401
 from test_contract import trained
 
 from dlrun.errors import ConfigError
+from dlrun.job.folders import Folders
 from dlrun.training.batches import plan
-from dlrun.training.build import build
+from dlrun.training.build import build, plain
 from dlrun.training.state import SCALE, State
 from dlrun.training.step import GROWTH, gradient, prepare
 from dlrun.training.train import fit
@@ -83,17 +84,16 @@ def test_steps_that_16_bits_cannot_hold_are_left_out_and_the_scale_is_gradscaler
     assert (theirs.get_growth_interval(), theirs._init_scale) == (GROWTH, SCALE)
 
 
-def test_what_was_left_out_is_told(tmp_path: Path) -> None:
-    from dlrun.job.folders import Folders
-    from dlrun.training.build import plain
-
+def test_what_was_left_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlrun.training.state.SCALE", 2.0**60)  # too much for every one of the three steps
     nodes = [
         plain(config("dataset=iris", "architecture.hidden=[4]", "precision=fp16", "steps=3", "dataset.scale=none"))
     ]
     stack = build(nodes)
     with Folders(nodes, [tmp_path / "run"], stack) as folders:
         [summary] = folders.train(Rows(1))
-    assert summary["status"] == "finished" and 0 <= summary["steps_left_out"] <= 3
+    assert summary["status"] == "finished" and summary["steps_left_out"] == 3
+    assert "3 of 3 steps were left out, since precision=fp16" in (tmp_path / "run" / "dlrun.log").read_text()
 
 
 @pytest.mark.parametrize("half", STEP)

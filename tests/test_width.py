@@ -48,6 +48,15 @@ def test_the_fastest_of_those_measured_is_chosen_and_no_wider_than_needed(machin
     assert machine["asked"] == [8, 16, 32, 64]  # 64 was slower than 32: nothing wider is looked at
 
 
+def test_a_gpus_stacks_begin_wider_and_are_measured_further(
+    machine: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(width, "_machine", lambda device: device)
+    machine["seconds"] = {64: 4.0, 128: 2.0, 256: 1.0, 512: 0.5, 1024: 0.3, 2048: 0.4}
+    assert choose(4000, places=1, device="cuda") == 1024
+    assert machine["asked"] == [64, 128, 256, 512, 1024, 2048]
+
+
 def test_what_gains_next_to_nothing_is_not_chosen(machine: dict[str, Any]) -> None:
     machine["seconds"] = {8: 1.0, 16: 0.5, 32: 0.5 * GAIN * 1.001}
     assert choose(80) == 16

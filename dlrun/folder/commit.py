@@ -108,18 +108,16 @@ def changes_of(folder: str) -> str:
 def without_secrets(patch: str) -> str:
     """A patch without what looks like a secret."""
     parts = re.split(r"^(?=diff --git )", patch, flags=re.MULTILINE)
-    kept, left_out = [], 0
+    kept = []
     for part in parts:
         name = part.partition("\n")[0]
         if SECRET_FILE.search(name):
             kept.append(f"{name}\n{LEFT_OUT}\n")
-            left_out += 1
         else:
             # what git shows beside the place of a change is a line of the file, too
             lines = [re.sub(r"^(@@ [^@]* @@).*", r"\1", line) for line in part.split("\n")]
-            hidden = list(_hidden(lines))
-            left_out += sum(hidden)
-            kept.append("\n".join(f"{line[0]}{LEFT_OUT}" if h else line for line, h in zip(lines, hidden, strict=True)))
+            shown = zip(lines, _hidden(lines), strict=True)
+            kept.append("\n".join(f"{line[0]}{LEFT_OUT}" if hidden else line for line, hidden in shown))
     return "".join(kept)
 
 

@@ -32,7 +32,7 @@ from dlrun.job.encoding import save_encoding
 from dlrun.job.pausing import Pausing
 from dlrun.job.summary import identity, summarize
 from dlrun.schedules.lr_range import suggestion
-from dlrun.terminal.console import never_better, worse_than_the_mean
+from dlrun.terminal.console import left_out, never_better, worse_than_the_mean
 from dlrun.terminal.description import told
 from dlrun.terminal.exits import staying
 from dlrun.terminal.printable import in_line
@@ -325,7 +325,7 @@ class Folders:
         for name, found in seen.items():
             if "failed" in found:
                 self.records[run].note(f"diagnostics={name} failed: {found['failed']}")
-        for note in filter(None, [never_better(summary), worse_than_the_mean(summary)]):
+        for note in filter(None, [left_out(summary), never_better(summary), worse_than_the_mean(summary)]):
             self.records[run].note(note)
         self.records[run].finish(summary)
         self.tracking[run].close(summary, COMPLETE)

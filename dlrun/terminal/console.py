@@ -58,7 +58,7 @@ def closing_table(summary: Mapping[str, Any], folder: str | Path, console: Conso
         say_on(console, f"on the data there {'is' if len(data['notes']) == 1 else 'are'} {notes} in {LOG}", "dim")
     if summary.get("train_metrics") == "running":
         say_on(console, "train: averaged over the batches of an epoch, while the parameters moved", "dim")
-    for note in filter(None, [never_better(summary), worse_than_the_mean(summary)]):
+    for note in filter(None, [left_out(summary), never_better(summary), worse_than_the_mean(summary)]):
         say_on(console, note, "yellow")
     if summary.get("suggested_lr"):
         say_on(console, f"the loss falls fastest around lr={summary['suggested_lr']:.2g}: a rate to start from")
@@ -69,6 +69,14 @@ def closing_table(summary: Mapping[str, Any], folder: str | Path, console: Conso
             f"per second), {summary['parameters']:,} parameters, {summary['device']}, seed {summary['seed']}",
         )
     say_on(console, str(folder))
+
+
+def left_out(summary: Mapping[str, Any]) -> str | None:
+    """What to tell of a run in 16 bits some of whose steps were not taken; or None."""
+    count = summary.get("steps_left_out")
+    if not count:
+        return None
+    return f"{count:,} of {summary['steps']:,} steps were left out, since precision=fp16 could not hold their gradients"
 
 
 def never_better(summary: Mapping[str, Any]) -> str | None:

@@ -17,8 +17,8 @@ from dlrun.training.stack import Stack
 Row = dict[str, float]
 
 CHUNK = 2**19  #: numbers of the inputs that an evaluation takes at a time, for all rows: what a core keeps at hand
-TOGETHER = 2**14  #: samples of a row's training steps that are measured at a time
 CHUNK_ON_GPU = 2**24  #: likewise, what keeps a GPU at work
+TOGETHER = 2**14  #: samples of a row's training steps that are measured at a time
 LANES = 32  #: a chunk is a multiple of this, so that each sample has the same place in a vector of any row's
 
 
