@@ -26,6 +26,7 @@ from dlrun.terminal.printable import in_line
 
 MOST = 40  #: rows of a table
 TEXTS = 40  #: letters of a value
+NAMED = 3  #: settings that only one of two sweeps has, and that are named
 RESULTS = ("best_", "last_", "test_")
 SAME = "-"
 
@@ -95,13 +96,14 @@ def _compared(table: pd.DataFrame, axes: list[str], found: Mapping[str, Path]) -
     metric, _ = metrics_of(found[finished["run"].iloc[0]])
     column = f"test_{metric}" if f"test_{metric}" in table else f"best_val_{metric}"
     pairs = [key for key in (*REPEATS, "seed") if key in table and (key != SPLIT_SEED or key in varied(table))]
-    rows, only = [], [0, 0]
+    rows = []
+    only: list[list[str]] = [[], []]  #: the settings that one of the sweeps lacks
     groups = finished.groupby(axes, sort=False, dropna=False) if axes else [((), finished)]
     for values, own in groups:
         halves = [own[own["side"] == side].set_index(pairs)[column] for side in (0, 1)]
+        setting = in_line(name(dict(zip(axes, values, strict=True)))) or "all runs"
         if not all(map(len, halves)):
-            only[0] += bool(len(halves[0]))
-            only[1] += bool(len(halves[1]))
+            only[0 if len(halves[0]) else 1].append(setting)
             continue
         one, other = (half[~half.index.duplicated()].reset_index(drop=False) for half in halves)
         joined = one.merge(other, on=pairs, suffixes=("_a", "_b"))
@@ -109,7 +111,7 @@ def _compared(table: pd.DataFrame, axes: list[str], found: Mapping[str, Path]) -
         interval = f"{number(told.low, '+.3g')} – {number(told.high, '+.3g')}" if isfinite(told.low) else SAME
         rows.append(
             [
-                Cell(in_line(name(dict(zip(axes, values, strict=True)))) or "all runs"),
+                Cell(setting),
                 *(Cell(f"{number(half.mean())} (n = {len(half)})") for half in halves),
                 _number(told.difference, "+.3g"),
                 Cell(interval),
@@ -117,7 +119,11 @@ def _compared(table: pd.DataFrame, axes: list[str], found: Mapping[str, Path]) -
             ]
         )
     sentence = f"B - A, paired by {', '.join(pairs)}, with Student's or the bootstrap's interval of this row alone."
-    also = [f"{counted(count, 'setting')} only in {side}" for side, count in zip("AB", only, strict=True) if count]
+    also = [
+        f"{counted(len(some), 'setting')} only in {side} ({', '.join(some[:NAMED])}{', ...' * (len(some) > NAMED)})"
+        for side, some in zip("AB", only, strict=True)
+        if some
+    ]
     columns = ["setting", "A", "B", "B - A", "95 % interval", "n"]
     remark = " ".join([sentence if rows else "They have no setting in common.", f"{'; '.join(also)}." if also else ""])
     return Grid(f"Results: {column}", columns, rows, remark.strip(), [True, False, False, False, False, False])

@@ -46,11 +46,13 @@ def remove(folder: Path, where: str, dry: bool) -> Removed:
     that a job of Slurm's holds, stays, and so do the others of its sweep while that goes on. The tables of the sweeps
     are written again.
 
-    Raises ConfigError for a condition that cannot be read, and where there is no run.
+    Raises ConfigError for a condition that cannot be read, and where there is no run that can.
     """
     runs = collect.find([folder])
     found = Removed()
     header, rows = collect.read_rows(runs, found.unread)
+    if not rows:
+        raise ConfigError("; ".join(found.unread))
     test = condition(where, header)
     meant = [row["run"] for row in rows if test(row)]
     sweeps = {run: _sweep(runs[run]) for run in meant}
