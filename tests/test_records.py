@@ -339,8 +339,9 @@ def test_what_a_run_would_write_over_is_refused_before_it_begins(name, tmp_path)
     (tmp_path / "notes.txt").touch()
     (tmp_path / "dlrun.log").write_text("[2026-01-02 03:04:05] of a run that was killed before it had begun\n")
     (tmp_path / ".hydra").mkdir()
-    (tmp_path / ".hydra" / "hydra.yaml").write_text("hydra:\n  help:\n    app_name: dlrun\n")
-    clearing.refuse_present(tmp_path, ["mine"], ["ema"])
+    for whole_or_cut in ("hydra:\n  help:\n    app_name: dlrun\n", "hydra:\n  run:\n    dir: outp", ""):
+        (tmp_path / ".hydra" / "hydra.yaml").write_text(whole_or_cut)
+        clearing.refuse_present(tmp_path, ["mine"], ["ema"])
     (tmp_path / name).write_text("somebody's")
     with pytest.raises(ConfigError, match=rf"/{name} is none of dlrun's, and is not overwritten; move it away"):
         clearing.refuse_present(tmp_path, ["mine"], ["ema"])

@@ -202,7 +202,7 @@ def test_what_a_file_says_was_typed_was_not(
             assert not marker.exists(), (name, words)
             assert ended.code in (0, 2) and "Traceback" not in ended.err, (name, words, ended.err)
             if name == "task":
-                assert "allow_targets=[os] to the command" in " ".join(ended.err.split())
+                assert "add 'allow_targets=[os]' to the command" in " ".join(ended.err.split())
         assert not (tmp_path / "sweep" / "1").exists()  # where no seeds were typed
 
 

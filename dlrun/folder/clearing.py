@@ -54,8 +54,8 @@ def refuse_foreign_sweep(folder: Path) -> None:
     if not any((folder / name).exists() for name in (PLAN, PAGE, *SWEEP_TABLES)):
         names = [picture_of(name) for name in (*SWEEP_PICTURES, *choices("diagnostics"))]
         drawn = [*(each for name in names for each in in_all_forms(name)), *films_of(SWEEP_PICTURES[-1])]
-        theirs = (folder / MULTIRUN).exists() and OURS not in read(folder, MULTIRUN)
-        _refuse(folder, [name for name in (*drawn, NOTES) if (folder / name).exists()] + [MULTIRUN] * theirs)
+        theirs = [MULTIRUN] if _of_another_program(folder, MULTIRUN) else []
+        _refuse(folder, [name for name in (*drawn, NOTES) if (folder / name).exists()] + theirs)
     if (folder / PAGE).exists():
         if MARK in beginning(folder, PAGE):
             return
@@ -109,9 +109,16 @@ def refuse_present(folder: Path, diagnostics: Iterable[str] = (), regularizers: 
     taken = sorted(there & names)
     if LOG in there and not re.match(r"(\[\d{4}-\d\d-\d\d \d\d:|$)", beginning(folder, LOG)):
         taken.append(LOG)
-    if (folder / HYDRA[2]).exists() and OURS not in read(folder, HYDRA[2]):
+    if _of_another_program(folder, HYDRA[2]):
         taken.append(HYDRA[2])
     _refuse(folder, taken)
+
+
+def _of_another_program(folder: Path, record: str) -> bool:
+    """Whether this record of Hydra's is of another program; one that was cut short, by a full disk say, is nobody's."""
+    text = read(folder, record) if (folder / record).exists() else ""
+    cut = not text or (text.startswith("hydra:\n") and not text.endswith("\n"))
+    return not cut and OURS not in text
 
 
 def _refuse(folder: Path, taken: Sequence[str]) -> None:
