@@ -1,4 +1,4 @@
-"""How fast, how soon, how large: python scripts/bench.py WHAT [--rounds N] [--output FILE].
+"""How fast, how soon, how large: python scripts/bench.py WHAT... [--rounds N] [--output FILE].
 
 speed   steps per second of one job (scripts/bench_loops.py says which), by hand, with Lightning and with dlrun
 sweep   wall time of a sweep, folders and tables included, beside a plain Hydra app around the bare loop
@@ -7,6 +7,9 @@ start   wall time of `dlrun --cfg job`, and from the command to the first traini
 memory  peak resident memory of `dlrun dataset=mnist epochs=1` (set DLRUN_DATA to where MNIST lies or may be put)
 diagnostics  each diagnostic beside a training, and products of second derivatives with vectors, over a gradient
         (scripts/bench_looks.py, scripts/bench_diagnostics.py); wants MNIST; some ten minutes, so one round by default
+rivals  steps of networks of all kinds beside loops by hand and JAX, whole sweeps beside JAX, and what a compiled start
+        costs (scripts/bench_rivals.py); DLRUN_JAX_PYTHON names the Python of an environment with jax, if another
+growth  how time grows with runs, epochs, rows and parameters: slopes, and growth.png in the working directory
 page    the report of 1,000 runs of 50 evaluations: its size, the time until it can be used, and that of a brush
         (scripts/bench_page.py); wants Debian's chromium and chromium-driver
 checkpoint  seconds that one takes, and its share of the training at the default interval
@@ -35,8 +38,10 @@ from statistics import median
 from typing import Any
 
 import bench_diagnostics
+import bench_growth
 import bench_looks
 import bench_page
+import bench_rivals
 
 LOOPS = Path(__file__).with_name("bench_loops.py")
 DLRUN = str(Path(sys.executable).with_name("dlrun"))
@@ -272,7 +277,37 @@ def page(rounds: int, folder: Path) -> str:
     return "\n\n".join(parts)
 
 
-MEASUREMENTS = {each.__name__: each for each in (speed, sweep, runs, start, memory, checkpoint, diagnostics, page)}
+def rivals(rounds: int, folder: Path) -> str:
+    parts, notes = list[str](), dict[str, None]()
+    for name in bench_rivals.JOBS:
+        found, left_out = bench_rivals.steps(name, rounds, folder)
+        notes |= dict.fromkeys(left_out)
+        pairs = [(way, other) for way in found[0] for other in found[0] if "dlrun" in way and "dlrun" not in other]
+        parts.append(f"### {name}\n\n{table('steps/s', found, '.1f')}\n\n{ratio_table(found, pairs)}")
+    whole = [bench_rivals.whole([DLRUN], JOB, XOR, folder / f"whole-{turn}", CORES) for turn in range(rounds)]
+    sweeps = [name for name in whole[0] if "dlrun" in name]
+    pairs = [(name, own) for own in sweeps for name in whole[0] if "JAX" in name and name.split(",")[0][:9] == own[:9]]
+    parts.append(f"### Whole commands\n\n{table('seconds', whole, '.1f')}\n\n{ratio_table(whole, pairs)}")
+    starts = bench_rivals.starts([DLRUN], JOB, folder, rounds)
+    added = [{"compiled before, minus not compiled": each["compiled before"] - each["not compiled"]} for each in starts]
+    parts.append(f"### Start\n\n{table('seconds', starts, '.2f')}\n\n{table('seconds', added, '.2f')}")
+    return "\n\n".join([*parts, *notes])
+
+
+def growth(rounds: int, folder: Path) -> str:
+    """Medians by size, and slopes; the picture lies in the working directory."""
+    found = bench_growth.measured(DLRUN, dlrun, XOR, folder, rounds)
+    bench_growth.draw(found, Path("growth.png"))
+    lines = ["| | seconds by size, medians | slope |", "|---|---|---:|"]
+    for name, series in found.items():
+        told = ", ".join(f"{n:,}: {median(seconds):.3g}" for n, seconds in series.items())
+        lines.append(f"| {name} | {told} | {bench_growth.slope(series):.2f} |")
+    return "\n".join([*lines, "", f"Slopes are of the {bench_growth.UPPER} largest sizes, on logarithmic scales."])
+
+
+MEASUREMENTS = {
+    each.__name__: each for each in (speed, sweep, runs, start, memory, checkpoint, diagnostics, rivals, growth, page)
+}
 
 
 def loop(name: str, *arguments: int) -> dict[str, Any]:
@@ -328,15 +363,17 @@ def version(package: str) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=MEASUREMENTS)
+    parser.add_argument("what", nargs="+", choices=MEASUREMENTS)
     parser.add_argument("--rounds", type=int, help="5 by default, of diagnostics 1")
     parser.add_argument("--output", type=Path, help="a markdown file to write the tables to as well")
     args = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users' machines keep byte code
-    load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as temporary:
-        tables = MEASUREMENTS[args.what](args.rounds or (1 if args.what == "diagnostics" else 5), Path(temporary))
-    report = f"## {args.what}\n\n{tables}\n\n{machine(load)}\n"
-    print(report)
-    if args.output:
-        args.output.write_text(report, encoding="utf-8")
+    reports = []
+    for what in args.what:
+        load = os.getloadavg()[0]
+        with tempfile.TemporaryDirectory() as temporary:
+            tables = MEASUREMENTS[what](args.rounds or (1 if what == "diagnostics" else 5), Path(temporary))
+        reports.append(f"## {what}\n\n{tables}\n\n{machine(load)}\n")
+        print(reports[-1], flush=True)
+        if args.output:
+            args.output.write_text("\n".join(reports), encoding="utf-8")

@@ -21,7 +21,6 @@ headline      1,000 networks on MNIST, each with its own rate, seed and CSV, by 
 from __future__ import annotations
 
 import argparse
-import copy
 import csv
 import importlib.util
 import json
@@ -39,8 +38,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from steps import by_hand, by_vmap, configs_of, stack_of, steps_per_second, write_cifar
 
 ROOT = Path(__file__).resolve().parent.parent
+JAX = ROOT / "scripts" / "bench_jax.py"
 MLP = "dataset=digits architecture=mlp optimizer=adam lr=0.001 batch_size=64"
 NETWORKS = {
     "MLP": MLP,
@@ -179,24 +180,6 @@ def sweep(machine: Machine) -> Found:
     return {"exit code": done.returncode, "runs": counts, "seconds": time.monotonic() - begun}
 
 
-def configs_of(words: str, runs: int, device: str) -> list[dict[str, Any]]:
-    """The configs of so many runs that differ by seed, as a sweep's worker gets them."""
-    from omegaconf import OmegaConf
-
-    from dlrun.config.composed import composed
-
-    whole = composed(["compile=false", *words.split(), f"device={device}", "train_metrics=measured"])
-    own: Any = OmegaConf.to_container(OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]))
-    return [{**own, "name": "gpu", "seed": seed} for seed in range(runs)]
-
-
-def stack_of(words: str, runs: int, device: str) -> Any:
-    """These runs as a stack."""
-    from dlrun.training.build import build
-
-    return build(configs_of(words, runs, device))
-
-
 def memory(machine: Machine) -> Found:
     """GiB at the peak of some steps of 64 runs, beside 64 times what the measurement of a width says of one."""
     if machine.device == "cpu":
@@ -213,87 +196,6 @@ def memory(machine: Machine) -> Found:
         found[name] = {"peak": peak, "foreseen": needs and 64 * needs.memory / 2**30}
         del stack
     return found
-
-
-def steps_per_second(stack: Any, steps: int, device: str) -> float:
-    """Of a stack's recorded training step, evaluations and compiling left out; so many steps, or some for 2 s."""
-    from dlrun.training.batches import plan
-    from dlrun.training.state import State
-    from dlrun.training.step import prepare
-    from dlrun.training.train import flushed_subnormals
-
-    with torch.no_grad(), flushed_subnormals():
-        state, begun, done = State(stack), 0.0, 0
-        made: dict[torch.Size, Any] = {}
-        for batch, *moving in plan(stack, state.schedule, 0, stack.steps_per_epoch):
-            if batch.shape not in made:  # as `fit` does it, the last and smaller one uncompiled
-                made[batch.shape], _, _ = prepare(stack, state, batch, moving, stack.compile and not made)
-        warm = max(3, steps // 10)
-        for batch, *moving in plan(stack, state.schedule, 0, steps + warm):
-            if done >= warm and (done - warm) % 10 == 0:
-                synchronize(device)
-                begun = begun or time.perf_counter()
-                if time.perf_counter() - begun > 2:
-                    break
-            made[batch.shape](batch, *moving)
-            done += 1
-        synchronize(device)
-        return (done - warm) / (time.perf_counter() - begun)
-
-
-def synchronize(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize()
-
-
-@torch.enable_grad()
-def by_hand(stack: Any, steps: int, device: str, graph: bool, kind: str = "float32") -> float:
-    """Steps per second of the stack's network in a plain loop over indexed tensors with torch's fused Adam.
-
-    graph: captured once as a CUDA graph, and replayed. kind: float32, tf32, or bfloat16 with channels last.
-    """
-    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False  # as tuned loops have it
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = kind == "tf32"
-    network = copy.deepcopy(stack.model).to(device).train().requires_grad_()
-    x, y = stack.dataset.inputs.to(device), stack.dataset.targets.to(device)
-    if "channels_last" in kind:
-        network, x = network.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
-    size = min(stack.batch_size, len(x))
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True, capturable=graph)
-    at = torch.randint(len(x), (size,), device=device)
-    many = y.dtype == torch.int64
-    loss_of = torch.nn.functional.cross_entropy if many else torch.nn.functional.binary_cross_entropy_with_logits
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=False)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled="bfloat16" in kind):
-            outputs = network(x[at])
-            loss = loss_of(outputs, y[at] if many else y[at].float().reshape(outputs.shape))
-        loss.backward()
-        optimizer.step()
-
-    call: Callable[[], None] = step
-    if graph:
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                step()
-        torch.cuda.current_stream().wait_stream(side)
-        captured = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(captured):
-            step()
-        call = captured.replay
-    for _ in range(3):
-        call()
-    synchronize(device)
-    begun = time.perf_counter()
-    for _ in range(steps):
-        call()
-    synchronize(device)
-    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    return steps / (time.perf_counter() - begun)
 
 
 def speed(machine: Machine) -> Found:
@@ -360,17 +262,6 @@ def own_rate(stack: Any, precision: str, steps: int, device: str) -> float:
         compute_as("float32", torch.device(device))
 
 
-def write_cifar(folder: Path, images: int = 1024) -> None:
-    """Random pixels and classes as CIFAR-10's binary files."""
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
-        records = random.integers(0, 256, (images, 3073), dtype=np.uint8)
-        records[:, 0] %= 10
-        (folder / name).write_bytes(records.tobytes())
-    (folder / "batches.meta.txt").write_text("\n".join(f"class_{i}" for i in range(10)))
-
-
 def rivals(machine: Machine) -> Found:
     """Run-steps per second of 256 networks, without evaluations."""
     stack = stack_of(MLP, 256, machine.device)
@@ -382,85 +273,12 @@ def rivals(machine: Machine) -> Found:
         print(f"  {told(found)}", flush=True)
     if importlib.util.find_spec("jax"):
         for precision in ("highest", "default"):  # float32 and, on a GPU that has it, TF32
-            done = run([sys.executable, __file__, "--jax", precision], min(100, machine.left))
-            found[f"JAX, {precision}"] = float(done.stdout) if done.returncode == 0 else done.stderr[-300:]
+            done = run([sys.executable, str(JAX), "steps", precision, "256", "400"], min(100, machine.left))
+            found[f"JAX, {precision}"] = (
+                json.loads(done.stdout)["run_steps_per_second"] if done.returncode == 0 else done.stderr[-300:]
+            )
             print(f"  {told(found)}", flush=True)
     return found
-
-
-@torch.enable_grad()
-def by_vmap(stack: Any, steps: int, device: str) -> float:
-    """Steps per second of the stack's networks under torch.func's vmap, with torch's fused Adam on all their rows."""
-    from torch.func import functional_call, grad, vmap
-
-    model = copy.deepcopy(stack.model).to(device).train()
-    x, y = stack.dataset.inputs.to(device), stack.dataset.targets.to(device)
-    parameters = {
-        name: p.detach().expand(stack.runs, *p.shape).clone().requires_grad_() for name, p in model.named_parameters()
-    }
-    optimizer = torch.optim.Adam(parameters.values(), lr=1e-3, fused=True)
-    at = torch.randint(len(x), (stack.runs, stack.batch_size), device=device)
-
-    def loss_of(own: Any, x: Any, y: Any) -> Any:
-        return torch.nn.functional.cross_entropy(functional_call(model, own, (x,)), y)
-
-    gradient = vmap(grad(loss_of))
-    begun = 0.0
-    for step in range(steps + 3):
-        if step == 3:
-            synchronize(device)
-            begun = time.perf_counter()
-        found = gradient({name: p.detach() for name, p in parameters.items()}, x[at], y[at])
-        for name, p in parameters.items():
-            p.grad = found[name]
-        optimizer.step()
-    synchronize(device)
-    return steps / (time.perf_counter() - begun)
-
-
-def by_jax(precision: str, runs: int = 256, steps: int = 400, size: int = 64) -> float:
-    """Run-steps per second of the digits' MLP and Adam as one jit(scan(vmap(step))), whose compiling is left out."""
-    import jax
-    import jax.numpy as jnp
-    from sklearn.datasets import load_digits
-
-    jax.config.update("jax_default_matmul_precision", None if precision == "default" else precision)
-    digits = load_digits()
-    x, y = jnp.asarray(digits.data / 16.0, jnp.float32), jnp.asarray(digits.target)
-    units = (64, 128, 128, 10)
-
-    def initial(key: Any) -> Any:
-        keys = jax.random.split(key, len(units) - 1)
-        pairs = zip(keys, units[:-1], units[1:], strict=True)
-        return [(jax.random.normal(each, (a, b)) * (2 / a) ** 0.5, jnp.zeros(b)) for each, a, b in pairs]
-
-    def loss_of(theta: Any, x: Any, y: Any) -> Any:
-        for w, b in theta[:-1]:
-            x = jax.nn.relu(x @ w + b)
-        w, b = theta[-1]
-        return -jnp.take_along_axis(jax.nn.log_softmax(x @ w + b), y[:, None], 1).mean()
-
-    def step(state: Any, at: Any) -> Any:
-        theta, m, v, t = state
-        loss, g = jax.value_and_grad(loss_of)(theta, x[at], y[at])
-        t = t + 1
-        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
-        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
-        rate = 1e-3 * jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-        theta = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + 1e-8), theta, m, v)
-        return (theta, m, v, t), loss
-
-    @jax.jit
-    def train(theta: Any, batches: Any) -> Any:
-        zeros = jax.tree.map(jnp.zeros_like, theta)
-        return jax.lax.scan(jax.vmap(step), (theta, zeros, zeros, jnp.zeros(runs)), batches)[1]
-
-    theta = jax.vmap(initial)(jax.random.split(jax.random.key(0), runs))
-    batches = jax.random.randint(jax.random.key(1), (steps, runs, size), 0, len(x))
-    train(theta, batches).block_until_ready()
-    begun = time.perf_counter()
-    train(theta, batches).block_until_ready()
-    return runs * steps / (time.perf_counter() - begun)
 
 
 def headline(machine: Machine) -> Found:
@@ -510,12 +328,8 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(CHECKS), help="checks, by commas")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--minutes", type=float, default=8)
-    parser.add_argument("--jax", metavar="PRECISION", help="JAX's figure alone, for the check `rivals`")
     parser.add_argument("--output", type=Path, default=Path(os.environ.get("OUT", ".")))
     options = parser.parse_args()
-    if options.jax:
-        print(by_jax(options.jax))
-        return
     if unknown := set(options.only.split(",")) - CHECKS.keys():
         parser.error(f"--only {','.join(sorted(unknown))}: there are {', '.join(CHECKS)}")
     name = torch.cuda.get_device_name() if options.device != "cpu" else platform.processor() or platform.machine()

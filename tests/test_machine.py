@@ -25,6 +25,18 @@ def test_only_long_trainings_compile_by_themselves(monkeypatch: pytest.MonkeyPat
     assert compiles(True, 1, 1, CPU) and not compiles(False, 10**9, 10**9, CPU)
 
 
+def test_what_the_compiler_would_not_end_is_not_begun(stack_of: Callable[..., Stack]) -> None:
+    long = ["dataset=sequences", "architecture=lstm", "architecture.hidden=[4,4]", "epochs=100000"]
+    longer = [*long, "dataset.length=6"]
+    stack = stack_of(*longer)
+    assert not stack.compile
+    told = next(_notes(plain(config(*longer)), stack, 0))
+    assert told.startswith("compile=auto: not compiled, since recurrent layers over 12 times in all")
+    with pytest.raises(ConfigError, match=r"compile=true: recurrent layers over 12 times in all"):
+        stack_of(*longer, "compile=true")
+    assert stack_of(*long, "dataset.length=5").compile
+
+
 def test_without_a_compiler_a_long_training_says_so_and_goes_on(
     stack_of: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch
 ) -> None:

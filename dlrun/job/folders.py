@@ -40,7 +40,7 @@ from dlrun.terminal.signals import Ended, unconverted
 from dlrun.trackers.tracking import Tracking
 from dlrun.training.components import Node, blamed, component
 from dlrun.training.evaluation import Row, Snapshot
-from dlrun.training.machine import not_compiled, pays
+from dlrun.training.machine import not_compiled, pays, recurrent_times
 from dlrun.training.stack import Stack
 from dlrun.training.state import Tensors, joined
 from dlrun.training.train import fit
@@ -356,7 +356,8 @@ def _notes(node: Node, stack: Stack, run: int) -> Iterator[str]:
     if stack.runs > 1:
         yield f"trained beside {stack.runs - 1} other runs: the same as alone but for rounding"
     if node["compile"] == "auto" and not stack.compile and pays(stack.steps, stack.theta.numel(), stack.theta.device):
-        yield f"compile=auto: not compiled, since {not_compiled(stack.theta.device)}"
+        times = recurrent_times(stack.model, stack.dataset)
+        yield f"compile=auto: not compiled, since {not_compiled(stack.theta.device, times)}"
 
 
 def weights(stack: Stack, snapshot: Snapshot, run: int = 0) -> dict[str, torch.Tensor]:

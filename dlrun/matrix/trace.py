@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dlrun.matrix.buffers import LARGE, RECORDED, Places, storages
+from dlrun.matrix.libraries import library
 from dlrun.matrix.noise import Noise
 
 Program = Callable[..., tuple[Tensor, ...]]
@@ -95,6 +97,22 @@ class Recording(TorchDispatchMode):
         with warnings.catch_warnings():  # TF32 is what users choose, or not
             warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
             return partial(inductor(module, [*memory, *self.moving], options={"size_asserts": False}), *memory)
+
+    def as_library(self) -> Program:
+        """As `compiled`, on a CPU, by a library that is kept: built once, then loaded, by whatever command."""
+        graph, memory = self._graph(hoist=False)
+        inputs = [*memory, *self.moving]
+
+        def build(path: Path) -> None:
+            from torch._inductor import aot_compile
+
+            keep_to_the_cache()
+            module = fx.GraphModule(torch.nn.Module(), graph)
+            options = {"size_asserts": False, "aot_inductor.output_path": str(path)}
+            with warnings.catch_warnings(category=FutureWarning, action="ignore"):  # PyTorch's to itself
+                aot_compile(module, tuple(inputs), options=options)
+
+        return partial(library(graph, inputs, build), *memory)
 
     def halves(self, still: int) -> tuple[Program, Program]:
         """The program in two: what the last moving tensors have no part in, and the rest.

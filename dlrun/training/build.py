@@ -34,7 +34,7 @@ from dlrun.schedules.warmup import warmup_steps
 from dlrun.training.batches import moments
 from dlrun.training.compatible import refuse
 from dlrun.training.components import HOOKS_OF, Node, component, made, named, refuse_other_kinds, telling
-from dlrun.training.machine import HALVES, compiles, compute_as, threads_for, usable_device
+from dlrun.training.machine import HALVES, compiles, compute_as, recurrent_times, threads_for, usable_device
 from dlrun.training.measures import Measures
 from dlrun.training.sources import datasets_of
 from dlrun.training.stack import Rows, Stack
@@ -165,7 +165,7 @@ def _built(nodes: list[Node], progress: Callable[[str, int, int], None] | None, 
         clip_value=None if node["clip_value"] is None else here(column("clip_value")),
         measure_train=node["train_metrics"] == "measured"
         or (node["train_metrics"] == "auto" and dataset.sizes["train"] <= MEASURED),
-        compile=compiles(node["compile"], clock.total, theta.numel(), device),
+        compile=compiles(node["compile"], clock.total, theta.numel(), device, recurrent_times(model, dataset)),
         scaled=node["precision"] == "fp16",
         threads=threads,
         initializers=initializers,

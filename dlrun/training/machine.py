@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dlrun.architectures.recurrent import Layer
 from dlrun.datasets.dataset import Dataset
 from dlrun.errors import ConfigError
 from dlrun.training import torchrun
@@ -33,6 +34,7 @@ COMPILING = {
     "cpu": Compiling(seconds=20, saved=2.5e-4, saved_per_parameter=2.5e-9),
     "cuda": Compiling(seconds=8, saved=4.5e-5, saved_per_parameter=1.2e-11),  # an H200: beside steps in CUDA graphs
 }
+TIMES = 10  #: of recurrent layers in all, up to which a step is compiled: 50 of an LSTM did not end in six minutes
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  #: what glibc's mallopt calls them
 THREADED = 10**9  #: operations per step from which `threads: auto` uses every core; below, threads wait for each other
 
@@ -92,25 +94,31 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
-def compiles(wish: bool | str, steps: int, params: int, device: torch.device) -> bool:
+def compiles(wish: bool | str, steps: int, params: int, device: torch.device, times: int = 0) -> bool:
     """Whether to compile a training of so many steps, with so many parameters in all rows together.
+
+    times: that recurrent layers take one after the other, each as many operations to the compiler as a layer.
 
     Raises ConfigError where it is wished and cannot be.
     """
     if wish is False or (wish == "auto" and not pays(steps, params, device)):
         return False
-    lacking = not_compiled(device)
+    lacking = not_compiled(device, times)
     if wish is True and lacking:
         raise ConfigError(f"compile=true: {lacking}; leave compile=auto")
     return lacking is None
 
 
-def not_compiled(device: torch.device) -> str | None:
+def not_compiled(device: torch.device, times: int = 0) -> str | None:
     """Why nothing can be compiled, or None; then the compiler's cache is a folder that nobody else writes to.
 
     What lies there is loaded and run. By default PyTorch takes one in the folder for temporary files, where another
     user of the machine may have made it. A TORCHINDUCTOR_CACHE_DIR that the user has set is taken as it is.
     """
+    if times > TIMES:
+        return (
+            f"recurrent layers over {times} times in all are as many layers to the compiler, which takes many minutes"
+        )
     if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
         return "no C++ compiler (g++ or clang++) is found"
     if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
@@ -162,6 +170,21 @@ def memory_kept() -> Iterator[None]:
         library.mallopt(MMAP_THRESHOLD, 2**25)  # where it ends up by itself in such a process
         library.mallopt(TRIM_THRESHOLD, 2**26)
         library.malloc_trim(ctypes.c_size_t(0))
+
+
+def recurrent_times(model: nn.Module, dataset: Dataset) -> int:
+    """The times that recurrent layers take one after the other, of all layers together."""
+    taken: list[int] = []
+    layers = [module for module in model.modules() if isinstance(module, Layer)]
+    handles = [layer.register_forward_pre_hook(lambda _, x: taken.append(x[0].shape[1])) for layer in layers]
+    if layers:
+        training = model.training
+        with torch.no_grad():
+            model.eval()(dataset.inputs[:1].to(next(model.parameters())))
+        model.train(training)
+    for handle in handles:
+        handle.remove()
+    return sum(taken)
 
 
 def threads_for(wish: int | str, model: nn.Module, dataset: Dataset, batch_size: int) -> int:

@@ -110,7 +110,9 @@ def prepare(
     noise = Noise(stack.seeds, stack.team.noise, samples, samples == stack.batch_size, state.step)
     recording = Recording(first_part, [batch, *moving], scratch=[stack.g], noise=noise)
     start = time.perf_counter()
-    replay = recording.compiled() if compiling else recording.program()
+    kept = stack.theta.device.type == "cpu" and stack.team.size == 1  # messages between processes are no library's
+    compiled = recording.as_library if kept else recording.compiled
+    replay = compiled() if compiling else recording.program()
     if compiling:
         replay(batch, *moving)  # the first call compiles what is left
     seconds = time.perf_counter() - start if compiling else 0.0
