@@ -220,15 +220,21 @@ def test_when_half_of_the_runs_have_ended_the_others_go_on_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compiling", ["false", "true"])
-def test_compiled_or_not_the_numbers_agree(compiling: str, stack_of, train) -> None:
-    stack = stack_of(*SMALL, "steps=20", "normalization=batch", f"compile={compiling}")
-    assert stack.compile == (compiling == "true")
-    _, [rows] = train(stack)
+def test_compiled_the_numbers_agree_and_are_the_same_once_the_library_is_there(
+    stack_of, train, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("dlrun.matrix.libraries.cache_folder", lambda: tmp_path / "steps")
+    built, loaded = (stack_of(*SMALL, "steps=20", "normalization=batch", "compile=true") for _ in range(2))
+    _, [rows] = train(built)
+    [library] = (tmp_path / "steps").iterdir()
+    before = library.stat().st_ino
+    train(loaded)
+    assert [path.stat().st_ino for path in (tmp_path / "steps").iterdir()] == [before]
+    assert torch.equal(built.theta, loaded.theta)
     reference = stack_of(*SMALL, "steps=20", "normalization=batch", "compile=false")
     _, [expected] = train(reference)
-    torch.testing.assert_close(stack.theta, reference.theta, rtol=0, atol=1e-9)
-    for name, buffer in stack.buffers.items():
+    torch.testing.assert_close(built.theta, reference.theta, rtol=0, atol=1e-9)
+    for name, buffer in built.buffers.items():
         torch.testing.assert_close(buffer, reference.buffers[name], rtol=0, atol=1e-9)
     assert rows[-1]["val_loss"] == pytest.approx(expected[-1]["val_loss"], rel=1e-9)
 
