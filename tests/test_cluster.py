@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import zeros
 
+from dlrun.config.moments import Moment
 from dlrun.errors import ConfigError
 from dlrun.folder import checkpoint
 from dlrun.sweep import cluster
@@ -37,13 +38,15 @@ def test_stacks_are_packed_evenly(sizes: list[int], count: int) -> None:
 
 def test_a_task_reads_what_was_written_for_it(tmp_path: Path) -> None:
     node = {"lr": 1e-5, "name": "1e-3", "rates": {0: 0.1, 7: 1e-3}, "on": "yes", "none": None, "list": [1, 2.0, "é"]}
-    stack = [Task(3, node, tmp_path / "3", {".hydra/config.yaml": "lr: 1e-5\n"})]
+    until = Moment(200, in_steps=True)
+    stack = [Task(3, node, tmp_path / "3", {".hydra/config.yaml": "lr: 1e-5\n"}, until=until, pruned=True)]
     write_part(tmp_path, 0, [stack, stack])
     read = read_part(tmp_path, 0)
     assert [[(task.number, task.folder, task.files) for task in each] for each in read] == 2 * [
         [(3, tmp_path / "3", {".hydra/config.yaml": "lr: 1e-5\n"})]
     ]
     assert repr(read[0][0].node) == repr(node)  # 2.0 is not 2
+    assert read[0][0].until == until and read[0][0].pruned
 
 
 def test_what_a_requeued_task_has_left(tmp_path: Path) -> None:
@@ -55,6 +58,18 @@ def test_what_a_requeued_task_has_left(tmp_path: Path) -> None:
         checkpoint.write(tmp_path / str(first) / "checkpoint", {"a": zeros(1)}, {"step": 1, "runs": runs})
     assert [[task.number for task in part] for part in unfinished(stack)] == [[0, 1], [5]]
     assert unfinished(stack[2:5]) == []
+
+
+def test_what_waits_for_the_others_of_a_sweep_that_prunes_is_not_left(tmp_path: Path) -> None:
+    stack = [Task(i, {}, tmp_path / str(i), {}, until=Moment(2), pruned=True) for i in range(2)]
+    for i, epochs in enumerate((2, 1)):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        (folder / "summary.json").write_text(json.dumps({"status": "interrupted"}))
+        rows = "".join(f"{epoch},{10 * epoch},0.5\n" for epoch in range(epochs + 1))
+        (folder / "metrics.csv").write_text(f"epoch,step,val_loss\n{rows}")
+        checkpoint.write(folder / "checkpoint", {"a": zeros(1)}, {"step": 10 * epochs, "runs": ["."]})
+    assert [[task.number for task in part] for part in unfinished(stack)] == [[1]]
 
 
 def test_signals_reach_neither_the_task_nor_what_it_starts() -> None:

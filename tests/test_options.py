@@ -84,7 +84,7 @@ MISTAKES = {
     ),
     "pruned elsewhere": (
         [*TWO, "lr=0.1,0.2", "epochs=3", "hydra.sweeper.prune=halving", "hydra/launcher=basic"],
-        "hydra.sweeper.prune=halving: with hydra/launcher=stack alone",
+        "hydra.sweeper.prune=halving: with hydra/launcher=stack, or with stack_slurm and hydra.launcher.wait=true",
     ),
     "pruned trials": ([*TWO, "hydra.sweeper.prune=halving", "hydra.sweeper.trials=2"], "trials needs all of its first"),
     "times": ([*TWO, "max_time=1s,2min"], "it is no setting, since runs in a stack share their time; give one"),

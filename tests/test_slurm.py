@@ -92,6 +92,18 @@ def test_a_sweep_equals_that_of_one_machine(tmp_path: Path) -> None:
     assert told.startswith("12 runs: 12 finished\n") and "2 COMPLETED" in told
 
 
+def test_a_sweep_that_prunes_submits_what_goes_on_and_equals_that_of_one_machine(tmp_path: Path) -> None:
+    rates = ["lr=0.3,0.1,0.01,0.001", "seed=0,1", "epochs=4", "optimizer=sgd"]
+    runs = [*IRIS, *rates, "hydra.sweeper.prune=halving", "hydra.sweeper.first_rung=2"]
+    told = dlrun("-m", *runs, *SLURM, f"hydra.sweep.dir={tmp_path}/slurm")
+    assert "epoch 2: the best 1 of 4 settings goes on" in told and "8 runs: 6 pruned, 2 finished" in told
+    assert [sum(map(len, each.parts)) for each in submissions(tmp_path / "slurm")] == [8, 2]
+    dlrun("-m", *runs, f"hydra.sweep.dir={tmp_path}/here")
+    assert_same(tmp_path / "slurm", tmp_path / "here")
+    reasons = [[row["reason"] for row in table(tmp_path / each)] for each in ("slurm", "here")]
+    assert reasons[0] == reasons[1] and len(set(reasons[0])) == 4
+
+
 def test_one_run_per_task_with_the_public_launcher(tmp_path: Path) -> None:
     options = ["hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=20", "hydra.launcher.cpus_per_task=1"]
     dlrun("-m", *IRIS, "epochs=3", "seed=0,1", *options, f"hydra.sweep.dir={tmp_path}/slurm")

@@ -11,11 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from dlrun.config.moments import Moment
 from dlrun.errors import ConfigError
 from dlrun.folder.names import METRICS, shell_command
 from dlrun.folder.reading import status_of
 from dlrun.folder.resume import COMPLETE
 from dlrun.report.collect import append_run
+from dlrun.sweep.halving import at
 from dlrun.sweep.jobs import ASK, JOBS, Submission, ended, held, holding, numbered, submissions
 from dlrun.sweep.part import Part, write_part
 from dlrun.sweep.plan import Plan
@@ -37,7 +39,7 @@ class Slurm:
     Raises ConfigError where there are no commands of Slurm's.
     """
 
-    remote, pauses = True, False
+    remote, pauses = True, False  #: a task has its own end, not the command's
 
     def __init__(self, options: dict[str, Any]) -> None:
         if find_spec("submitit") is None:
@@ -49,6 +51,7 @@ class Slurm:
                 "machine of the cluster that takes jobs, or leave hydra/launcher=stack"
             )
         self.options = options
+        self.compares = bool(options["wait"])
         self.workers = options["workers"] or options["gpus_per_node"] or options["cpus_per_task"]  #: of a task
 
     def places(self, device: str) -> int:
@@ -66,7 +69,7 @@ class Slurm:
             runs |= own
         try:
             if self.options["wait"]:
-                follow(plan.folder, runs)
+                follow(plan.folder, runs, next((task.until for stack in stacks for task in stack), None))
                 return True
         except KeyboardInterrupt:
             say(_how_to_go_on(plan.folder))
@@ -126,10 +129,12 @@ def packed(stacks: Sequence[Sequence[Task]], count: int) -> list[list[Sequence[T
     return parts
 
 
-def follow(sweep: Path, names: set[str]) -> None:
+def follow(sweep: Path, names: set[str], until: Moment | None = None) -> None:
     """Show how these runs of a sweep end, and add them to sweep.csv, until no job of Slurm's holds any of them.
 
     What the folders say counts: a job whose node died cannot tell anything.
+
+    until: where runs wait for the others, in a sweep that prunes; they are submitted again only once none is held.
     """
     going = dict.fromkeys(sorted(names))
     with SweepProgress(len(going)) as progress:
@@ -153,8 +158,13 @@ def follow(sweep: Path, names: set[str]) -> None:
                     del going[name]
                     progress.done(str(word))
                     append_run(sweep, sweep / name)
+                elif until and word == "interrupted" and at(sweep / name, until).waits:
+                    del going[name]
+                    progress.done("waiting")
             running = [name for name in going if not told[name] and (sweep / name / METRICS).exists()]
             progress.working([(len(running), 0)])
+    while until and names & set(held(sweep)):
+        time.sleep(POLL)
     for each in submissions(sweep):
         if any(name in going for part in each.parts for name in part):
             say(f"{ended(each)}; logs in {each.folder}")

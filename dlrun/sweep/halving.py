@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, fsum, inf, isfinite
+from pathlib import Path
 
 from dlrun.config.moments import Moment
 from dlrun.errors import ConfigError
@@ -122,7 +123,7 @@ class Halving:
         """
         going = settings_of(jobs)
         for rung in self.rungs[: place + 1]:
-            stand = [[at(job, rung) for job in setting] for setting in going]
+            stand = [[at(job.folder, rung) for job in setting] for setting in going]
             if rung is self.rungs[place] and not all(each.passed or _ended(job) for job, each in _pairs(going, stand)):
                 return None
             ranked = sorted(range(len(going)), key=lambda i: _quality(stand[i]))
@@ -152,12 +153,11 @@ def settings_of(jobs: Sequence[Job]) -> list[list[Job]]:
     return list(found.values())
 
 
-def at(job: Job, rung: Moment) -> At:
+def at(folder: Path, rung: Moment) -> At:
     """How a run stood at a rung, by its metrics.csv alone but for how it ended."""
-    summary = summary_of(job.folder)
-    status = summary["status"]
+    status = summary_of(folder)["status"]
     try:
-        header, rows = wellformed.metrics(read(job.folder, METRICS), job.folder / METRICS, ("epoch", "val_loss"))
+        header, rows = wellformed.metrics(read(folder, METRICS), folder / METRICS, ("epoch", "val_loss"))
     except OSError:
         header, rows = [], []
     if not rows:
@@ -169,7 +169,7 @@ def at(job: Job, rung: Moment) -> At:
     bad = not beyond and (status in ("diverged", "failed") or (status == PRUNED and not passed))
     value = min(loss if isfinite(loss) else inf for _, _, loss in cells[: first + 1])
     there = passed and not beyond and status == "interrupted"
-    waits = there and checkpoint.latest(job.folder / CHECKPOINT) == cells[first][1]
+    waits = there and checkpoint.latest(folder / CHECKPOINT) == cells[first][1]
     return At(inf if bad else value, waits, passed)
 
 

@@ -95,7 +95,7 @@ def _train(
     until: the rung. end: see `options_of`. first: whether this command has trained nothing before.
     """
     placed = [(job, plan.holds(job)) for job in jobs]
-    going = [(job, there) for job, there in placed if there or not (until and at(job, until).waits)]
+    going = [(job, there) for job, there in placed if there or not (until and at(job.folder, until).waits)]
     submitted = held(plan.folder)
     begun, paused = plan.unfinished([(job, there) for job, there in going if _name(job, plan) not in submitted])
     missing = [job for job, there in going if not there or job.folder in plan.begun]
@@ -135,12 +135,16 @@ def options_of(config: DictConfig, jobs: Sequence[Job], trainer: Trainer) -> tup
     Raises ConfigError where its launcher can do neither, or its runs have not one max_time.
     """
     sweeper = config.hydra.sweeper
-    for key in ("max_time", "prune"):
-        if sweeper.get(key) is not None and not trainer.pauses:
-            raise ConfigError(
-                f"hydra.sweeper.{key}={sweeper[key]}: with hydra/launcher=stack alone, which can end a run to go on "
-                "later; max_time=... is for each run, with any launcher"
-            )
+    if sweeper.get("max_time") is not None and not trainer.pauses:
+        raise ConfigError(
+            f"hydra.sweeper.max_time={sweeper.max_time}: with hydra/launcher=stack alone, which can end a run to go on "
+            "later; max_time=... is for each run, with any launcher"
+        )
+    if sweeper.get("prune") is not None and not trainer.compares:
+        raise ConfigError(
+            f"hydra.sweeper.prune={sweeper.prune}: with hydra/launcher=stack, or with stack_slurm and "
+            "hydra.launcher.wait=true, where this command waits at each rung for all runs to compare them"
+        )
     if len(times := {job.config.get("max_time") for job in jobs}) > 1:
         told = ",".join(map(str, times))
         raise ConfigError(f"max_time={told}: it is no setting, since runs in a stack share their time; give one")

@@ -51,7 +51,7 @@ def recorded(launcher: Launcher, context: HydraContext, config: DictConfig, retr
 class Jobs:
     """Another launcher as the trainer of a sweep."""
 
-    remote, pauses = False, False
+    remote, pauses, compares = False, False, False
 
     def __init__(self, launcher: Launcher) -> None:
         self.launcher = launcher

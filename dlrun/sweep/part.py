@@ -14,9 +14,11 @@ from typing import Any
 import yaml
 
 from dlrun.config.escapes import unescaped
+from dlrun.config.moments import Moment
 from dlrun.folder.reading import status_of
 from dlrun.folder.records import yaml_text
 from dlrun.folder.resume import has_more_time
+from dlrun.sweep.halving import at
 from dlrun.sweep.plan import checkpointed
 from dlrun.sweep.trainers import conclude, start_method
 from dlrun.sweep.workers import Task, run
@@ -29,7 +31,14 @@ def write_part(folder: Path, index: int, part: Sequence[Sequence[Task]]) -> None
     """Write what the task with this index trains; the configs as YAML, since JSON has no keys that are numbers."""
     content = [
         [
-            {"number": task.number, "node": yaml_text(task.node), "folder": str(task.folder), "files": dict(task.files)}
+            {
+                "number": task.number,
+                "node": yaml_text(task.node),
+                "folder": str(task.folder),
+                "files": dict(task.files),
+                "until": task.until and [task.until.number, task.until.in_steps],
+                "pruned": task.pruned,
+            }
             for task in stack
         ]
         for stack in part
@@ -40,8 +49,11 @@ def write_part(folder: Path, index: int, part: Sequence[Sequence[Task]]) -> None
 def read_part(folder: Path, index: int) -> list[list[Task]]:
     """What `write_part` wrote."""
 
-    def task(number: int, node: str, folder: str, files: dict[str, str]) -> Task:
-        return Task(number, unescaped(yaml.load(node, Loader=yaml.CSafeLoader)), Path(folder), files)
+    def task(
+        number: int, node: str, folder: str, files: dict[str, str], until: Sequence[Any] | None, pruned: bool
+    ) -> Task:
+        own = unescaped(yaml.load(node, Loader=yaml.CSafeLoader))
+        return Task(number, own, Path(folder), files, until=Moment(*until) if until else None, pruned=pruned)
 
     return [[task(**run) for run in stack] for stack in json.loads((folder / f"{index}.json").read_text("utf-8"))]
 
@@ -117,7 +129,8 @@ def unfinished(stack: Sequence[Task]) -> list[list[Task]]:
     left = {
         folder
         for folder, task in tasks.items()
-        if status_of(folder) in (None, "interrupted") or has_more_time(folder, task.node.get("max_time"))
+        if (status_of(folder) in (None, "interrupted") and not (task.until and at(folder, task.until).waits))
+        or has_more_time(folder, task.node.get("max_time"))
     }
     stacks, paused = checkpointed({folder: folder not in left for folder in tasks})
     going_on = {folder for members in stacks for folder in members}

@@ -25,7 +25,8 @@ class Trainer(Protocol):
     """Who trains a sweep's stacks: processes of this machine, or a cluster."""
 
     remote: bool  #: Slurm's jobs, so that devices are not looked for here, and runs that wait there are followed
-    pauses: bool  #: whether it ends runs before their last step, for those that go on later
+    pauses: bool  #: whether it ends runs at some moment, which go on later
+    compares: bool  #: whether it ends runs where a sweep compares them, and trains those that go on
 
     def places(self, device: str) -> int:
         """How many stacks train at a time."""
@@ -61,7 +62,7 @@ class Here:
         workers: processes at a time; None: one per GPU, or one per core, as small work gains nothing from threads.
     """
 
-    remote, pauses = False, True
+    remote, pauses, compares = False, True, True
 
     def __init__(self, workers: int | None) -> None:
         self.workers = workers
