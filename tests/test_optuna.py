@@ -24,11 +24,11 @@ from dlrun.command.cli import main
 from dlrun.config.distributions import parser
 from dlrun.errors import ConfigError
 from dlrun.folder.columns import HIGHER
-from dlrun.folder.reading import read_summary
+from dlrun.folder.reading import numbers, read_summary
 from dlrun.folder.resume import read_config
 from dlrun.job.summary import expected
 from dlrun.metrics import metrics_for
-from dlrun.sweep.objective import maximised, numbers, refuse_unknown, value_of
+from dlrun.sweep.objective import maximised, refuse_unknown, value_of
 from dlrun.training.build import build
 
 needs_optuna = pytest.mark.skipif(

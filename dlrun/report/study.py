@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -13,6 +13,17 @@ from dlrun.report.grid import NOTHING, Cell, Grid
 from dlrun.terminal.console import number
 
 RESULTS = "optimization_results.yaml"
+
+
+def directions_of(folder: Path, objectives: Sequence[str]) -> list[bool]:
+    """Whether a search in the folder maximised each of these objectives; nothing where none had them all.
+
+    Raises ConfigError where the file that tells of it is damaged.
+    """
+    found = wellformed.mapping(read(folder, RESULTS), folder / RESULTS) if (folder / RESULTS).exists() else {}
+    directions = found.get("direction")
+    ours = found.get("objective") == list(objectives) and isinstance(directions, list)
+    return [direction == "maximize" for direction in directions] if ours and len(directions) == len(objectives) else []
 
 
 def study(folder: Path) -> Iterator[Grid]:

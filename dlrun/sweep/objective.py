@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dlrun.config.words import did_you_mean, then
 from dlrun.errors import ConfigError
 from dlrun.folder.columns import HIGHER
+from dlrun.folder.reading import numbers
 
 if TYPE_CHECKING:
     from dlrun.training.components import Node
@@ -59,11 +60,6 @@ def value_of(summary: Mapping[str, Any], name: str) -> float | None:
     if name not in numbers(summary):
         raise _unknown(name, numbers(summary))
     return float(summary[name])
-
-
-def numbers(summary: Mapping[str, Any]) -> list[str]:
-    """The names of what can be optimised."""
-    return [key for key, value in summary.items() if isinstance(value, int | float) and not isinstance(value, bool)]
 
 
 def _unknown(name: str, known: Sequence[str]) -> ConfigError:
