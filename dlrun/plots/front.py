@@ -25,8 +25,8 @@ class Shown(NamedTuple):
     """What is drawn of a dataset.
 
     table: a row per setting, the best in the first objective first: label, runs, front, and of each objective
-    NAME_mean, NAME_low and NAME_high. larger: whether more of each is better. left_out: settings that are not in it. over: what a mean is
-    over.
+    NAME_mean, NAME_low and NAME_high. larger: whether more of each is better. left_out: settings that are not in it.
+    over: what a mean is over.
     """
 
     table: pd.DataFrame
@@ -72,7 +72,7 @@ def figure(found: Mapping[str, Shown], heading: str) -> Figure:
     lost = sum(shown.left_out for shown in found.values())
     told = [
         f"the first {PANELS} of {len(panels)} panels" if len(panels) > PANELS else "",
-        f"points: means over {first.over}" + (f"; bars: their 95 % intervals, of {FEWEST} and more" if several else ""),
+        f"points: means over {first.over}" + (f"; bars: 95 % intervals, of {FEWEST} runs or more" if several else ""),
         "line: no setting came beyond it" if len(first.objectives) == 2 else "",
         f"without {lost} settings of which a run did not finish" if lost else "",
     ]
@@ -115,9 +115,9 @@ def _draw(axes: Axes, shown: Shown, other: int, colours: Mapping[str, str]) -> N
         )  # fmt: skip
     for name, more, axis in ((x, shown.larger[other], axes.xaxis), (y, shown.larger[0], axes.yaxis)):
         axis.set_label_text(f"{name} ({'more' if more else 'less'} is better)", fontsize=LARGE - 2)
-        axis.labelpad = 12  # as in `comparison.scale`
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
         axis.set_minor_formatter(NullFormatter())
+    axes.yaxis.labelpad = 12  # as in `comparison.scale`
 
 
 def _bars(rows: pd.DataFrame, name: str) -> np.ndarray:
