@@ -68,7 +68,8 @@ def _of_one(found: Findings, runs: Mapping[str, Path], folder: Path, names: Sequ
     first = next(iter(found.table.loc[ended, "run"]), None)
     higher = metrics_of(runs[first])[1] if first else set[str]()
     larger = directions_of(folder, names) or [more_is_better(name, higher) for name in names]
-    columns, whole = {}, pd.Series(data=True, index=found.table["setting"].drop_duplicates())
+    columns: dict[str, pd.Series] = {}
+    whole = pd.Series(data=True, index=found.table["setting"].drop_duplicates())
     for name, more in zip(names, larger, strict=True):
         if first and not any(name in numbers(summary) for summary in summaries):
             known = numbers(read_summary(runs[first]))

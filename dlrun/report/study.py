@@ -22,8 +22,9 @@ def directions_of(folder: Path, objectives: Sequence[str]) -> list[bool]:
     """
     found = wellformed.mapping(read(folder, RESULTS), folder / RESULTS) if (folder / RESULTS).exists() else {}
     directions = found.get("direction")
-    ours = found.get("objective") == list(objectives) and isinstance(directions, list)
-    return [direction == "maximize" for direction in directions] if ours and len(directions) == len(objectives) else []
+    if found.get("objective") != list(objectives) or not isinstance(directions, list):
+        return []
+    return [direction == "maximize" for direction in directions] if len(directions) == len(objectives) else []
 
 
 def study(folder: Path) -> Iterator[Grid]:

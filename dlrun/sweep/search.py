@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.errors import ConfigError
@@ -96,7 +96,10 @@ class Search:
     def _study(self) -> Study:
         """The study in the storage, which is made where there is none. Raises ConfigError for one of other aims."""
         study = optuna.create_study(
-            storage=self.storage, study_name=self.name, directions=self.directions, load_if_exists=True
+            storage=self.storage,
+            study_name=self.name,
+            directions=[StudyDirection[direction.upper()] for direction in self.directions],
+            load_if_exists=True,
         )
         there = [direction.name.lower() for direction in study.directions]
         if there != self.directions:

@@ -46,11 +46,11 @@ class Axis:
             places = IntDistribution(0, len(values) - 1)
             return cls(told, places, lambda place: float(values[place]), [values[0], values[-1]])
         low, high = bounds(override)
-        own = ends(low, high)
         if isinstance(low, int):
-            return cls(told, IntDistribution(low, high, log=LOG in sweep.tags), int, own)
-        continuous = FloatDistribution(*own, log=LOG in sweep.tags)
-        return cls(told, continuous, lambda x: float(printed(x, low, high)), own)
+            return cls(told, IntDistribution(low, high, log=LOG in sweep.tags), int, [low, high])
+        least, greatest = ends(low, high)
+        continuous = FloatDistribution(least, greatest, log=LOG in sweep.tags)
+        return cls(told, continuous, lambda x: float(printed(x, low, high)), [least, greatest])
 
 
 @dataclass(frozen=True)

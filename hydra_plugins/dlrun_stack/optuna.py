@@ -18,10 +18,19 @@ class Optuna(BasicSweeper):
     Args:
         params: overrides by their keys.
         max_time: for `dlrun.sweep.launch`, which finds it in the config.
+        retry_failed: with a launcher that is not dlrun's, train failed runs again.
     """
 
-    def __init__(self, params: Any, direction: str | Sequence[str] | None, max_time: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        params: Any,
+        direction: str | Sequence[str] | None,
+        max_time: float | str | None,
+        retry_failed: bool,
+        **options: Any,
+    ) -> None:
         super().__init__(max_batch_size=None, params=params)
+        self.retry_failed = retry_failed
         several: Any = OmegaConf.to_container(direction) if OmegaConf.is_config(direction) else direction
         self.directions: list[str] | None = [several] if isinstance(several, str) else several
         self.options = options
@@ -36,7 +45,7 @@ class Optuna(BasicSweeper):
         from dlrun.sweep.other_launchers import recorded
 
         assert self.launcher is not None
-        self.launcher = recorded(self.launcher, hydra_context, config, retry_failed=False)
+        self.launcher = recorded(self.launcher, hydra_context, config, self.retry_failed)
 
     def sweep(self, arguments: list[str]) -> None:
         """Search over what the arguments give several values, and leave what was found in the sweep's folder."""
