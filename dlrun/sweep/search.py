@@ -9,6 +9,7 @@ from math import fsum, isinf
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
@@ -85,8 +86,8 @@ class Search:
                 warnings.filterwarnings("ignore", "Clip non-finite values")  # of runs that diverged
                 self._search(study)
         except (ConfigError, HydraException, OmegaConfBaseException):
-            if not begun and not _finished(study):
-                optuna.delete_study(study_name=self.name, storage=study._storage)  # its directions would stay
+            if self.storage and not begun and not _finished(study):
+                optuna.delete_study(study_name=self.name, storage=self.storage)  # its directions would stay
             else:
                 _fail(study, self._left(study))  # what was refused would be refused again
             raise
@@ -130,7 +131,7 @@ class Search:
 
     def _ask(self, study: Study, count: int) -> list[FrozenTrial]:
         """So many points more, noted with what is trained for each."""
-        study.sampler = _sampler(self.sampler, self.seed + len(study.get_trials(deepcopy=False)), self.n_jobs)
+        study.sampler = _sampler(self.sampler, [self.seed, len(study.get_trials(deepcopy=False))], self.n_jobs)
         asked = [study.ask(self.space.distributions) for _ in range(count)]
         for trial in asked:
             trial.set_user_attr(FOLDER, str(self.folder))
@@ -195,7 +196,9 @@ def _directions(objectives: Sequence[str], directions: Sequence[str] | None) -> 
     return list(directions)
 
 
-def _sampler(name: str, seed: int, batch: int) -> BaseSampler:
+def _sampler(name: str, entropy: Sequence[int], batch: int) -> BaseSampler:
+    """entropy: numbers of which the sampler's seed is made. batch: points in it."""
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     if name == "gp":
         return GPSampler(seed=seed)
     if name == "nsgaii":
