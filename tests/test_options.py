@@ -44,6 +44,8 @@ MISTAKES = {
     "params": ([*TWO, "hydra.sweeper.params.seed=1"], "did you mean seed=1?"),
     "range": (["-m", *RUNS, "lr=interval(0.1,1)"], "lr=interval(0.1,1): numbers are drawn from a range where"),
     "objective": ([*TWO, "objective=test_loss"], "objective=test_loss: for a search alone"),
+    "objectives": ([*TWO, "objective=[test_loss,parameter]"], "no such number; did you mean parameters?"),
+    "no steps": ([*TWO, "epochs=range(1,3,0)"], "epochs=range(1,3,0): there is no such value to sweep"),
     "run.dir": ([*TWO, "hydra.run.dir=x"], "hydra.run.dir=x: for single runs alone; the folder of a sweep is"),
     "objective of a run": ([*RUNS, "objective=test_loss"], "objective=test_loss: for sweeps alone"),
     "zip": ([*RUNS, "zip=[lr]"], "zip=[lr]: for sweeps alone, which begin with -m: dlrun -m zip=[lr]"),
@@ -108,18 +110,31 @@ def test_it_is_told_before_anything_begins(
 
 
 SEARCHES = {
-    "turned round": ("lr=interval(1,0.1)", "lr=interval(1,0.1): no range that can be searched"),
-    "logarithm of zero": ("lr=tag(log,interval(0,1))", "no range that can be searched"),
-    "no steps": ("epochs=range(1,3,0)", "no range that can be searched"),
+    "turned round": ("lr=interval(1,0.1)", "lr=interval(1,0.1): the first number must be less than the second"),
+    "logarithm of zero": ("lr=tag(log,interval(0,1))", "0 has no logarithm"),
+    "no steps": ("epochs=range(1,3,0)", "epochs=range(1,3,0): there is no such value to sweep"),
     "beyond what may be": ("lr=interval(-1,1)", "lr=interval(-1,1): lr=-1.0: must be null or > 0"),
     "a choice that is none": ("optimizer=adam,adm", "optimizer=adm: there is no such choice"),
     "a fraction of an epoch": ("epochs=interval(0.5,3)", "epochs=0.5: must be int >= 1"),
+    "a range among others": ("lr=0.1,interval(0.1,1)", "what is drawn is a key's whole value, and not one of several"),
+    "seeds that are drawn": ("seed=randint(0,9)", "a search looks for no seed, since each point is trained with every"),
     "nothing": ("lr=0.1", "hydra/sweeper=optuna has nothing to search"),
-    "direction": ("hydra.sweeper.direction=up", "hydra.sweeper.direction=up: must be minimize or maximize"),
+    "seeds alone": ("+seed=0,1", "hydra/sweeper=optuna has nothing to search"),
+    "direction": ("hydra.sweeper.direction=up", "hydra.sweeper.direction=up: must be null or minimize or maximize"),
+    "directions": ("hydra.sweeper.direction=[maximize,up]", "one for each objective (best_val_loss), minimize or"),
+    "objectives that are swept": ("objective=test_loss,seconds", "a list in brackets: objective=[test_loss,seconds]"),
+    "no objective": ("objective=[]", "objective=[]: name one objective, or several in brackets, each once"),
+    "an objective twice": ("objective=[seconds,seconds]", "name one objective, or several in brackets, each once"),
     "storage": ("hydra.sweeper.storage=study", "hydra.sweeper.storage=study: no study can be kept there"),
     "until decided": ("seed=until_decided", "seed=until_decided: a search compares no settings"),
     "trials": ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials=0: must be int >= 1"),
     "jobs": ("hydra.sweeper.n_jobs=0", "hydra.sweeper.n_jobs=0: must be int >= 1"),
+    "a sampler that is none": ("hydra.sweeper.sampler=grid", "must be tpe or gp or nsgaii or random"),
+    "a generation of one": (
+        "hydra.sweeper.sampler=nsgaii hydra.sweeper.n_jobs=1",
+        "hydra.sweeper.sampler=nsgaii: its generations are the batches",
+    ),
+    "a plan": ("--plan", "--plan: hydra/sweeper=optuna finds its runs as it goes"),
 }
 
 
@@ -129,9 +144,10 @@ def test_a_search_that_cannot_be_is_told_before_anything_begins(
     dlrun: Callable[..., Ended],  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    pytest.importorskip("optuna")
     argument, message = SEARCHES[mistake]
-    ended = dlrun(*SEARCH, argument, *(["lr=interval(0.1,1)"] if argument.startswith(("hydra.", "seed")) else []))
+    searched = ["lr=interval(0.1,1)"] if argument.startswith(("hydra.", "seed", "objective", "--")) else []
+    ended = dlrun(*SEARCH, *argument.split(), *searched)
     assert ended.code == 2 and message in ended.err and "Traceback" not in ended.err
     assert not list(tmp_path.iterdir())
 
@@ -143,7 +159,7 @@ def test_joblibs_processes_have_a_range(dlrun: Callable[..., Ended]) -> None:  #
 
 
 def test_every_option_of_dlruns_own_launchers_and_sweepers_has_a_constraint() -> None:
-    for part in ("launcher/stack", "launcher/stack_slurm", "sweeper/dlrun"):
+    for part in ("launcher/stack", "launcher/stack_slurm", "sweeper/dlrun", "sweeper/optuna"):
         known = constraints(conf_dir() / "hydra" / f"{part}.yaml")
         assert known and all(constraint and constraint.meaning for constraint in known.values())
     assert all(";" in text for options in OF_OTHERS.values() for text in options.values())

@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
-from math import inf
+from math import inf, log10, nextafter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,20 +17,22 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 
 from dlrun.command.cli import main
+from dlrun.config.distributions import parser
 from dlrun.errors import ConfigError
 from dlrun.folder.columns import HIGHER
-from dlrun.folder.reading import read_summary
+from dlrun.folder.reading import numbers, read_summary
 from dlrun.folder.resume import read_config
 from dlrun.job.summary import expected
 from dlrun.metrics import metrics_for
-from dlrun.sweep.objective import maximised, numbers, refuse_unknown, value_of
+from dlrun.sweep.objective import maximised, refuse_unknown, value_of
 from dlrun.training.build import build
 
 needs_optuna = pytest.mark.skipif(
-    not find_spec("optuna") or not find_spec("hydra_plugins.hydra_optuna_sweeper"),
-    reason="hydra/sweeper=optuna is not installed: pip install -c constraints.txt -e '.[optuna]'",
+    not find_spec("optuna"), reason="Optuna is not installed: pip install -c constraints.txt -e '.[optuna]'"
 )
 COMMAND = [sys.executable, "-m", "dlrun", "-m", "hydra/sweeper=optuna", "architecture.hidden=[4]", "plots=none"]
 
@@ -50,10 +53,14 @@ def results(folder: Path) -> dict[str, object]:
 
 def test_a_sweeper_is_told_the_objective_the_worst_or_nothing() -> None:
     run = {"status": "finished", "best_val_loss": 0.5, "best_val_accuracy": 0.9, "seconds": 3, "error": None}
-    assert value_of(run, None) == 0.5 and value_of(run, "best_val_accuracy") == 0.9 and value_of(run, "seconds") == 3
+    assert (
+        value_of(run, "best_val_loss") == 0.5
+        and value_of(run, "best_val_accuracy") == 0.9
+        and value_of(run, "seconds") == 3
+    )
     diverged = run | {"status": "diverged"}  # what it reached before is no recommendation
-    assert value_of(diverged, None) == inf and value_of(diverged, "best_val_accuracy") == -inf
-    assert [value_of({"status": status}, None) for status in ("failed", "interrupted")] == [None, None]
+    assert value_of(diverged, "best_val_loss") == inf and value_of(diverged, "best_val_accuracy") == -inf
+    assert [value_of({"status": status}, "seconds") for status in ("failed", "interrupted")] == [None, None]
     assert value_of(run | {"best_val_ece": None}, "best_val_ece") is None  # a number that is none stands as null
     with pytest.raises(ConfigError, match=r"no such number; did you mean best_val_accuracy\? There are"):
         value_of(run, "best_val_acuracy")
@@ -87,6 +94,123 @@ def test_every_number_of_a_summary_can_be_optimised_and_nothing_else(
             refuse_unknown([node | {"objective": name}], stack)
 
 
+def words(job: list[str]) -> dict[str, str]:
+    return dict(word.split("=") for word in job)
+
+
+def read(run: dict[str, str]) -> tuple[float, bool, int]:
+    return float(run["lr"]), run["optimizer"] == "adam", int(run["seed"])
+
+
+class Launched:
+    """In place of a launcher: runs that come to a number at once, and what was launched.
+
+    came: what a run comes to, of its lr, whether its optimizer is adam, and its seed.
+    """
+
+    def __init__(self, came: Callable[[float, bool, int], float | list[float] | None], dies: float = inf) -> None:
+        self.came, self.dies, self.batches = came, dies, list[list[list[str]]]()
+
+    def __call__(self, jobs: list[list[str]], initial_job_idx: int) -> list[JobReturn]:
+        assert initial_job_idx == sum(map(len, self.batches))
+        if len(self.batches) == self.dies:
+            raise KeyboardInterrupt
+        self.batches.append(jobs)
+        returned = [JobReturn() for _ in jobs]
+        for each, job in zip(returned, jobs, strict=True):
+            each.status, each.return_value = JobStatus.COMPLETED, self.came(*read(words(job)))
+        return returned
+
+
+def searched(launch: Launched, folder: Path, *, objective: Any = None, seeds: str = "0,1", **options: Any) -> Any:
+    """What a search leaves in its folder: 12 points of a rate and an optimizer, in batches of 4."""
+    from dlrun.sweep.search import Search
+    from dlrun.sweep.space import Space
+
+    command = ["lr=loguniform(1e-4,1)", "optimizer=sgd,adam", f"seed={seeds}", "epochs=3"]
+    space = Space.of(parser().parse_overrides(command))
+    config = OmegaConf.create({"objective": objective, "hydra": {"sweep": {"dir": str(folder)}}})
+    folder.mkdir(exist_ok=True)
+    how = {"n_trials": 12, "n_jobs": 4, "sampler": "tpe", "seed": 0, "storage": None, "study_name": "dlrun"}
+    Search(space, config, launch, None, **{**how, **options}).run()
+    return yaml.safe_load((folder / "optimization_results.yaml").read_text())
+
+
+def bowl(lr: float, adam: bool, seed: int) -> float:
+    return (log10(lr) + 2) ** 2 + (not adam) + 0.1 * seed
+
+
+@needs_optuna
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsgaii", "random"])
+def test_a_search_asks_in_batches_and_goes_on_as_if_nothing_had_been(sampler: str, tmp_path: Path) -> None:
+    whole, again = Launched(bowl), Launched(bowl)
+    found = searched(whole, tmp_path / "whole", sampler=sampler)
+    runs = [words(job) for batch in whole.batches for job in batch]
+    assert max(map(len, whole.batches)) == 8 and len(whole.batches) == 3 and found["trials"] == {"complete": 12}
+    assert all(run["epochs"] == "3" and run["seed"] == str(i % 2) for i, run in enumerate(runs))
+    told = {(run["lr"], run["optimizer"]): bowl(*read(run)) - 0.05 for run in runs[1::2]}
+    assert len(told) == len(runs) / 2  # a point that is asked for twice is trained once
+    best = (str(found["best_params"]["lr"]), found["best_params"]["optimizer"])
+    assert found["best_value"] == pytest.approx(min(told.values())) == pytest.approx(told[best])
+    with pytest.raises(KeyboardInterrupt):
+        searched(Launched(bowl, dies=1), tmp_path / "again", sampler=sampler)
+    assert searched(again, tmp_path / "again", sampler=sampler) == found and again.batches == whole.batches
+    other = Launched(bowl)
+    searched(other, tmp_path / "other", sampler=sampler, seed=1)
+    assert other.batches[0] != whole.batches[0]
+
+
+@needs_optuna
+def test_a_trial_of_which_a_run_failed_says_nothing_and_a_diverged_one_the_worst(tmp_path: Path) -> None:
+    def came(lr: float, adam: bool, seed: int) -> float | None:
+        return None if adam and seed else inf if lr > 0.1 and seed else 1.0
+
+    launched = Launched(came)
+    found = searched(launched, tmp_path / "sweep", sampler="random")
+    runs = [read(words(job)) for batch in launched.batches for job in batch]
+    failed = sum(adam for _, adam, seed in runs if seed)
+    diverged = sum(lr > 0.1 and not adam for lr, adam, seed in runs if seed)
+    assert found["trials"] == {"fail": failed, "diverged": diverged, "complete": 12 - failed - diverged}
+
+
+@needs_optuna
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsgaii", "random"])
+def test_of_several_objectives_the_front_is_found(sampler: str, tmp_path: Path) -> None:
+    def came(lr: float, adam: bool, seed: int) -> list[float]:
+        return [inf, -inf] if lr > 0.5 else [lr + adam, lr * (1 + adam)]
+
+    launched = Launched(came)
+    found = searched(launched, tmp_path / "sweep", objective=["loss", "val_accuracy"], seeds="0", sampler=sampler)
+    told = {tuple(came(*read(words(job)))) for batch in launched.batches for job in batch}
+    front = {(x, y) for x, y in told if x < inf and not any(a <= x and b >= y for a, b in told - {(x, y)})}
+    assert found["direction"] == ["minimize", "maximize"]
+    assert {tuple(each["values"]) for each in found["best_trials"]} == front
+
+
+@needs_optuna
+def test_words_are_read_as_distributions() -> None:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    from dlrun.sweep.space import Space
+
+    below = nextafter(1, 0)
+    wanted = {
+        "loguniform(1e-3,1)": (FloatDistribution(1e-3, below, log=True), 0.0123456789, 0.0123457),
+        "interval(0,1)": (FloatDistribution(0, below), 0.5, 0.5),
+        "randint(1,8)": (IntDistribution(1, 8), 8, 8),
+        "tag(log,randint(1,8))": (IntDistribution(1, 8, log=True), 8, 8),
+        "range(2,9,3)": (IntDistribution(2, 8, step=3), 5, 5),
+        "range(9,2,-3)": (IntDistribution(3, 9, step=3), 6, 6),
+        "range(0.5,2,0.5)": (IntDistribution(0, 2), 1, 1.0),
+        "choice(a,b)": (CategoricalDistribution(("a", "b")), "b", "b"),
+        "[1,2],[3]": (CategoricalDistribution(("[1,2]", "[3]")), "[3]", "[3]"),
+    }
+    for word, (distribution, x, value) in wanted.items():
+        axis = Space.of(parser().parse_overrides([f"x={word}"])).axes["x"]
+        assert axis.distribution == distribution, word
+        assert axis.value(x) == value, word
+
+
 @needs_optuna
 def test_an_unknown_objective_is_refused_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -113,7 +237,7 @@ def test_more_is_better_of_the_metrics_that_say_so() -> None:
     assert {name for name, better in said.items() if better == "higher"} == set(HIGHER)
     for name, better in said.items():
         assert maximised(f"best_val_{name}") == (better == "higher"), name
-    assert not maximised(None) and not maximised("best_val_loss") and not maximised("steps_per_second")
+    assert not maximised("best_val_loss") and not maximised("steps_per_second")
 
 
 @pytest.mark.slow
@@ -127,10 +251,12 @@ def test_a_study_in_sqlite_goes_on_in_the_same_folder(tmp_path: Path) -> None:
         ended = search(*space, *batches, folder=tmp_path)
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count("report.html") == 1  # at the end, not after each batch
-        table, study = rows(tmp_path), optuna.load_study("dlrun", f"sqlite:///{tmp_path}/study.db")
+        table, study = rows(tmp_path), optuna.load_study(study_name="dlrun", storage=f"sqlite:///{tmp_path}/study.db")
         assert [row["run"] for row in table] == [str(i) for i in range(4 * times)]
         told = sorted((trial.params["lr"], trial.value) for trial in study.trials)
-        assert told == sorted((float(row["lr"]), float(row["best_val_loss"])) for row in table)
+        rates, losses = zip(*sorted((float(row["lr"]), float(row["best_val_loss"])) for row in table), strict=True)
+        assert [value for _, value in told] == list(losses)
+        assert [lr for lr, _ in told] == pytest.approx(rates, rel=1e-5)  # which are rounded to six digits
         found = results(tmp_path)
         assert found["best_value"] == min(value for _, value in told) and found["trials"] == {"complete": 4 * times}
         page = (tmp_path / "sweep" / "report.html").read_text()
@@ -160,13 +286,7 @@ def test_a_search_that_was_killed_comes_to_the_end_of_an_undisturbed_one(
         Here.train = training  # type: ignore[method-assign]
 
     options = ["hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=2", f"hydra.sweeper.storage={storage}"]
-    space = [
-        "dataset=iris",
-        "epochs=2",
-        "lr=interval(0.01,0.1)",
-        "hydra.sweeper.sampler.seed=3",
-        "dataset.split_seed=1",
-    ]
+    space = ["dataset=iris", "epochs=2", "lr=interval(0.01,0.1)", "hydra.sweeper.seed=3", "dataset.split_seed=1"]
     found, told = {}, ""
     for name, before in (("whole", None), ("killed", killed_in_the_second_batch)):
         (tmp_path / name).mkdir()
@@ -174,7 +294,7 @@ def test_a_search_that_was_killed_comes_to_the_end_of_an_undisturbed_one(
         code, told = ended([*COMMAND[3:], *space, *options, "hydra.sweep.dir=sweep"], tmp_path / "log", before)
         assert code == (-signal.SIGKILL if before else 0), told
         if before and storage != "null":
-            states = [trial.state.name for trial in optuna.load_study("dlrun", storage).trials]
+            states = [trial.state.name for trial in optuna.load_study(study_name="dlrun", storage=storage).trials]
             assert states == ["COMPLETE", "COMPLETE", "RUNNING", "RUNNING"]
         for _ in range(2 if before else 0):  # what is complete is not begun again
             code, told = ended(["resume", "sweep", options[-1]], tmp_path / "log")
@@ -182,7 +302,7 @@ def test_a_search_that_was_killed_comes_to_the_end_of_an_undisturbed_one(
         found[name] = [(row["run"], row["status"], row["lr"], row["best_val_loss"]) for row in rows(tmp_path / name)]
         assert results(tmp_path / name)["trials"] == {"complete": 5} and len(found[name]) == 5
     assert "5 runs: 5 finished" in told
-    assert storage != "null" or found["killed"] == found["whole"]
+    assert found["killed"] == found["whole"]
     assert {row[1] for row in found["killed"]} == {"finished"}
 
 
@@ -206,7 +326,9 @@ def test_a_refusal_leaves_no_study_and_a_study_keeps_its_direction(
         return " ".join(capfd.readouterr().err.split())
 
     assert "did you mean best_val_accuracy?" in told("best_val_acuracy")
-    assert not optuna.get_all_study_summaries(storage)  # one that minimises would be in the way of the right spelling
+    assert not optuna.get_all_study_summaries(
+        storage=storage
+    )  # one that minimises would be in the way of the right spelling
     optuna.create_study(study_name="dlrun", storage=storage, direction="minimize")
     assert "is to minimize, this search to maximize: give it another name" in told("best_val_accuracy")
     assert {file.name for file in tmp_path.iterdir()} == {"study.db"}
@@ -234,15 +356,16 @@ def test_runs_that_fail_or_diverge_are_counted_and_more_accuracy_is_better(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     own = ["optimizer=sgd", "optimizer._target_=mine.Failing", "allow_targets=[mine]"]
     space = ["dataset=diabetes", "epochs=1", "+optimizer.fails=0,1", "lr=0.001,0.01,1e30"]
-    grid = ["hydra/sweeper/sampler=grid", "hydra.sweeper.n_jobs=6", "objective=best_val_r2"]
-    ended = search(*own, *space, *grid, folder=tmp_path)
-    assert ended.returncode == 1 and "3 failed" in ended.stdout and "1 diverged" in ended.stdout, ended.stderr
-    found = results(tmp_path)
-    assert found["trials"] == {"fail": 3, "complete": 2, "diverged": 1} and found["direction"] == "maximize"
-    assert found["best_value"] == max(
-        float(row["best_val_r2"]) for row in rows(tmp_path) if row["status"] == "finished"
-    )
-    assert "3 failed" in (tmp_path / "sweep" / "report.html").read_text()
+    chance = ["hydra.sweeper.sampler=random", "hydra.sweeper.n_trials=24", "hydra.sweeper.n_jobs=12"]
+    ended = search(*own, *space, *chance, "objective=best_val_r2", folder=tmp_path)
+    assert ended.returncode == 1, ended.stderr
+    found, table = results(tmp_path), rows(tmp_path)
+    assert len({(row["optimizer.fails"], row["lr"]) for row in table}) == len(table) <= 6  # each is trained once
+    assert {row["status"] for row in table} == {"finished", "failed", "diverged"}
+    assert found["trials"].keys() == {"fail", "complete", "diverged"} and sum(found["trials"].values()) == 24
+    assert found["direction"] == "maximize"
+    assert found["best_value"] == max(float(row["best_val_r2"]) for row in table if row["status"] == "finished")
+    assert f"{found['trials']['fail']} failed" in (tmp_path / "sweep" / "report.html").read_text()
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ BY_NAME = [
     f"hydra.job.config.override_dirname.exclude_keys=[{','.join(each.partition('=')[0] for each in SMALL)}]",
 ]
 TUNED = ["hydra.sweeper.trials=2", "hydra.sweeper.trial_seeds=1"]
-GRID = ["hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "hydra.sweeper.n_jobs=2"]
+SEARCH = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2"]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
 
@@ -60,7 +60,7 @@ def left(folder: Path) -> dict[str, str]:
         ([SEEDS, BY_SEED, SPLIT, "hydra/launcher=basic"], ["s1"]),
         ([SEEDS, BY_SEED, SPLIT, "hydra/launcher=basic", "hydra/sweeper=basic"], ["s0"]),
         (["seed=0,1", "optimizer=sgd", *TUNED, SPLIT], ["tuning/1", "final/1"]),
-        pytest.param(["seed=0,1", *GRID, BY_SEED, SPLIT], ["s1"], marks=needs_optuna),
+        pytest.param([SEEDS, OPTIMIZERS, *SEARCH, *BY_NAME], ["optimizer=adam,seed=1"], marks=needs_optuna),
     ],
 )
 def test_what_is_removed_and_resumed_is_what_it_was(

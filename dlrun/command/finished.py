@@ -135,6 +135,7 @@ def diagnose_verb(arguments: list[str]) -> int:
 
 def report_verb(arguments: list[str]) -> int:
     """dlrun report FOLDER... [--metric NAME] [--margin X] [--target NAME=VALUE]
+                              [--objectives NAME,NAME...]
 
     The tables, statistics and pictures of sweeps or runs, on the terminal and as
     report.html, from the files in their folders.
@@ -143,8 +144,10 @@ def report_verb(arguments: list[str]) -> int:
     --margin X            what a difference of it must exceed to matter: settings
                           that differ by less are called equivalent
     --target NAME=VALUE   adds how soon a column reaches a value: val_accuracy=0.95
+    --objectives A,B      adds the front of these, the settings of which no other is
+                          better in one and as good in all: best_val_loss,parameters
     """
-    folders, options = options_of("report", arguments, "--target", "--metric", "--margin")
+    folders, options = options_of("report", arguments, "--target", "--metric", "--margin", "--objectives")
     if not folders:
         raise ConfigError("report: name the folders of one or more sweeps or runs")
     column, _, value = options["--target"].partition("=")
@@ -153,12 +156,17 @@ def report_verb(arguments: list[str]) -> int:
     except ValueError:
         raise ConfigError(f"--target {options['--target']}: give a column and a number, as val_accuracy=0.97") from None
     margin = _margin(options["--margin"]) if options["--margin"] else None
+    objectives = options["--objectives"].split(",") if options["--objectives"] else []
+    if objectives and (len(objectives) < 2 or len(set(objectives)) < len(objectives)):
+        raise ConfigError(
+            f"--objectives {options['--objectives']}: name two or more, each once: best_val_loss,parameters"
+        )
     from dlrun.report.collect import find
 
     find(folders)  # what holds no run is told before anything heavy is imported
     from dlrun.report.report import report
 
-    report(folders, target=target, metric=options["--metric"] or None, margin=margin)
+    report(folders, target=target, metric=options["--metric"] or None, margin=margin, objectives=objectives)
     return 0
 
 

@@ -54,9 +54,9 @@ LARGEST = 2**20  #: bytes of a YAML file
 FREE = re.compile(
     r"hydra\.launcher\.(width|workers|retry_failed|wait|tasks|partition|account|qos|constraint|timeout_min|cpus_per_task"
     r"|gpus_per_node|mem_gb|array_parallelism|signal_delay_s|max_num_timeout|n_jobs)=[\w.,:+-]*"
-    r"|hydra\.sweeper\.(trials|decades|trial_seeds|retry_failed|max_batch_size|n_trials|n_jobs|direction|study_name"
-    r"|sampler\.seed|margin|max_time|prune|first_rung|eta|samples|seed)=[\w.,:+-]*"
-    r"|hydra\.sweeper\.(claims|large|again|looks)=[\w\[\], ]*"
+    r"|hydra\.sweeper\.(trials|decades|trial_seeds|retry_failed|max_batch_size|n_trials|n_jobs|sampler|study_name"
+    r"|margin|max_time|prune|first_rung|eta|samples|seed)=[\w.,:+-]*"
+    r"|hydra\.sweeper\.(claims|large|again|looks|direction)=[\w\[\], ]*"
     r"|hydra\.mode=\w*"
     r"|hydra\.sweeper\.params(\.[\w./@]+)?=.*"  # overrides of jobs, each of which is judged by itself
     r"|hydra\.(sweep\.subdir|job\.config\.override_dirname\.\w+)=.*"  # that a run lies in the sweep's folder is seen to
@@ -259,7 +259,7 @@ def harmless(override: str) -> bool:
     """Whether an override for Hydra's part runs, reads and writes nothing, whoever gave it."""
     given = override.lstrip("+")
     group, _, name = given.partition("=")
-    if group in ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler"):  # those that are installed
+    if group in ("hydra/launcher", "hydra/sweeper"):  # those that are installed
         return name in _own_loader().get_group_options(group)
     return FREE.fullmatch(given) is not None and "_target_" not in given
 
@@ -277,7 +277,7 @@ def _refuse(hydra: DictConfig, given: Sequence[str], run_mode: RunMode) -> None:
     own = _own(tuple(each for each in given if not each.lstrip("+").startswith(theirs)), run_mode)
     for part in ("launcher", "sweeper"):
         node = found.get(part) or {}
-        known = dict(_values(own.get(part) or {}))  # an installed sweeper's own, such as Optuna's samplers
+        known = dict(_values(own.get(part) or {}))  # an installed launcher's own, such as Ray's
         for path, value in _values(node):
             # Hydra makes an object of it, however deep it stands
             if len(path) > 1 and path[-1] == "_target_" and known.get(path) != value:

@@ -25,11 +25,6 @@ OF_OTHERS = {
     "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher": {
         "n_jobs": "int >= 1 or int < 0; processes at a time; -1: one per core"
     },
-    "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper": {
-        "n_trials": "int >= 1; runs in all",
-        "n_jobs": "int >= 1; runs at a time",
-        "max_failure_rate": "in [0, 1]; share of runs that may fail",
-    },
 }
 #: how overrides begin that are for sweeps alone
 FOR_SWEEPS = (
@@ -64,14 +59,29 @@ def check_sweep(config: DictConfig) -> None:
     for typed in sys.argv[1:]:
         if typed.startswith("hydra.run.dir="):
             problems.append(f"{typed}: for single runs alone; the folder of a sweep is hydra.sweep.dir")
-        optimises = hydra.sweeper._target_ != BASIC and not hydra.sweeper._target_.startswith(OWN)
-        if typed.startswith("objective=") and not typed.endswith("=null") and not optimises:
-            problems.append(f"{typed}: for a search alone, and nothing is searched for: add hydra/sweeper=optuna")
+        optimises = hydra.sweeper._target_ not in (BASIC, f"{OWN}sweeper.Sweeper", f"{OWN}claims.Claims")
+        if typed.startswith("objective="):
+            problems += _wrong_objectives(typed, config.objective, optimises)
         if typed.startswith(UNTIL) and optimises:
             problems.append(f"{typed}: a search compares no settings; leave hydra/sweeper={_sweeper(hydra)} out")
     if problems:
         raise ConfigError("\n".join(problems))
     _refuse(hydra, "sweep", "dir", "subdir")
+
+
+def _wrong_objectives(typed: str, objective: Any, optimises: bool) -> Iterator[str]:
+    """What is wrong with objectives that are typed. objective: what Hydra reads of it. optimises: the sweeper does."""
+    given = typed.removeprefix("objective=")
+    names = [objective] if isinstance(objective, str) else list(objective or ())
+    if given != "null" and objective is None:  # it would be swept, and one run has all of them
+        yield f"{typed}: several objectives are a list in brackets: objective=[{given}]"
+    elif given != "null" and (not names or len(set(names)) < len(names)):
+        yield f"{typed}: name one objective, or several in brackets, each once: objective=[best_val_loss,parameters]"
+    elif len(names) == 1 and not optimises:
+        yield (
+            f"{typed}: for a search alone, and nothing is searched for: add hydra/sweeper=optuna; a sweep has a front "
+            "of several, objective=[best_val_loss,parameters]"
+        )
 
 
 def _sweeper(hydra: DictConfig) -> str:

@@ -20,6 +20,7 @@ from dlrun.folder.names import (
     CONFIG,
     CURVES,
     ENCODING,
+    FRONT,
     HYDRA,
     LAST,
     LOCK,
@@ -45,7 +46,7 @@ PAGE = "report.html"
 MARK = '<meta name="generator" content="dlrun report">'  #: in the page's head; what lacks it is not overwritten
 MULTIRUN = "multirun.yaml"  #: Hydra's record of a sweep
 OURS = "app_name: dlrun"  #: in Hydra's records of dlrun's commands
-SWEEP_PICTURES = ("comparison", "sensitivity", "heatmap", "effects", "datasets", "race")
+SWEEP_PICTURES = ("comparison", "sensitivity", "heatmap", "effects", "datasets", "front", "race")
 SWEEP_TABLES = ("sweep.csv", "curves.csv")  #: each begins with the column `run`
 
 
@@ -55,7 +56,7 @@ def refuse_foreign_sweep(folder: Path) -> None:
         names = [picture_of(name) for name in (*SWEEP_PICTURES, *choices("diagnostics"))]
         drawn = [*(each for name in names for each in in_all_forms(name)), *films_of(SWEEP_PICTURES[-1])]
         theirs = [MULTIRUN] if _of_another_program(folder, MULTIRUN) else []
-        _refuse(folder, [name for name in (*drawn, NOTES) if (folder / name).exists()] + theirs)
+        _refuse(folder, [name for name in (*drawn, FRONT, NOTES) if (folder / name).exists()] + theirs)
     if (folder / PAGE).exists():
         if MARK in beginning(folder, PAGE):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,11 @@ def read_summary(folder: str | Path) -> dict[str, Any]:
 def summary_of(folder: Path) -> dict[str, Any]:
     """The contents of summary.json; of a run that has none, that it was interrupted."""
     return read_summary(folder) if (folder / SUMMARY).exists() else {"status": "interrupted"}
+
+
+def numbers(summary: Mapping[str, Any]) -> list[str]:
+    """The names of a summary's numbers, each of which may be an objective."""
+    return [key for key, value in summary.items() if isinstance(value, int | float) and not isinstance(value, bool)]
 
 
 def told_of(summary: dict[str, Any], diagnostic: str) -> dict[str, Any]:

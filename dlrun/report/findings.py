@@ -133,14 +133,14 @@ def _of_one(
     first = next(iter(table.loc[table["status"].isin(FINISHED), "run"]), None)  # any: all are of one task
     main, higher = metrics_of(runs[first]) if first else ("loss", set(HIGHER))
     metric = metric or main
-    larger_is_better = _larger_is_better(metric, higher)
+    larger_is_better = more_is_better(metric, higher)
     chosen_by = f"best_val_{metric}"
     quoted = f"test_{metric}" if f"test_{metric}" in table else chosen_by
     table = table.assign(**{column: nan for column in (chosen_by, quoted) if column not in table})  # none finished
     if repeats.what != "seed":
         repeats = replace(repeats, overlap=overlap(table, axes, runs, quoted))
 
-    bounds = _bounds(metric, runs[first] if first else None, axes)
+    bounds = bounds_of(metric, runs[first] if first else None, axes)
     how: dict[str, Any] = {"larger_is_better": larger_is_better, "bounds": bounds, "overlap": repeats.overlap}
     settings = tables.settings(table, axes, quoted, **how)
     judged = tables.judge(table, axes, chosen_by)
@@ -275,7 +275,7 @@ def metrics_of(run: Path) -> tuple[str, set[str]]:
     return main, {name for name, way in directions.items() if way == "higher"} if directions else set(HIGHER)
 
 
-def _bounds(metric: str, run: Path | None, axes: Sequence[str]) -> Interval:
+def bounds_of(metric: str, run: Path | None, axes: Sequence[str]) -> Interval:
     """What a metric can be. A loss is not negative, but for a likelihood's and for the height of a test function."""
     if _is(metric, "loss"):
         config = config_of(run) if run and not {"loss", "dataset"} & set(axes) else {}
@@ -286,7 +286,7 @@ def _bounds(metric: str, run: Path | None, axes: Sequence[str]) -> Interval:
     return next((bounds for name, bounds in BOUNDS.items() if _is(metric, name)), UNBOUNDED)
 
 
-def _larger_is_better(metric: str, higher: set[str]) -> bool:
+def more_is_better(metric: str, higher: set[str]) -> bool:
     """Of a metric, also where it is measured on a part (val_accuracy) or of a network kept beside (ema_accuracy)."""
     return any(_is(metric, name) for name in higher)
 
@@ -345,7 +345,7 @@ def _speeds(
     if column not in known:
         told = f"--target {column}={value:g}: the runs have no such column{did_you_mean(column, known)}"
         raise ConfigError(then(told, f"there are {', '.join(known)}"))
-    better = _larger_is_better(column, higher)
+    better = more_is_better(column, higher)
     rows = curves[curves["metric"] == column]
     found = pd.DataFrame()
     for time in TIMES:

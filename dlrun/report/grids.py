@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from math import inf, isfinite, isinf
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from dlrun.folder.names import CURVES, LOG, METRICS, SUMMARY, in_all_forms
+from dlrun.folder.names import CURVES, FRONT, LOG, METRICS, SUMMARY, in_all_forms
 from dlrun.report.across import MOST_NUMBERS, RESAMPLES, Across
 from dlrun.report.collect import SWEEP
 from dlrun.report.effects import Effects
 from dlrun.report.findings import TIMES, Findings
+from dlrun.report.front import Front
 from dlrun.report.grid import NOTHING, Cell, Grid
 from dlrun.report.statistics import FINISHED
 from dlrun.report.strata import REPEATS, varied
@@ -137,6 +139,45 @@ def effects_grid(found: Effects, where: str) -> Grid:
         [True, False, False, False, False],
         spoken=True,
     )
+
+
+def front_grid(found: Front, where: str) -> Grid:
+    """The settings that no other dominates. where: on which dataset, in words."""
+    axes, best, aims = found.axes or ["setting"], found.best, list(zip(found.objectives, found.larger, strict=True))
+    rows = [
+        [
+            *_setting(row, axes),
+            *chain.from_iterable(
+                (_mean(row[f"{name}_mean"]), _interval(row[f"{name}_low"], row[f"{name}_high"], row["runs"]))
+                for name in found.objectives
+            ),
+            Cell(str(row["runs"]), row["runs"]),
+        ]
+        for row in best.to_dict("records")
+    ]
+    columns = [column for name in found.objectives for column in (name, "95 % interval")]
+    left_out = counted(found.left_out, "setting") + (" is" if found.left_out == 1 else " are")
+    return Grid(
+        f"Front{where}: {', '.join(f'{_more(more)} {name}' for name, more in aims)}",
+        [*axes, *columns, "n"],
+        rows,
+        f"{len(best)} of {counted(len(found.table), 'setting')}, of which no other is better in one of these and as "
+        f"good in all; means over {found.over}, n runs, each with its own interval; {FRONT} has all settings. "
+        "Means of few seeds are partly luck, and a front gathers the lucky."
+        + (f" {left_out} left out, of which a run did not finish or has no such value." if found.left_out else ""),
+        [*(not pd.api.types.is_numeric_dtype(found.table[axis]) for axis in axes), *[False] * (len(columns) + 1)],
+        named_by=len(axes),
+        spoken=True,
+    )
+
+
+def _more(larger_is_better: bool) -> str:
+    return "more" if larger_is_better else "less"
+
+
+def _mean(value: float) -> Cell:
+    """Whole numbers, as of parameters, with all of their digits."""
+    return Cell(f"{value:,.0f}", value) if float(value).is_integer() and abs(value) < 1e15 else _number(value)
 
 
 def _of_one(found: Findings, where: str, first: int) -> Iterator[Grid]:

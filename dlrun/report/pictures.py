@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dlrun.errors import ConfigError
-from dlrun.folder.names import METRICS, films_of, form_of, in_all_forms, table_of
-from dlrun.plots import beside, comparison, datasets, effects, film, sensitivity
+from dlrun.folder.names import FRONT, METRICS, films_of, form_of, in_all_forms, table_of
+from dlrun.plots import beside, comparison, datasets, effects, film, front, sensitivity
 from dlrun.plots.diagnostics import race
 from dlrun.plots.page import content, png
 from dlrun.plots.pictures import drawable
@@ -23,14 +23,15 @@ from dlrun.report.beside import seen
 from dlrun.report.collect import config_of
 from dlrun.report.effects import Effects
 from dlrun.report.findings import Findings
+from dlrun.report.front import Front, csv_of
 from dlrun.report.grid import short
 from dlrun.report.race import racers
 from dlrun.report.statistics import FINISHED
 from dlrun.report.tables import name
 
 FILMS = films_of("race")  #: beside the page, which would be too large with them
-PICTURES = ("comparison", "datasets", "effects", "sensitivity", "heatmap", "race", *beside.LOOKS)
-NAMES = (*(name for picture in PICTURES for name in in_all_forms(f"{picture}.png")), *FILMS)
+PICTURES = ("comparison", "datasets", "front", "effects", "sensitivity", "heatmap", "race", *beside.LOOKS)
+NAMES = (*(name for picture in PICTURES for name in in_all_forms(f"{picture}.png")), FRONT, *FILMS)
 
 
 class Pictures(NamedTuple):
@@ -47,11 +48,12 @@ def draw(
     folders: Mapping[str, Path],
     over: Across | None = None,
     matters: Mapping[str, Effects] | None = None,
+    made: Mapping[str, Front] | None = None,
 ) -> Pictures:
     """The pictures that the sweep has; none where no run has finished. The files are of the form that runs draw.
 
-    folders: of each run. over: what settings are over several datasets. matters: which axis does, by dataset. What
-    cannot be drawn is told in the notes of `found`.
+    folders: of each run. over: what settings are over several datasets. matters: which axis does, by dataset.
+    made: the front, by dataset. What cannot be drawn is told in the notes of `found`.
     """
     pictures = Pictures({}, {})
     if not found.settings["n"].any():
@@ -68,6 +70,9 @@ def draw(
     with _told(found, "curves", METRICS):
         for name, page in _of_results(found, curves, heading, labels, fates, over):
             add(name, page)
+    if made:
+        pictures.files[FRONT] = csv_of(made)
+        add("front", front.figure({name: _drawn(each) for name, each in made.items()}, heading))
     if matters:
         add("effects", effects.figure({name: _bars(each) for name, each in matters.items()}, heading, _rests(matters)))
     by_setting = dict(zip(settings["setting"], labels, strict=True))
@@ -137,6 +142,12 @@ def _of_results(
         x, y = found.axes
         page = sensitivity.heatmap(data, (x, y), f"last {column}", heading, larger_is_better=found.larger_is_better)
         yield "heatmap", page
+
+
+def _drawn(found: Front) -> front.Shown:
+    rows = found.table.to_dict("records")
+    labels = [label_of(row, found.axes) or "all runs" for row in rows]
+    return front.Shown(found.table.assign(label=labels), found.objectives, found.larger, found.left_out, found.over)
 
 
 def _bars(found: Effects) -> effects.Shown:

@@ -25,8 +25,9 @@ from dlrun.report.data import data_of, failed_looks
 from dlrun.report.drawn import drawn
 from dlrun.report.effects import which_matter
 from dlrun.report.findings import Findings, find
+from dlrun.report.front import fronts
 from dlrun.report.grid import Grid, folded
-from dlrun.report.grids import MOST, effects_grid, grids, most_of, runs_grid
+from dlrun.report.grids import MOST, effects_grid, front_grid, grids, most_of, runs_grid
 from dlrun.report.looking import peeking, plan_of, planned, stopping
 from dlrun.report.pictures import FILMS, Pictures, draw
 from dlrun.report.pictures import NAMES as PICTURES
@@ -50,6 +51,7 @@ def report(
     target: tuple[str, float] | None = None,
     metric: str | None = None,
     margin: float | None = None,
+    objectives: Sequence[str] = (),
     notes: Sequence[str] = (),
     console: Console | None = None,
 ) -> Path:
@@ -58,10 +60,11 @@ def report(
     One sweep's report goes into its folder; that of several sweeps, or of single runs, into a folder of its own,
     outputs/report/<date>/<time>. target: a column of metrics.csv and the value to reach. metric: the main one if None.
     margin: what a difference of it must exceed to matter; if None that which was planned, or 0.
-    notes: what stands below the tables beside the report's own.
+    objectives: of the front; if none those that the runs were trained with. notes: what stands below the tables beside
+    the report's own.
 
-    Raises ConfigError where there is no run, for an unknown metric or target, and where the page or a picture would
-    overwrite what is no report.
+    Raises ConfigError where there is no run, for an unknown metric, target or objective, and where the page or a
+    picture would overwrite what is no report.
     """
     from rich.console import Console
 
@@ -95,8 +98,9 @@ def report(
 
     over = across(found)
     matters = which_matter(found)
-    pictures = draw(found, curves, title, runs, over, matters)
-    shown = [*grids(found, over)]
+    made = fronts(found, runs, into, objectives)
+    pictures = draw(found, curves, title, runs, over, matters, made)
+    shown = [*grids(found, over), *(front_grid(each, f" on {label}" * bool(label)) for label, each in made.items())]
     shown += [effects_grid(each, f" on {name}" * bool(found.strata)) for name, each in matters.items()]
     try:
         shown += study(into)
@@ -141,7 +145,7 @@ def redraw(folder: Path, ours: bool = False) -> list[Path]:
     curves = collect.curves(into)
     found = find(collect.frame(header, rows), runs, curves, None, None)
     before = len(found.notes)
-    pictures = draw(found, curves, into.name, runs, across(found), which_matter(found)).files
+    pictures = draw(found, curves, into.name, runs, across(found), which_matter(found), fronts(found, runs, into)).files
     for line in found.notes[before:]:
         error(line)
     for picture, content in pictures.items():

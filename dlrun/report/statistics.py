@@ -26,6 +26,7 @@ UNBOUNDED = (-inf, inf)
 BOUNDS = {
     "accuracy": (0.0, 1.0), "zero_one": (0.0, 1.0), "top5": (0.0, 1.0), "ece": (0.0, 1.0),
     "r2": (-inf, 1.0), "rmse": (0.0, inf), "mae": (0.0, inf), "distance": (0.0, inf),
+    "seconds": (0.0, inf), "per_second": (0.0, inf), "parameters": (0.0, inf),
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from dlrun.report.collect import composed_of, digest_of
 from dlrun.report.statistics import FINISHED
 from dlrun.report.tables import SPLIT, lacking, name, typed
 
-NO_SETTING = ("seed", "name")  #: what tells runs of a setting apart; names may be made of seeds
+NO_SETTING = ("seed", "name", "objective")  #: what tells runs of a setting apart; names may be made of seeds
 FOLD, SPLIT_SEED = "dataset.fold", "dataset.split_seed"
 REPEATS = (FOLD, SPLIT_SEED)  #: what repeats a setting, beside the seed
 FOLLOWS = "${seed}"  #: a split seed that is the run's seed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -15,6 +15,18 @@ from dlrun.terminal.console import number
 RESULTS = "optimization_results.yaml"
 
 
+def directions_of(folder: Path, objectives: Sequence[str]) -> list[bool]:
+    """Whether a search in the folder maximised each of these objectives; nothing where none had them all.
+
+    Raises ConfigError where the file that tells of it is damaged.
+    """
+    found = wellformed.mapping(read(folder, RESULTS), folder / RESULTS) if (folder / RESULTS).exists() else {}
+    directions = found.get("direction")
+    if found.get("objective") != list(objectives) or not isinstance(directions, list):
+        return []
+    return [direction == "maximize" for direction in directions] if len(directions) == len(objectives) else []
+
+
 def study(folder: Path) -> Iterator[Grid]:
     """The study of the sweep in the folder as a table; of a sweep without one, nothing.
 
@@ -25,20 +37,37 @@ def study(folder: Path) -> Iterator[Grid]:
     found = wellformed.mapping(read(folder, RESULTS), folder / RESULTS)
     if "trials" not in found:  # another program's
         return
+    several = isinstance(found.get("objective"), list)
     if not all(isinstance(found.get(key, {}), dict) for key in ("trials", "best_params")) or not (
-        isinstance(found.get("best_value"), float | int | None) and {"study", "direction", "objective"} <= found.keys()
+        {"study", "direction", "objective"} <= found.keys()
+        and isinstance(found.get("direction"), list) == several
+        and isinstance(found.get("best_trials", []), list)
+        and isinstance(found.get("best_value"), float | int | None)
     ):
         raise ConfigError(f"{folder / RESULTS} does not tell of a study's trials and the best of them")
     trials = ", ".join(f"{count} {'failed' if state == 'fail' else state}" for state, count in found["trials"].items())
-    best = found.get("best_value")
+    aims = (
+        zip(found["direction"], found["objective"], strict=False)
+        if several
+        else [(found["direction"], found["objective"])]
+    )
     row = {
         "study": Cell(str(found["study"])),
-        "objective": Cell(f"{found['direction']} {found['objective']}"),
+        "objective": Cell(", ".join(f"{direction} {name}" for direction, name in aims)),
         "trials": Cell(trials),
-        "best trial": NOTHING if best is None else Cell(str(found.get("best_trial", ""))),
-        "best value": NOTHING if best is None else Cell(number(best) if isfinite(best) else str(best)),
-        "its values": Cell(", ".join(f"{key}={value}" for key, value in found.get("best_params", {}).items())),
     }
-    words = [column not in ("best trial", "best value") for column in row]
-    remark = "A trial is a run with one seed. One that diverged was told as the worst value, one that failed as none."
+    if several:
+        row["on the front"] = Cell(str(len(found.get("best_trials", []))))
+    else:
+        best = found.get("best_value")
+        row |= {
+            "best trial": NOTHING if best is None else Cell(str(found.get("best_trial", ""))),
+            "best value": NOTHING if best is None else Cell(number(best) if isfinite(best) else str(best)),
+            "its values": Cell(", ".join(f"{key}={value}" for key, value in found.get("best_params", {}).items())),
+        }
+    words = [column not in ("on the front", "best trial", "best value") for column in row]
+    remark = (
+        "A trial is a point with all of its seeds, folds and splits, told as their mean. One of which a run diverged "
+        "was told as the worst value, one of which a run failed as none."
+    )
     yield Grid("Search", list(row), [list(row.values())], remark, words)

@@ -16,7 +16,6 @@ from dlrun.config import typed
 from dlrun.config.escapes import escaped, quoted
 from dlrun.terminal.exits import refusing
 
-OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 OWN = "hydra_plugins.dlrun_stack."
 NAMED = 3  #: choices that a sweep's name holds at most
@@ -30,7 +29,7 @@ class Beginning(Callback):
     """Stands in Hydra's callbacks."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Take note of the sweep, give it one folder, and put dlrun between Optuna's sweeper and the launcher."""
+        """Take note of the sweep, and give it one folder."""
         begun[:] = [(config, time.perf_counter())]
         with refusing():
             self._prepare(config)
@@ -52,11 +51,6 @@ class Beginning(Callback):
         if config.hydra.sweeper._target_ == BASIC:  # which with a launcher of Hydra's would overwrite what is there
             with read_write(config.hydra):
                 config.hydra.sweeper._target_ = f"{OWN}sweeper.Sweeper"
-        if config.hydra.sweeper._target_ == OPTUNA:
-            options = OmegaConf.to_container(config.hydra.sweeper)
-            own = {"_target_": f"{OWN}optuna.Optuna", "_recursive_": False, "options": options}
-            with read_write(config.hydra):
-                config.hydra.sweeper = OmegaConf.create(own)
 
 
 def of_all(name: str, overrides: Sequence[str]) -> str:

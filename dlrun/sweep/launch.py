@@ -27,7 +27,7 @@ from dlrun.sweep.beginning import begun_at, ended
 from dlrun.sweep.compose import Job, check_jobs, compose
 from dlrun.sweep.halving import Halving, at
 from dlrun.sweep.jobs import held
-from dlrun.sweep.objective import value_of
+from dlrun.sweep.objective import values_of
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.stacking import digests, stacked
 from dlrun.sweep.trainers import TimeOver, Trainer
@@ -217,7 +217,8 @@ def _say_submitted(runs: int, submitted: dict[str, str], trainer: Trainer) -> No
 
 
 def _returned(job: Job, summary: dict[str, Any]) -> JobReturn:
-    """What Hydra's sweepers want to know of a run, some of which optimise it."""
+    """What Hydra's sweepers want to know of a run, some of which optimise it: a number, or as many as objectives."""
     result = JobReturn(overrides=job.overrides, working_dir=str(job.folder), status=JobStatus.COMPLETED)
-    result.return_value = value_of(summary, job.config.get("objective"))
+    values = values_of(summary, job.config.get("objective"))
+    result.return_value = values[0] if values and len(values) == 1 else values
     return result

@@ -1,4 +1,4 @@
-"""What a sweeper optimises: a number of a run's summary, better where it is lower, or higher for some metrics."""
+"""What a search optimises: numbers of a run's summary, each better where it is lower, or higher for some metrics."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dlrun.config.words import did_you_mean, then
 from dlrun.errors import ConfigError
 from dlrun.folder.columns import HIGHER
+from dlrun.folder.reading import numbers
 
 if TYPE_CHECKING:
     from dlrun.training.components import Node
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
 DEFAULT = "best_val_loss"
 
 
-def maximised(objective: str | None) -> bool:
+def maximised(name: str) -> bool:
     """Whether more of it is better."""
-    return any(objective == metric or str(objective).endswith(f"_{metric}") for metric in HIGHER)
+    return any(name == metric or name.endswith(f"_{metric}") for metric in HIGHER)
+
+
+def names(objective: str | Sequence[str] | None) -> list[str]:
+    """The objectives of a config: one, several in a list, or the lowest validation loss."""
+    return [objective] if isinstance(objective, str) else list(objective or [DEFAULT])
 
 
 def refuse_unknown(nodes: Iterable[Node], stack: Stack) -> None:
@@ -29,30 +35,31 @@ def refuse_unknown(nodes: Iterable[Node], stack: Stack) -> None:
             from dlrun.job.summary import expected
 
             known = numbers(expected(node, stack))
-            if node["objective"] not in known:
-                raise _unknown(node["objective"], known)
+            for name in names(node["objective"]):
+                if name not in known:
+                    raise _unknown(name, known)
 
 
-def value_of(summary: Mapping[str, Any], objective: str | None) -> float | None:
-    """What a sweeper is told of a run: of one that diverged the worst, and nothing of one that has no result.
+def values_of(summary: Mapping[str, Any], objective: str | Sequence[str] | None) -> list[float] | None:
+    """`value_of` for each objective; None where one of them has no value."""
+    values = [value_of(summary, name) for name in names(objective)]
+    return None if None in values else [value for value in values if value is not None]
+
+
+def value_of(summary: Mapping[str, Any], name: str) -> float | None:
+    """What a search is told of a run: of one that diverged the worst, and nothing of one that has no result.
 
     Raises ConfigError where the summary of a run that came to its end has no such number.
     """
     if summary["status"] == "diverged":  # it tells where not to look, as a run that a full disk ended does not
-        return -inf if maximised(objective) else inf
+        return -inf if maximised(name) else inf
     if summary["status"] not in ("finished", "stopped_early"):
         return None
-    name = objective or DEFAULT
     if name in summary and summary[name] is None:  # a mean over nothing, or the rate of a test that found none
         return None
     if name not in numbers(summary):
         raise _unknown(name, numbers(summary))
     return float(summary[name])
-
-
-def numbers(summary: Mapping[str, Any]) -> list[str]:
-    """The names of what can be optimised."""
-    return [key for key, value in summary.items() if isinstance(value, int | float) and not isinstance(value, bool)]
 
 
 def _unknown(name: str, known: Sequence[str]) -> ConfigError:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
 from omegaconf import DictConfig
 
 from dlrun.config.catalogue import groups
@@ -62,10 +62,9 @@ def along(override: Override) -> Callable[[float], str]:
     """
     sweep = override.value()
     if not isinstance(sweep, IntervalSweep):
-        [points] = BasicSweeper.split_arguments([override], None)
-        choices = [str(point[0]).partition("=")[2] for point in points]
+        choices = values_of(override)
         return lambda u: choices[int(u * len(choices))]
-    low, high, integers = *_bounds(override), isinstance(sweep.start, int)
+    low, high, integers = *bounds(override), isinstance(sweep.start, int)
     logarithmic = LOG in sweep.tags
     first, last = low, high + integers  # each integer has the numbers from itself to the next one
     if logarithmic:
@@ -74,12 +73,33 @@ def along(override: Override) -> Callable[[float], str]:
     def value(u: float) -> str:
         x = first + u * (last - first)
         x = min(max(math.exp(x) if logarithmic else x, low), high)  # which rounding may have left
-        return str(math.floor(x)) if integers else _printed(x, low, high)
+        return str(math.floor(x)) if integers else printed(x, low, high)
 
     return value
 
 
-def _bounds(override: Override) -> tuple[Any, Any]:
+def points_of(override: Override) -> list[list[str]]:
+    """An override for each value of a list, a range or a glob. Raises ConfigError where there is none."""
+    sweep = override.value()
+    steps = not isinstance(sweep, RangeSweep) or sweep.step != 0  # Hydra would go on for ever
+    points = BasicSweeper.split_arguments([override], None)[0] if steps else []
+    if not points:
+        raise ConfigError(f"{override.input_line}: there is no such value to sweep")
+    return points
+
+
+def values_of(override: Override) -> list[str]:
+    """The values of a list, a range or a glob, as typed. Raises ConfigError where there is none."""
+    return [str(point).partition("=")[2] for [point] in points_of(override)]
+
+
+def refuse_nested(override: Override) -> None:
+    """Raise ConfigError for a list with something in it that is drawn or swept itself."""
+    if isinstance(several := override.value(), ChoiceSweep) and any(isinstance(one, Sweep) for one in several.list):
+        raise ConfigError(f"{override.input_line}: what is drawn is a key's whole value, and not one of several")
+
+
+def bounds(override: Override) -> tuple[Any, Any]:
     """The ends of an interval. Raises ConfigError unless there is something between them."""
     sweep, told = cast(IntervalSweep, override.value()), str(override.input_line)
     low, high = cast(float, sweep.start), cast(float, sweep.end)
@@ -96,7 +116,7 @@ def _bounds(override: Override) -> tuple[Any, Any]:
     return low, high
 
 
-def _printed(x: float, low: float, high: float) -> str:
+def printed(x: float, low: float, high: float) -> str:
     """The number with as few digits, six at least, as keep it in [low, high]: it is the one that is trained with."""
     digits = DIGITS
     while not low <= float(f"{x:.{digits}g}") <= high:
@@ -112,7 +132,7 @@ def check_ends(config: DictConfig, loader: ConfigLoader, job: Sequence[str], ove
     """
     ranges = {each.get_key_element(): each for each in overrides if each.is_interval_sweep()}
     check_values(
-        config, loader, job, {key: (str(each.input_line), ends(*_bounds(each))) for key, each in ranges.items()}
+        config, loader, job, {key: (str(each.input_line), ends(*bounds(each))) for key, each in ranges.items()}
     )
 
 

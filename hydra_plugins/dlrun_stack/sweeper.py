@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, Sweep
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
@@ -223,13 +223,12 @@ def directions(overrides: list[Override], samples: int = 0, seed: int = 0) -> li
     Raises ConfigError for zipped keys that are not swept or not of one length, for a file that is no such list, and for
     distributions without samples, samples without distributions, and a range in which nothing can be drawn.
     """
-    from dlrun.sweep.sampling import draw, is_drawn
+    from dlrun.sweep.sampling import draw, is_drawn, points_of, refuse_nested
 
     last = {override.get_key_element(): override for override in overrides}
     groups = _groups(last.pop("zip").value()) if "zip" in last else []
     for each in overrides:
-        if isinstance(several := each.value(), ChoiceSweep) and any(isinstance(one, Sweep) for one in several.list):
-            raise ConfigError(f"{each.input_line}: what is drawn is a key's whole value, and not one of several")
+        refuse_nested(each)
     drawn = [key for key, override in last.items() if samples and is_drawn(override)]
     if samples and not drawn:
         raise ConfigError(
@@ -249,9 +248,7 @@ def directions(overrides: list[Override], samples: int = 0, seed: int = 0) -> li
                 f"hydra.sweeper.samples=64, or by hydra/sweeper=optuna; to train values of your own: {key}=A,B,C"
             )
         else:
-            [points[key]] = BasicSweeper.split_arguments([override], None)
-            if not points[key]:
-                raise ConfigError(f"{override.input_line}: there is no such value to sweep")
+            points[key] = points_of(override)
     if drawn:
         points[DRAWN] = draw([last[key] for key in drawn], samples, seed)
     swept = {key.lstrip("+"): key for key, override in last.items() if override.is_sweep_override()}
