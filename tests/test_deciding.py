@@ -117,7 +117,7 @@ def test_of_four_equal_settings_over_all_looks_in_5_of_100_sweeps_something_is_b
     random = np.random.default_rng(0)
     rows = [(f"lr={lr}", lr, seed, "finished") for lr in range(4) for seed in range(20)]
     table = pd.DataFrame(rows, columns=["run", "lr", "seed", "status"])
-    errs, sweeps = 0, 300
+    errs, sweeps = 0, 150
     for values in random.normal(size=(sweeps, len(rows))):
         own = table.assign(test_loss=values)
         for look in LOOKS.seeds:

@@ -28,13 +28,11 @@ def test_a_first_session_from_a_run_to_a_resumed_one(tmp_path: Path) -> None:
         assert "Traceback" not in told.stderr and (code == 2 or told.stderr == "")
         return told.stderr if code == 2 else told.stdout
 
-    first_words = [*DLRUN, "hydra.run.dir=outputs/digits"]  # README's first example, with all that it imports
-    said = subprocess.run(
-        first_words, cwd=tmp_path, env=surroundings, capture_output=True, text=True, check=True
-    ).stdout
-    assert said.split()[-1] == str(tmp_path / "outputs" / "digits")
-    first = json.loads((tmp_path / "outputs" / "digits" / "summary.json").read_text())
-    assert first["status"] == "finished" and first["test_accuracy"] > 0.95
+    readme = [*DLRUN, "hydra.run.dir=outputs/digits"]  # its first example, with all that it imports
+    first = subprocess.run(readme, cwd=tmp_path, env=surroundings, capture_output=True, text=True, check=True)
+    assert first.stdout.split()[-1] == str(tmp_path / "outputs" / "digits")
+    summary = json.loads((tmp_path / "outputs" / "digits" / "summary.json").read_text())
+    assert summary["status"] == "finished" and summary["test_accuracy"] > 0.95
     assert (tmp_path / "outputs" / "digits" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
     assert "Kingma & Ba 2015" in dlrun("list optimizer/adam")

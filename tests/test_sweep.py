@@ -47,6 +47,7 @@ def written(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("summary.json")}
 
 
+@pytest.mark.slow
 def test_a_sweeps_runs_are_those_that_single_commands_give(sweep, tmp_path: Path) -> None:
     ended = sweep("optimizer=sgd,adam", "lr=0.1,0.01", "seed=0,1")
     assert ended.returncode == 0, ended.stderr
