@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forked import forked
 
 from dlrun.claims import claim as claims
 from dlrun.claims.claim import Claim, load, names
@@ -219,13 +219,6 @@ def test_settings_side_by_side_have_a_curve_each_over_their_seeds(tmp_path: Path
     assert any("1 of 3 diverged" in str(line.get_label()) for line in axes.get_lines())
 
 
-def dlrun(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dlrun", *words]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env={**os.environ, **environment}, check=False
-    )
-
-
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -235,12 +228,12 @@ def dlrun(*words: str, folder: Path, **environment: str) -> subprocess.Completed
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(words: list[str], told: str, tmp_path: Path) -> None:
-    done = dlrun("claims", *words, folder=tmp_path)
+    done = forked("claims", *words, folder=tmp_path)
     assert done.returncode == 2 and told in done.stderr and not list(tmp_path.iterdir())
 
 
 def test_all_claims_are_listed(tmp_path: Path) -> None:
-    done = dlrun("claims", "--list", folder=tmp_path)
+    done = forked("claims", "--list", folder=tmp_path)
     assert [line.split()[0] for line in done.stdout.splitlines()] == names()
 
 
@@ -254,13 +247,13 @@ def test_a_claim_states_what_it_should(name: str) -> None:
 def test_a_plan_of_a_strangers_leads_to_no_other_file(tmp_path: Path) -> None:
     plan = {"commands": [["hydra/sweeper=claims", "hydra.sweeper.claims=[..]"]], "runs": {}}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    done = dlrun("resume", str(tmp_path), folder=tmp_path)
+    done = forked("resume", str(tmp_path), folder=tmp_path)
     assert done.returncode == 2 and "hydra.sweeper.claims" in done.stderr
 
 
 @pytest.mark.slow
 def test_a_command_that_is_killed_goes_on_and_ends_with_the_same_table(tmp_path: Path) -> None:
-    whole = dlrun("claims", "xor_bad_init", "hydra.sweep.dir=whole", folder=tmp_path)
+    whole = forked("claims", "xor_bad_init", "hydra.sweep.dir=whole", folder=tmp_path)
     assert whole.returncode == 0 and "xor_bad_init" in whole.stdout, whole.stderr
     words = [sys.executable, "-m", "dlrun", "claims", "xor_bad_init", "hydra.sweep.dir=killed"]
     process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -269,14 +262,14 @@ def test_a_command_that_is_killed_goes_on_and_ends_with_the_same_table(tmp_path:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = dlrun("resume", "killed", folder=tmp_path)
+    done = forked("resume", "killed", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     tables = []
     for name in ("whole", "killed"):
         rows = list(csv.DictReader((tmp_path / name / "claims.csv").read_text().splitlines()))
         tables.append([{key: value for key, value in row.items() if key != "seconds"} for row in rows])
     assert tables[0] == tables[1] and tables[0][0]["verdict"].startswith("reproduced")
-    again = dlrun("claims", "xor_bad_init", "hydra.sweep.dir=whole", folder=tmp_path)
+    again = forked("claims", "xor_bad_init", "hydra.sweep.dir=whole", folder=tmp_path)
     assert "runs are there already" in again.stdout and again.returncode == 0
 
 

@@ -19,7 +19,7 @@ named = pytest.mark.parametrize("values", VALUES, ids=lambda values: f"{values.n
 
 @pytest.mark.slow
 @named
-@pytest.mark.parametrize("n", [10, 20, 30])
+@pytest.mark.parametrize("n", [10, 30])
 def test_intervals_hold_the_mean_in_93_to_97_of_100(values: coverage.Values, n: int) -> None:
     least = 0.89 if values.mean == pytest.approx(1.6487, abs=1e-3) else 0.93
     assert least - ERROR <= coverage.coverage(values, n, SAMPLES) <= 0.97 + ERROR
@@ -34,8 +34,8 @@ def test_few_seeds_hold_it_in_90_or_the_report_says_on_what_that_rests(values: c
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", coverage.FAMILIES)
-@pytest.mark.parametrize("n", [5, 10, 30])
+@pytest.mark.parametrize("settings", [coverage.FAMILIES[0], coverage.FAMILIES[-1]])
+@pytest.mark.parametrize("n", [5, 10])
 @pytest.mark.parametrize(("values", "factor"), coverage.IN_FAMILIES)
 def test_intervals_of_comparisons_hold_together(values: coverage.Values, factor: float, n: int, settings: int) -> None:
     least = 0.93 if n >= 10 and factor == 1 else 0.9

@@ -344,8 +344,7 @@ def test_a_damaged_sweep_is_told_and_the_rest_of_it_used(
     sweep = shutil.copytree(folders / "sweep", tmp_path / "sweep")
     kept = outside(tmp_path)
     DAMAGES[damage](sweep)
-    commands = [["status", "sweep"], ["plot", "sweep/0"], ["plot", "sweep"]]
-    commands.append(["report", "sweep", "--target", "val_loss=0.9"])
+    commands = [["status", "sweep"], ["plot", "sweep/0"], ["report", "sweep", "--target", "val_loss=0.9"]]
     if damage.startswith(RESUMED):  # which takes a second
         commands.append(["resume", "sweep"])
     for words in commands:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from forked import forked
 from hydra.core.utils import JobReturn
 from rich.console import Console
 from test_report import write_run
@@ -116,7 +117,7 @@ def test_of_four_equal_settings_over_all_looks_in_5_of_100_sweeps_something_is_b
     random = np.random.default_rng(0)
     rows = [(f"lr={lr}", lr, seed, "finished") for lr in range(4) for seed in range(20)]
     table = pd.DataFrame(rows, columns=["run", "lr", "seed", "status"])
-    errs, sweeps = 0, 300
+    errs, sweeps = 0, 150
     for values in random.normal(size=(sweeps, len(rows))):
         own = table.assign(test_loss=values)
         for look in LOOKS.seeds:
@@ -200,7 +201,7 @@ def test_it_is_resumed_after_a_kill_and_ends_where_it_would_have(tmp_path: Path)
     process.wait()
     time.sleep(1)  # for the worker to notice
     ends = [
-        subprocess.run(command(*words), capture_output=True, text=True, timeout=200, cwd=tmp_path)
+        forked(*words, folder=tmp_path)
         for words in (["resume", "sweep"], [*wanted, "hydra.sweep.dir=whole"], [*wanted, "hydra.sweep.dir=sweep"])
     ]
     assert [end.returncode for end in ends] == [0, 0, 0], [end.stderr for end in ends]
@@ -243,7 +244,7 @@ def test_other_launchers_sweepers_and_experiments_take_it_too(words: list[str], 
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(EXPERIMENT)
     small = ["dataset=iris", "architecture.hidden=[4]", "plots=none", "hydra.sweep.dir=sweep", "compile=false"]
-    end = subprocess.run(command(*words, *small), capture_output=True, text=True, timeout=200, cwd=tmp_path)
+    end = forked(*words, *small, folder=tmp_path)
     assert end.returncode == 0, end.stderr
     found = json.loads((tmp_path / "sweep" / "plan.json").read_text())
     assert ("looks" in found) == ("seed=until_decided: " in end.stdout) == (runs > 2)

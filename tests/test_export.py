@@ -86,16 +86,15 @@ def test_a_table_with_missing_numbers(
     assert np.abs(found - wanted[told["output"]["columns"]]).to_numpy().max() < 1e-5
 
 
-@pytest.mark.parametrize("form", ["torch", "onnx"])
 @pytest.mark.parametrize("name", [name for name in choices("architecture") if name != "point"])
 @pytest.mark.slow
-def test_every_architecture(form: str, name: str, files: Path, tmp_path: Path) -> None:  # noqa: F811
-    if form == "onnx":
-        pytest.importorskip("onnxruntime")
+def test_every_architecture(name: str, files: Path, tmp_path: Path) -> None:  # noqa: F811
+    """By ONNX, which is made of the program that a file of torch's holds."""
+    pytest.importorskip("onnxruntime")
     words = [word for word in typed(f"architecture={name}") if not word.startswith("precision=")]
     assert command(*(word.replace("{files}", str(files)) for word in words), f"hydra.run.dir={tmp_path / 'run'}") == 0
-    run, file = dlrun.load(tmp_path / "run"), tmp_path / FORMATS[form]
-    export.export(run, form, file)
+    run, file = dlrun.load(tmp_path / "run"), tmp_path / FORMATS["onnx"]
+    export.export(run, "onnx", file)
     for count in (1, 7):  # another number of rows than it was made with
         raw, wanted = meant(run, count)
         found, _ = computed(file, raw)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from forked import forked
 
 ROOT = Path(__file__).parent.parent
 DLRUN = [sys.executable, "-c", "from dlrun.__main__ import main; main()"]  # as the installed script does
@@ -22,17 +23,16 @@ def test_a_first_session_from_a_run_to_a_resumed_one(tmp_path: Path) -> None:
 
     def dlrun(command: str, code: int = 0) -> str:
         """What a command prints; of one that is to end with 2, its message."""
-        told = subprocess.run(
-            [*DLRUN, *command.split()], cwd=tmp_path, env=surroundings, capture_output=True, text=True
-        )
+        told = forked(*command.split(), folder=tmp_path)
         assert told.returncode == code, told.stderr
         assert "Traceback" not in told.stderr and (code == 2 or told.stderr == "")
         return told.stderr if code == 2 else told.stdout
 
-    said = dlrun("hydra.run.dir=outputs/digits")  # README's first example
-    assert said.split()[-1] == str(tmp_path / "outputs" / "digits")
-    first = json.loads((tmp_path / "outputs" / "digits" / "summary.json").read_text())
-    assert first["status"] == "finished" and first["test_accuracy"] > 0.95
+    readme = [*DLRUN, "hydra.run.dir=outputs/digits"]  # its first example, with all that it imports
+    first = subprocess.run(readme, cwd=tmp_path, env=surroundings, capture_output=True, text=True, check=True)
+    assert first.stdout.split()[-1] == str(tmp_path / "outputs" / "digits")
+    summary = json.loads((tmp_path / "outputs" / "digits" / "summary.json").read_text())
+    assert summary["status"] == "finished" and summary["test_accuracy"] > 0.95
     assert (tmp_path / "outputs" / "digits" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
     assert "Kingma & Ba 2015" in dlrun("list optimizer/adam")

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from forked import forked
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
@@ -38,8 +39,7 @@ COMMAND = [sys.executable, "-m", "dlrun", "-m", "hydra/sweeper=optuna", "archite
 
 
 def search(*overrides: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, *overrides, "hydra.sweep.dir=sweep"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
+    return forked(*COMMAND[3:], *overrides, "hydra.sweep.dir=sweep", folder=folder)
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -373,8 +373,7 @@ def test_runs_that_fail_or_diverge_are_counted_and_more_accuracy_is_better(
 def test_the_same_search_is_not_trained_again(tmp_path: Path) -> None:
     space = ["dataset=iris", "epochs=1", "lr=interval(0.01,0.1)", "hydra.sweeper.n_trials=2"]
     assert search(*space, folder=tmp_path).returncode == 0
-    again = [sys.executable, "-m", "dlrun", "resume", "sweep"]
-    ended = subprocess.run(again, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    ended = forked("resume", "sweep", folder=tmp_path)
     assert ended.returncode == 0 and "2 of 2 runs are there already" in ended.stdout, ended.stderr
 
 

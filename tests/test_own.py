@@ -55,6 +55,7 @@ def mylab(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["--config-dir", str(OWN / "conf"), "allow_targets=[mylab]"]
 
 
+@pytest.mark.slow
 def test_a_package_and_its_files_train_the_same_run(
     dlrun: Callable[..., Ended],  # noqa: F811
     tmp_path: Path,
@@ -238,6 +239,7 @@ def test_a_run_of_a_file_in_an_ugly_folder_is_looked_into(
     assert dlrun("diagnose", "run", "diagnostics=[confusion]", word).code == 0
 
 
+@pytest.mark.slow
 def test_a_file_that_another_file_names_is_not_run(dlrun: Callable[..., Ended], tmp_path: Path) -> None:  # noqa: F811
     """A stranger's folder names Python beside it: in its config, its plan, its settings, its defaults."""
     evil = tmp_path / "evil.py"

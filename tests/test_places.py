@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import test_faults
+from test_cli import Ended, dlrun  # noqa: F401 - a fixture
 from test_optuna import needs_optuna
 
 from dlrun.folder.resume import read_config
@@ -90,10 +91,13 @@ def test_what_is_removed_and_resumed_is_what_it_was(
     ],
 )
 def test_a_folder_for_two_runs_or_elsewhere_is_refused(
-    overrides: list[str], message: str, ended: Callable[..., Any], tmp_path: Path
+    overrides: list[str],
+    message: str,
+    dlrun: Callable[..., Ended],  # noqa: F811
+    tmp_path: Path,
 ) -> None:
-    code, told = ended("-m", *SMALL, *overrides, "hydra.sweep.dir=sweep")
-    assert code == 2 and message in told, told
+    refused = dlrun("-m", *SMALL, *overrides, "hydra.sweep.dir=sweep")
+    assert refused.code == 2 and message in " ".join(refused.err.split()), refused.err
     assert not (tmp_path / "sweep").exists()
 
 

@@ -1,4 +1,4 @@
-"""Stack equals solo: four rows of a stack against the same four runs alone, for every choice that stacks."""
+"""Stack equals solo: two of four rows of a stack against the same runs alone, for every choice that stacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from dlrun.training.evaluation import Row
 from dlrun.training.train import fit
 
 RATES = (1.0, 0.5, 0.8, 0.3)  #: of the choice's own rate; a run's seed is its place
-TRAINING = ["precision=float32", "epochs=3", "steps=null", "eval_every=1"]
+ALONE = (0, 2)  #: which rows; a third is between them, and one comes after
+TRAINING = ["precision=float32", "epochs=2", "steps=null", "eval_every=1"]
 
 #: These divide by eigenvalues near 0, which amplifies rounding (in a stack products round otherwise) to some 1e-4, a
 #: Newton step to anything, and in double precision to as much less as its rounding is smaller. More damping calms them.
@@ -49,10 +50,11 @@ def test_a_stacks_rows_are_the_runs_alone(choice: str, files: Path) -> None:  # 
     if not stack.rule.stackable:
         return
     thetas, tables = trained(runs)
-    for theta, table, run in zip(thetas, tables, runs, strict=True):
-        [alone], [rows] = trained([run])
-        assert torch.equal(theta, alone)
+    for row in ALONE:
+        table = tables[row]
+        [alone], [rows] = trained([runs[row]])
+        assert torch.equal(thetas[row], alone)
         assert len(table) == len(rows) >= 2
-        for row, expected in zip(table, rows, strict=True):
+        for got, expected in zip(table, rows, strict=True):
             # what lies within rounding of 0, an R² above all, has no relative precision
-            assert row == pytest.approx(expected, rel=1e-5, abs=1e-6, nan_ok=True)
+            assert got == pytest.approx(expected, rel=1e-5, abs=1e-6, nan_ok=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from deadly import DEADLY
+from forked import forked
 from safetensors.torch import load_file
 from torch import equal
 
@@ -27,8 +28,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subp
     monkeypatch.chdir(tmp_path)
 
     def run(*overrides: str, small: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [*COMMAND, "-m", *(SMALL if small else []), *overrides, "hydra.sweep.dir=sweep"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=200)
+        return forked("-m", *(SMALL if small else []), *overrides, "hydra.sweep.dir=sweep", folder=tmp_path)
 
     return run
 
@@ -47,6 +47,7 @@ def written(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("summary.json")}
 
 
+@pytest.mark.slow
 def test_a_sweeps_runs_are_those_that_single_commands_give(sweep, tmp_path: Path) -> None:
     ended = sweep("optimizer=sgd,adam", "lr=0.1,0.01", "seed=0,1")
     assert ended.returncode == 0, ended.stderr
@@ -58,7 +59,7 @@ def test_a_sweeps_runs_are_those_that_single_commands_give(sweep, tmp_path: Path
     for number in (0, 5):
         row, folder = table[number], tmp_path / "alone" / str(number)
         overrides = [f"{key}={row[key]}" for key in ("optimizer", "lr", "seed")]
-        subprocess.run([*COMMAND, *SMALL, *overrides, f"hydra.run.dir={folder}"], check=True, capture_output=True)
+        assert forked(*SMALL, *overrides, f"hydra.run.dir={folder}", folder=tmp_path).returncode == 0
         there = tmp_path / "sweep" / str(number)
         names = {str(path.relative_to(folder)) for path in folder.rglob("*")}
         own = {
@@ -76,7 +77,7 @@ def test_a_sweeps_runs_are_those_that_single_commands_give(sweep, tmp_path: Path
         assert row["status"] == summary["status"] and float(row["test_accuracy"]) == summary["test_accuracy"]
         again = tmp_path / "again" / str(number)
         repeat = ["--config-dir", str(there), "--config-name", "config", f"hydra.run.dir={again}"]
-        subprocess.run([*COMMAND, *repeat], check=True, capture_output=True)
+        assert forked(*repeat, folder=tmp_path).returncode == 0
         for name, tensor in load_file(again / "last.safetensors").items():
             assert equal(tensor, weights[name])
     read = "iris: 106 train, 22 val, 22 test (dataset.split_seed=0)"
@@ -111,7 +112,7 @@ def test_resume_trains_what_is_missing_and_ends_with_the_same_table(sweep, tmp_p
     (folder / "1" / "summary.json").unlink()
     (folder / "sweep.csv").unlink()
     subprocess.run(["rm", "-r", folder / "3"], check=True)
-    ended = subprocess.run([*COMMAND, "resume", "sweep"], capture_output=True, text=True, timeout=200)
+    ended = forked("resume", "sweep", folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     for row, expected in zip(without_time(rows(folder / "sweep.csv")), table, strict=True):
         numbers = [key for key, value in expected.items() if re.fullmatch(r"-?\d+\.\d+", value)]
@@ -120,7 +121,7 @@ def test_resume_trains_what_is_missing_and_ends_with_the_same_table(sweep, tmp_p
     after = written(folder)
     assert after.keys() == before.keys()  # and what the other stack had trained is as it was
     assert {name for name in after if after[name] != before[name]} <= {n for n in before if n.startswith(("1/", "3/"))}
-    ended = subprocess.run([*COMMAND, "resume", "."], capture_output=True, text=True, timeout=200)
+    ended = forked("resume", ".", folder=Path.cwd())
     assert ended.returncode == 2 and ". is no sweep's folder" in ended.stderr
 
 
@@ -130,7 +131,7 @@ def test_a_sweeps_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.M
     name = "über, 1 (it's mine)"
     typed = name.replace("'", "\\'")
     for command in (["-m", *SMALL, "seed=0,1", f"hydra.sweep.dir='{typed}'"], ["resume", name]):
-        ended = subprocess.run([*COMMAND, *command], capture_output=True, text=True, timeout=200)
+        ended = forked(*command, folder=tmp_path)
         assert ended.returncode == 0, ended.stderr
         assert len(rows(tmp_path / name / "sweep.csv")) == 2 and [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -212,7 +213,7 @@ def test_a_launcher_that_is_killed_loses_nothing_that_was_done(sweep, tmp_path: 
     time.sleep(1)  # for the worker to notice
     first = written(folder)
     assert first.keys() <= {"0/summary.json", "1/summary.json"} and "0/summary.json" in first
-    ended = subprocess.run([*COMMAND, "resume", "sweep"], capture_output=True, text=True, timeout=200)
+    ended = forked("resume", "sweep", folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert written(folder)["0/summary.json"] == first["0/summary.json"]
     assert without_time(rows(folder / "sweep.csv")) == expected

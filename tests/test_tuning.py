@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked import forked
 from hydra.core.utils import JobReturn
 from test_report import write_run
 
@@ -114,8 +115,7 @@ def test_the_status_of_a_tuned_sweep_is_that_of_its_parts(tmp_path: Path) -> Non
 def test_the_experiment_of_the_registry(tmp_path: Path) -> None:
     small = ["dataset=iris", "architecture.hidden=[4]", "epochs=2", "plots=none", "hydra.sweeper.trials=2"]
     grid = ["optimizer=sgd,adam", "seed=0,1", "hydra.sweeper.trial_seeds=1", f"hydra.sweep.dir={tmp_path}"]
-    command = [sys.executable, "-m", "dlrun", "experiment=compare_optimizers", *small, *grid]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    ended = forked("experiment=compare_optimizers", *small, *grid, folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert_complete(tmp_path)
     page = (tmp_path / "final" / "report.html").read_text()
@@ -147,12 +147,11 @@ def test_a_tuned_sweep_that_was_killed_is_resumed(tmp_path: Path) -> None:
     process.wait()
     time.sleep(1)  # for the worker to notice
     before = {file: file.stat().st_mtime_ns for file in ended}
-    resume = [sys.executable, "-m", "dlrun", "resume"]
-    done = subprocess.run([*resume, "sweep"], capture_output=True, text=True, timeout=200, cwd=tmp_path)
+    done = forked("resume", "sweep", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert_complete(tmp_path / "sweep")
     assert {file: file.stat().st_mtime_ns for file in ended} == before
-    part = subprocess.run([*resume, "sweep/tuning"], capture_output=True, text=True, timeout=200, cwd=tmp_path)
+    part = forked("resume", "sweep/tuning", folder=tmp_path)
     assert part.returncode == 2 and "is a part of a tuned sweep: dlrun resume sweep" in part.stderr
 
 
