@@ -71,7 +71,7 @@ def _header(rows: Sequence[Mapping[str, float | str]]) -> str:
 
 
 def _lines(rows: Sequence[Mapping[str, float | str]]) -> str:
-    return "".join([",".join([_cell(name, value) for name, value in row.items()]) + "\n" for row in rows])
+    return "".join([",".join([cell(name, value) for name, value in row.items()]) + "\n" for row in rows])
 
 
 PENDING = 2**20  #: bytes of what grows in a file, from which they are written at once
@@ -172,7 +172,7 @@ class Run:
         """Add one evaluation to metrics.csv; every column has a number, which may be NaN or infinite."""
         assert row.keys() == set(self.columns), f"columns {sorted(row.keys() ^ set(self.columns))} missing or unknown"
         self._write_rows()
-        self._write_line([_cell(name, row[name]) for name in self.columns])
+        self._write_line([cell(name, row[name]) for name in self.columns])
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json."""
@@ -227,7 +227,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any], durable: bool = Fals
         part.write_text(text, encoding="utf-8")
 
 
-def _cell(name: str, value: float | str) -> str:
+def cell(name: str, value: float | str) -> str:
     """The shortest text that reads back as the same number; whole epochs look whole."""
     if type(value) is float:  # most of them: what is asked below takes several times as long
         return _epoch(value) if name == "epoch" else repr(value)

@@ -12,9 +12,9 @@ from dlrun.config.check import leaves
 from dlrun.config.durations import seconds
 from dlrun.config.escapes import quoted, unescaped
 from dlrun.errors import ConfigError
-from dlrun.files.opening import read
 from dlrun.folder import wellformed
-from dlrun.folder.names import CONFIG, holds_run, shell_command
+from dlrun.folder.contents import holds_run, read
+from dlrun.folder.names import CONFIG, shell_command
 from dlrun.folder.reading import read_summary, status_of
 
 COMPLETE = ("finished", "stopped_early", "pruned", "diverged")  #: statuses of runs for which nothing is left to do

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError
+from dlrun.folder.contents import exists
 from dlrun.folder.names import METRICS, shell_command
 from dlrun.folder.reading import status_of
 from dlrun.folder.resume import COMPLETE
@@ -153,7 +154,7 @@ def follow(sweep: Path, names: set[str]) -> None:
                     del going[name]
                     progress.done(str(word))
                     append_run(sweep, sweep / name)
-            running = [name for name in going if not told[name] and (sweep / name / METRICS).exists()]
+            running = [name for name in going if not told[name] and exists(sweep / name, METRICS)]
             progress.working([(len(running), 0)])
     for each in submissions(sweep):
         if any(name in going for part in each.parts for name in part):

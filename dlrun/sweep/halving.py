@@ -8,8 +8,8 @@ from math import ceil, fsum, inf, isfinite
 
 from dlrun.config.moments import Moment
 from dlrun.errors import ConfigError
-from dlrun.files.opening import read
 from dlrun.folder import checkpoint, wellformed
+from dlrun.folder.contents import read
 from dlrun.folder.names import CHECKPOINT, METRICS
 from dlrun.folder.reading import summary_of
 from dlrun.folder.records import write_summary

@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 
 from dlrun.config.escapes import unescaped
+from dlrun.folder.checkpoint import checkpointed
 from dlrun.folder.reading import status_of
 from dlrun.folder.records import yaml_text
 from dlrun.folder.resume import has_more_time
-from dlrun.sweep.plan import checkpointed
 from dlrun.sweep.trainers import conclude, start_method
 from dlrun.sweep.workers import Task, run
 
@@ -29,7 +29,13 @@ def write_part(folder: Path, index: int, part: Sequence[Sequence[Task]]) -> None
     """Write what the task with this index trains; the configs as YAML, since JSON has no keys that are numbers."""
     content = [
         [
-            {"number": task.number, "node": yaml_text(task.node), "folder": str(task.folder), "files": dict(task.files)}
+            {
+                "number": task.number,
+                "node": yaml_text(task.node),
+                "folder": str(task.folder),
+                "files": dict(task.files),
+                "packed": str(task.packed or ""),
+            }
             for task in stack
         ]
         for stack in part
@@ -40,8 +46,9 @@ def write_part(folder: Path, index: int, part: Sequence[Sequence[Task]]) -> None
 def read_part(folder: Path, index: int) -> list[list[Task]]:
     """What `write_part` wrote."""
 
-    def task(number: int, node: str, folder: str, files: dict[str, str]) -> Task:
-        return Task(number, unescaped(yaml.load(node, Loader=yaml.CSafeLoader)), Path(folder), files)
+    def task(number: int, node: str, folder: str, files: dict[str, str], packed: str) -> Task:
+        resolved = unescaped(yaml.load(node, Loader=yaml.CSafeLoader))
+        return Task(number, resolved, Path(folder), files, packed=Path(packed) if packed else None)
 
     return [[task(**run) for run in stack] for stack in json.loads((folder / f"{index}.json").read_text("utf-8"))]
 

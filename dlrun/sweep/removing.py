@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlrun.config.catalogue import choices
 from dlrun.errors import ConfigError
 from dlrun.files.opening import inside
 from dlrun.folder import checkpoint
-from dlrun.folder.clearing import clear, refuse_foreign_sweep
+from dlrun.folder.clearing import beside, clear, refuse_foreign_sweep
 from dlrun.folder.lock import Busy, locked
-from dlrun.folder.names import CHANGES, CHECKPOINT, HYDRA, PACKAGES, PLAN
-from dlrun.folder.notes import NOTES
+from dlrun.folder.names import CHECKPOINT, HYDRA, PLAN
 from dlrun.folder.reading import status_of
 from dlrun.folder.resume import COMPLETE
 from dlrun.report import collect
 from dlrun.report.where import condition
 from dlrun.sweep.jobs import held
 from dlrun.terminal.console import counted
-
-EXPORTED = ("model.onnx", "model.pt2", "events.out.tfevents.dlrun")  #: that dlrun makes of a run, if asked to
 
 
 @dataclass
@@ -119,12 +114,7 @@ def _size(run: Path) -> int:
 def _remove(run: Path) -> None:
     """What dlrun and Hydra made for a run."""
     clear(run)
-    own = re.compile(
-        rf"({'|'.join(choices('regularizer'))})(_\d+)?\.safetensors"
-        + "".join(rf"|{Path(name).stem}-\d+{re.escape(Path(name).suffix)}" for name in (PACKAGES, CHANGES))
-    )
-    numbered = [name for name in os.listdir(run) if own.fullmatch(name)]
-    for name in (*HYDRA[1:], NOTES, PACKAGES, CHANGES, *numbered, *EXPORTED):
+    for name in (*HYDRA[1:], *beside(os.listdir(run))):
         with suppress(ConfigError):  # what a link leads to is not of this run
             inside(run, name).unlink(missing_ok=True)
 
