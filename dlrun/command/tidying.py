@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dlrun.command.finished import options_of
 from dlrun.errors import ConfigError
+from dlrun.folder.packs import place_of
 from dlrun.terminal.console import counted, error, say
 
 SHOWN = 20  #: runs that are named
@@ -74,7 +75,7 @@ def note_verb(arguments: list[str]) -> int:
 
 def _is_folder(word: str) -> bool:
     try:
-        return bool(word) and Path(word).is_dir()
+        return bool(word) and (Path(word).is_dir() or place_of(Path(word).absolute()) is not None)
     except OSError:  # no name of a file is as long
         return False
 

@@ -8,7 +8,9 @@ import secrets
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -40,6 +42,7 @@ from dlrun.terminal.console import counted, say
 LARGEST = 2**26  #: bytes of a file that is a cell of runs.parquet
 BYTES = 2**27  #: of all those of a pack, beyond which there are two
 TOGETHER = 512  #: runs of a pack, at most
+AT_A_TIME = 16  #: folders that are removed: some file systems take milliseconds to delete a file, of many at a time too
 SHOWN = 3  #: reasons that are told on the terminal
 Stand = dict[str, tuple[int, int, int]]  #: of each file its size, the time of its last change, and its inode
 
@@ -57,13 +60,13 @@ def pack(sweep: Path, folders: Iterable[Path]) -> Counter[str]:
     where it holds what is none of dlrun's, a checkpoint, a link, or a file of more than 64 MB; where the run is part of
     a stack that goes on; and where another process is at work in it.
     """
-    kept: Counter[str] = Counter()
+    kept = Counter[str]()
     complete = {folder: status_of(folder) in COMPLETE for folder in folders if (folder / CONFIG).exists()}
     going_on = {folder for stack in checkpointed(complete)[0] for folder in stack}
     ready = [folder for folder, ended in complete.items() if ended and folder not in going_on]
     drop(sweep, {folder.relative_to(sweep).as_posix() for folder in ready})  # of a command that was ended in the middle
     groups: dict[str, dict[Path, Stand]] = {}
-    with ExitStack() as locks:
+    with ThreadPoolExecutor(AT_A_TIME) as threads, ExitStack() as locks:
         for folder in ready:
             try:
                 locks.enter_context(locked(folder))
@@ -77,13 +80,12 @@ def pack(sweep: Path, folders: Iterable[Path]) -> Counter[str]:
             for some in _chunks(stands):
                 left_out = write(sweep, some)
                 kept.update(left_out.values())
-                for folder in some:
-                    if folder not in left_out and not _removed(folder, stands[folder]):
-                        kept["it changed while it was packed"] += 1
-    for folder in ready:
-        with suppress(OSError):  # there is a folder no more, or it was kept
-            folder.rmdir()
-    return kept
+                gone = [folder for folder in some if folder not in left_out]
+                removed = list(threads.map(_removed, gone, [stands[folder] for folder in gone]))
+                kept["it changed while it was packed"] += len(gone) - sum(removed)
+    with ThreadPoolExecutor(AT_A_TIME) as threads:
+        list(threads.map(_gone, ready))
+    return +kept
 
 
 def pack_rest(sweep: Path, folders: Sequence[Path]) -> None:
@@ -115,6 +117,7 @@ def drop(sweep: Path, names: Collection[str]) -> None:
         away = each.folder.with_name(f".{each.folder.name}.part")
         each.folder.rename(away)  # it goes in one step
         shutil.rmtree(away)
+    _gone(sweep / PACKED)
 
 
 def unpack(sweep: Path, names: Sequence[str]) -> list[str]:
@@ -144,7 +147,7 @@ def unpack(sweep: Path, names: Sequence[str]) -> list[str]:
             if target.exists() and (not target.is_dir() or {each.name for each in target.iterdir()} - {LOCK}):
                 raise ConfigError(f"{target} is there already, and is not overwritten: move it away first")
         for pack in dict.fromkeys(there[name][0] for name in chosen):
-            if others := sorted({*pack.files} - _own(pack.files)):  # a stranger's
+            if others := sorted({*pack.files} - _own(frozenset(pack.files))):  # a stranger's
                 raise ConfigError(f"{pack.folder / RUNS}: {others[0]} is no file of a run")
         for name in chosen:
             _unpack(*there[name], sweep / name)
@@ -171,7 +174,8 @@ def _unpack(pack: Pack, row: int, folder: Path) -> None:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _own(names: Collection[str], looks: Iterable[str] = ()) -> set[str]:
+@lru_cache(2**6)  # the runs of a stack have the same
+def _own(names: frozenset[str], looks: frozenset[str] = frozenset()) -> set[str]:
     """Those of these names of files that a run leaves. looks: its diagnostics."""
     own = {*written(looks), *KNOWN_BY, LOG, *HYDRA[1:], *beside(names)}
     return {name for name in names if name in own or SHARED.fullmatch(name)}
@@ -191,7 +195,7 @@ def _stand(folder: Path) -> Stand:
                 now = entry.stat(follow_symlinks=False)
                 found[above + entry.name] = (now.st_size, now.st_mtime_ns, now.st_ino)
     looks = read_summary(folder).get("diagnostics")
-    if others := sorted({*found} - _own(found, looks if isinstance(looks, dict) else ())):
+    if others := sorted({*found} - _own(frozenset(found), frozenset(looks if isinstance(looks, dict) else ()))):
         raise ConfigError(f"it holds {others[0]}, which is none of dlrun's")
     if large := [name for name, (size, *_) in found.items() if size > LARGEST and not is_tensors(name)]:
         raise ConfigError(f"{large[0]} has more than {LARGEST >> 20} MB")
@@ -226,6 +230,12 @@ def _chunks(stands: Mapping[Path, Stand]) -> Iterator[list[Path]]:
         total += size
     if part:
         yield part
+
+
+def _gone(folder: Path) -> None:
+    """Remove a folder in which nothing is left."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _removed(folder: Path, stand: Stand) -> bool:
