@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import lru_cache
@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dlrun.errors import ConfigError
-from dlrun.files.opening import inside, opened
+from dlrun.files.opening import inside, opened, read_bytes
 from dlrun.files.replacing import naming
 from dlrun.folder.checkpoint import checkpointed
 from dlrun.folder.clearing import beside, clear_parts, written
@@ -39,7 +39,7 @@ from dlrun.folder.resume import COMPLETE
 from dlrun.sweep.packed import write
 from dlrun.terminal.console import counted, say
 
-LARGEST = 2**26  #: bytes of a file that is a cell of runs.parquet
+LARGEST = 2**26  #: bytes of a file in a row of runs.parquet
 BYTES = 2**27  #: of all those of a pack, beyond which there are two
 TOGETHER = 512  #: runs of a pack, at most
 AT_A_TIME = 16  #: folders that are removed: some file systems take milliseconds to delete a file, of many at a time too
@@ -53,7 +53,7 @@ def refuse_without_parquet() -> None:
         raise ConfigError(missing("hydra.sweeper.keep=packed"))
 
 
-def pack(sweep: Path, folders: Iterable[Path]) -> Counter[str]:
+def pack(sweep: Path, folders: Sequence[Path]) -> Counter[str]:
     """Pack those of a sweep's runs that are complete, and remove their folders; returns why others keep theirs.
 
     A folder goes once the pack outlasts a power cut, and only if nothing in it has changed since. It stays, whole,
@@ -61,6 +61,8 @@ def pack(sweep: Path, folders: Iterable[Path]) -> Counter[str]:
     a stack that goes on; and where another process is at work in it.
     """
     kept = Counter[str]()
+    for folder in folders:
+        _remove_rest(folder)
     complete = {folder: status_of(folder) in COMPLETE for folder in folders if (folder / CONFIG).exists()}
     going_on = {folder for stack in checkpointed(complete)[0] for folder in stack}
     ready = [folder for folder, ended in complete.items() if ended and folder not in going_on]
@@ -144,6 +146,7 @@ def unpack(sweep: Path, names: Sequence[str]) -> list[str]:
                     )
                 )
             target = inside(sweep, name)
+            _remove_rest(target)
             if target.exists() and (not target.is_dir() or {each.name for each in target.iterdir()} - {LOCK}):
                 raise ConfigError(f"{target} is there already, and is not overwritten: move it away first")
         for pack in dict.fromkeys(there[name][0] for name in chosen):
@@ -246,7 +249,23 @@ def _removed(folder: Path, stand: Stand) -> bool:
     except ConfigError:
         return False
     for name in sorted(stand, key=lambda name: name != CONFIG):  # without it the folder counts no more
-        (folder / name).unlink()
-    with suppress(OSError):
-        (folder / HYDRA[0]).rmdir()
+        _unlink(folder / name)
+    _gone(folder / HYDRA[0])
     return True
+
+
+def _remove_rest(folder: Path) -> None:
+    """Remove what a process that was killed left of a packed run's folder: files that are in the pack, to the byte."""
+    if not folder.is_dir() or folder.is_symlink() or not (place := place_of(folder)):
+        return
+    pack, row = place
+    for name in pack.files:
+        with suppress(FileNotFoundError, ConfigError):
+            if read_bytes(folder, name, LARGEST) == pack.read(row, name):
+                _unlink(folder / name)
+    _gone(folder / HYDRA[0])
+    _gone(folder)
+
+
+def _unlink(path: Path) -> None:
+    path.unlink()
