@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 from safetensors.numpy import load_file, save_file
+from test_damage import command
 from test_report import write_run
 
 from dlrun.command.cli import main
@@ -268,6 +269,42 @@ def test_what_needs_a_folder_says_how_to_get_one(sweep, monkeypatch, capsys):
             main()
         assert f"`dlrun unpack {sweep} 0`" in capsys.readouterr().err
     assert read_summary(sweep / "0")["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_a_packed_sweep_is_the_sweep(tmp_path, monkeypatch):
+    """Beside the same sweep in folders, with another form on top, pruned runs that are trained anew, and resume."""
+    monkeypatch.chdir(tmp_path)
+    small = ["dataset=iris", "steps=4", "eval_every=0.01", "architecture.hidden=[3]", "diagnostics=[weights]"]
+    swept = ["-m", *small, "plots=all", "regularizer=[ema]", "optimizer=sgd,adam", "lr=0.01,0.1", "seed=0,1"]
+    for keep in ("folders", "packed"):
+        assert command(*swept, f"hydra.sweeper.keep={keep}", f"hydra.sweep.dir={keep}") == 0
+    a, b = (Path(keep).resolve() for keep in ("folders", "packed"))
+    assert packs.places(b).keys() == {str(number) for number in range(8)}
+    assert not [path for path in b.iterdir() if path.is_dir() and path.name != packs.PACKED]
+    before = sorted(path.name for path in (b / packs.PACKED).iterdir())
+    assert command("resume", "packed") == 0
+    assert sorted(path.name for path in (b / packs.PACKED).iterdir()) == before
+    one, other = (table.drop(columns=["seconds", "steps_per_second"]) for table in map(collect.collect, [[a], [b]]))
+    pd.testing.assert_frame_equal(one, other)
+    unpack(b, [])
+    for run in map(str, range(8)):
+        left, right = content(a / run), content(b / run)
+        assert left.keys() == right.keys() and len(left) > 11
+        for name in left:
+            if name.endswith((".safetensors", "weights.csv", "encoding.json", "overrides.yaml")):
+                assert left[name] == right[name]
+    assert command(*swept[:-1], "seed=0,1,2", "hydra.sweeper.keep=packed", "hydra.sweep.dir=packed") == 0
+    assert len(packs.places(b)) == 12  # and those that had folders, too
+    assert command(*swept[:-1], "seed=0,1,2,3", "hydra.sweep.dir=packed") == 0
+    assert len(packs.places(b)) == 12 and len(collect.find([b])) == 16
+    pruning = ["-m", *small, "lr=0.001,0.01,0.1,1", "hydra.sweep.dir=pruned", "hydra.sweeper.keep=packed"]
+    assert command(*pruning, "hydra.sweeper.prune=halving", "hydra.sweeper.first_rung=1steps") == 0
+    assert len(packs.places(Path("pruned").resolve())) == 4
+    assert sorted(collect.collect(["pruned"])["status"].unique()) == ["finished", "pruned"]
+    assert command(*pruning) == 0
+    assert collect.collect(["pruned"])["status"].unique().tolist() == ["finished"]
+    assert sorted(collect.find(["pruned"])) == sorted(packs.places(Path("pruned").resolve())) == ["0", "1", "2", "3"]
 
 
 def test_without_pyarrow_nothing_begins(monkeypatch, sweep):

@@ -47,7 +47,7 @@ def plot_verb(arguments: list[str]) -> int:
     from dlrun.plots.pictures import draw
 
     for folder in map(Path, folders):
-        refuse_packed(folder, "plot")
+        refuse_packed(folder, "plot ")
         if holds_run(folder):
             pictures = draw(folder, form_of(config_of(folder)))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 
 from dlrun.errors import ConfigError
 from dlrun.files import opening
@@ -50,10 +51,10 @@ def holds_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in KNOWN_BY) or place_of(folder) is not None
 
 
-def refuse_packed(folder: Path, verb: str) -> None:
-    """Raise ConfigError for a packed run, which would have this folder, where a verb needs that."""
+def refuse_packed(folder: Path, what: str) -> None:
+    """Raise ConfigError for a packed run, which would have this folder. what: for which that is needed."""
     folder = folder.absolute()
     if place_of(folder):
         sweep = next(above for above in folder.parents if (above / PACKED).is_dir())
-        unpack = f"{shell_command('unpack', sweep)} {folder.relative_to(sweep).as_posix()}"
-        raise ConfigError(f"{verb} {folder}: this run is packed: `{unpack}` gives it its folder, for this to go on")
+        unpack = f"{shell_command('unpack', sweep)} {quote(folder.relative_to(sweep).as_posix())}"
+        raise ConfigError(f"{what}{folder}: this run is packed: `{unpack}` gives it its folder, for this to go on")

@@ -54,7 +54,7 @@ def notes_of(folder: Path) -> Notes:
 def add(folder: Path, text: str = "", tags: Collection[str] = (), without: Collection[str] = ()) -> Notes:
     """Add a note, and tags, and take tags away; returns all that there is then. Raises ConfigError for what is none."""
     refuse(text, tags)
-    refuse_packed(folder, "note")
+    refuse_packed(folder, "note ")
     there = notes_of(folder)
     kept = [tag for tag in dict.fromkeys([*there.tags, *tags]) if tag not in without]
     notes = Notes((*there.texts, *filter(None, [text])), tuple(kept))

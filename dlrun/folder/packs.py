@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from dlrun.errors import ConfigError
 from dlrun.files.opening import LARGEST, inside, opened
 from dlrun.folder import wellformed
+from dlrun.folder.cells import cell
 from dlrun.folder.names import CONFIG, METRICS
-from dlrun.folder.records import cell
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -61,7 +61,7 @@ def diagnose(runs: Sequence[Path], config: DictConfig, which: str) -> bool:
 
 def _node(folder: Path, asked: Mapping[str, Any], config: DictConfig) -> Node:
     """The config of the run in a folder, with the diagnostics that are asked for."""
-    refuse_packed(folder, "diagnose")
+    refuse_packed(folder, "diagnose ")
     refuse_foreign_files(folder)
     if not (folder / SUMMARY).exists() and (folder / CONFIG).exists():
         raise ConfigError(
