@@ -58,6 +58,13 @@ def runs_of(sweep: Path) -> list[Path]:
     return [sweep / str(number) for number in range(5)]
 
 
+def forget() -> None:
+    """As another process, which has read nothing yet."""
+    packs._places.clear()
+    for cache in (packs._pack, packs._column, packs._curves):
+        cache.cache_clear()
+
+
 def content(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -102,7 +109,7 @@ def test_packs_are_tables_that_others_read(sweep):
     assert tensors["last/0.bias"].tolist() == [[int(name), int(name) + 1] for name in alike.runs]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.lists(st.floats(), min_size=7, max_size=7), min_size=1, max_size=4), st.booleans())
 def test_any_curves_come_back(tmp_path, rows, odd):
     shutil.rmtree(tmp_path / "s", ignore_errors=True)
@@ -117,7 +124,7 @@ def test_any_curves_come_back(tmp_path, rows, odd):
     assert read(run, "metrics.csv") == text
 
 
-@pytest.mark.parametrize("step", range(12))
+@pytest.mark.parametrize("step", [0, 1, 2, 5, 9, 14])
 def test_whatever_ends_a_packing_loses_nothing(sweep, step, monkeypatch):
     before, tables, left = content(sweep), collect.collect([sweep]), [step]
 
@@ -190,7 +197,7 @@ def test_unpacking_overwrites_nothing(sweep):
     assert not (sweep / "0").exists()
     with pytest.raises(ConfigError, match="no run of this name"):
         unpack(sweep, ["7"])
-    with pytest.raises(ConfigError, match=r"unpack 4: .* is its folder"):
+    with pytest.raises(ConfigError, match=r"4 is its folder"):
         unpack(sweep, ["4"])
 
 
@@ -219,6 +226,7 @@ def test_a_damaged_pack_is_one_message(sweep, file, harm, tmp_path):
             middle = len(data) // 3
             data[middle : middle + 4] = bytes(255 - each for each in data[middle : middle + 4])
             path.write_bytes({"cut": data[:-9], "flipped": data, "nonsense": b"x" * 100}[harm])
+    forget()
     with pytest.raises(ConfigError, match=file) if (file, harm) != (packs.WEIGHTS, "flipped") else as_it_was():
         unpack(sweep, [])
     assert sorted(path.name for path in sweep.iterdir() if path.name.startswith(".")) == []
@@ -251,9 +259,7 @@ def test_a_strangers_pack_writes_nothing_elsewhere(sweep, change, told, tmp_path
         rows[name] = values
     rows.to_parquet(alike.folder / packs.RUNS, row_group_size=packs.GROUP)
     before = {path for path in tmp_path.rglob("*") if path.name != ".lock"}
-    packs._places.clear()
-    packs._pack.cache_clear()
-    packs._column.cache_clear()
+    forget()
     with pytest.raises(ConfigError, match=told):
         unpack(sweep, ["0"])
     with pytest.raises(ConfigError, match=told):

@@ -42,6 +42,7 @@ from dlrun.terminal.console import counted, say
 LARGEST = 2**26  #: bytes of a file in a row of runs.parquet
 BYTES = 2**27  #: of all those of a pack, beyond which there are two
 TOGETHER = 512  #: runs of a pack, at most
+PATIENCE = 60.0  #: seconds for a process that packs the same runs
 AT_A_TIME = 16  #: folders that are removed: some file systems take milliseconds to delete a file, of many at a time too
 SHOWN = 3  #: reasons that are told on the terminal
 Stand = dict[str, tuple[int, int, int]]  #: of each file its size, the time of its last change, and its inode
@@ -53,40 +54,41 @@ def refuse_without_parquet() -> None:
         raise ConfigError(missing("hydra.sweeper.keep=packed"))
 
 
-def pack(sweep: Path, folders: Sequence[Path]) -> Counter[str]:
+def pack(sweep: Path, folders: Sequence[Path], patience: float = 0) -> Counter[str]:
     """Pack those of a sweep's runs that are complete, and remove their folders; returns why others keep theirs.
 
     A folder goes once the pack outlasts a power cut, and only if nothing in it has changed since. It stays, whole,
     where it holds what is none of dlrun's, a checkpoint, a link, or a file of more than 64 MB; where the run is part of
     a stack that goes on; and where another process is at work in it.
+
+    patience: seconds to wait for such a process, which may pack the run itself.
     """
     kept = Counter[str]()
-    for folder in folders:
-        _remove_rest(folder)
     complete = {folder: status_of(folder) in COMPLETE for folder in folders if (folder / CONFIG).exists()}
     going_on = {folder for stack in checkpointed(complete)[0] for folder in stack}
-    ready = [folder for folder, ended in complete.items() if ended and folder not in going_on]
-    drop(sweep, {folder.relative_to(sweep).as_posix() for folder in ready})  # of a command that was ended in the middle
     groups: dict[str, dict[Path, Stand]] = {}
-    with ThreadPoolExecutor(AT_A_TIME) as threads, ExitStack() as locks:
-        for folder in ready:
-            try:
-                locks.enter_context(locked(folder))
-                stand = _stand(folder)
-                groups.setdefault(_alike(folder, stand), {})[folder] = stand
-            except Busy:
-                kept["another process is at work in it"] += 1
-            except ConfigError as problem:
-                kept[str(problem)] += 1
-        for stands in groups.values():
-            for some in _chunks(stands):
-                left_out = write(sweep, some)
-                kept.update(left_out.values())
-                gone = [folder for folder in some if folder not in left_out]
-                removed = list(threads.map(_removed, gone, [stands[folder] for folder in gone]))
-                kept["it changed while it was packed"] += len(gone) - sum(removed)
     with ThreadPoolExecutor(AT_A_TIME) as threads:
-        list(threads.map(_gone, ready))
+        with ExitStack() as locks:
+            for folder in (folder for folder, ended in complete.items() if ended and folder not in going_on):
+                try:
+                    locks.enter_context(locked(folder, patience))
+                    if (folder / CONFIG).exists():  # no other process has packed it meanwhile
+                        stand = _stand(folder)
+                        groups.setdefault(_alike(folder, stand), {})[folder] = stand
+                except Busy:
+                    kept["another process is at work in it"] += 1
+                except ConfigError as problem:
+                    kept[str(problem)] += 1
+            # those that were packed before, by a command that was ended in the middle, or that were unpacked by a copy
+            drop(sweep, {folder.relative_to(sweep).as_posix() for stands in groups.values() for folder in stands})
+            for stands in groups.values():
+                for some in _chunks(stands):
+                    left_out = write(sweep, some)
+                    kept.update(left_out.values())
+                    gone = [folder for folder in some if folder not in left_out]
+                    removed = list(threads.map(_removed, gone, [stands[folder] for folder in gone]))
+                    kept["it changed while it was packed"] += len(gone) - sum(removed)
+        list(threads.map(_remove_rest, folders))
     return +kept
 
 
@@ -94,7 +96,7 @@ def pack_rest(sweep: Path, folders: Sequence[Path]) -> None:
     """Pack what still lies in folders of these runs, and say how many are packed, and why others are not."""
     for each in inside(sweep, PACKED).glob(".*.part"):  # of a process that was killed
         shutil.rmtree(each)
-    kept = pack(sweep, folders)
+    kept = pack(sweep, folders, PATIENCE)
     count = sum(place_of(folder) is not None for folder in folders)
     say(
         f"{count} of {counted(len(folders), 'run')} are packed, in {counted(len(packs(sweep)), 'pack')}: "
@@ -110,15 +112,16 @@ def drop(sweep: Path, names: Collection[str]) -> None:
     """Take these runs out of a sweep's packs, which are written anew without them."""
     if not names or places(sweep).keys().isdisjoint(names):
         return
-    for each in packs(sweep):
-        rest = [sweep / name for name in each.runs if name not in names]
-        if len(rest) == len(each.runs):
-            continue
-        for problem in write(sweep, [folder for folder in rest if not (folder / CONFIG).exists()]).values():
-            raise ConfigError(problem)
-        away = each.folder.with_name(f".{each.folder.name}.part")
-        each.folder.rename(away)  # it goes in one step
-        shutil.rmtree(away)
+    with locked(sweep / PACKED, PATIENCE):  # of several processes one at a time, each of what the last one left
+        for each in packs(sweep):
+            rest = [sweep / name for name in each.runs if name not in names]
+            if len(rest) == len(each.runs):
+                continue
+            for problem in write(sweep, [folder for folder in rest if not (folder / CONFIG).exists()]).values():
+                raise ConfigError(problem)
+            away = each.folder.with_name(f".{each.folder.name}.part")
+            each.folder.rename(away)  # it goes in one step
+            shutil.rmtree(away)
     _gone(sweep / PACKED)
 
 
@@ -136,15 +139,10 @@ def unpack(sweep: Path, names: Sequence[str]) -> list[str]:
         if not chosen:
             raise ConfigError(f"unpack {sweep}: it has no packed runs")
         for name in chosen:
-            if name not in there or (sweep / name / CONFIG).exists():
-                raise ConfigError(
-                    f"unpack {name}: "
-                    + (
-                        f"{sweep / name} is its folder"
-                        if (sweep / name).exists()
-                        else f"{sweep} has no run of this name"
-                    )
-                )
+            if (sweep / name / CONFIG).exists():
+                raise ConfigError(f"unpack {name}: this run is not packed, {sweep / name} is its folder")
+            if name not in there:
+                raise ConfigError(f"unpack {name}: {sweep} has no run of this name")
             target = inside(sweep, name)
             _remove_rest(target)
             if target.exists() and (not target.is_dir() or {each.name for each in target.iterdir()} - {LOCK}):

@@ -242,7 +242,8 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
         for task in tasks:  # one that cannot be drawn is told, and the runs are not trained again for it
             drawn(task.folder, form_of(task.node))
     if sweep := tasks[0].packed:
-        pack(sweep, folders)
+        with suppress(Exception):  # they are complete: the command packs them in the end, or says why not
+            pack(sweep, folders)
     return 0
 
 
