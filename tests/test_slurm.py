@@ -232,3 +232,16 @@ def test_what_slurm_refuses_leaves_nothing(tmp_path: Path) -> None:
     assert "Slurm refuses the job: sbatch: error: invalid partition specified: hgih" in told
     assert "Traceback" not in told and not (tmp_path / "sweep").exists()
     assert "hydra.launcher.tasks=0: must be int >= 1" in dlrun(*command, "hydra.launcher.tasks=0", code=2)
+
+
+def test_packed_runs_of_tasks_are_the_runs_of_one_machine(tmp_path: Path) -> None:
+    asked = ["-m", *IRIS, "steps=30", "seed=range(8)", "hydra.launcher.width=2", "hydra.sweeper.keep=packed"]
+    dlrun(*asked, *SLURM, f"hydra.sweep.dir={tmp_path / 'there'}")
+    dlrun(*asked, f"hydra.sweep.dir={tmp_path / 'here'}")
+    assert 0 < len(list((tmp_path / "there" / "packed").iterdir())) <= 4  # the stacks, or what one process found
+    assert not [path for path in (tmp_path / "there").iterdir() if path.name.isdecimal()]
+    assert [row["run"] for row in table(tmp_path / "there")] == list("01234567")
+    assert "8 finished" in dlrun("status", str(tmp_path / "there"))
+    for place in ("there", "here"):
+        dlrun("unpack", str(tmp_path / place))
+    assert_same(tmp_path / "there", tmp_path / "here")

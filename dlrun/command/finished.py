@@ -17,6 +17,7 @@ from dlrun.config.own import shortened
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
 from dlrun.files.replacing import refuse_existing
+from dlrun.folder.contents import refuse_packed
 from dlrun.folder.names import form_of, holds_run
 from dlrun.folder.reading import refuse_no_run
 from dlrun.terminal.console import say
@@ -46,6 +47,7 @@ def plot_verb(arguments: list[str]) -> int:
     from dlrun.plots.pictures import draw
 
     for folder in map(Path, folders):
+        refuse_packed(folder, "plot ")
         if holds_run(folder):
             pictures = draw(folder, form_of(config_of(folder)))
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dlrun.command.finished import options_of
 from dlrun.errors import ConfigError
+from dlrun.folder.packs import place_of
 from dlrun.terminal.console import counted, error, say
 
 SHOWN = 20  #: runs that are named
@@ -74,9 +75,31 @@ def note_verb(arguments: list[str]) -> int:
 
 def _is_folder(word: str) -> bool:
     try:
-        return bool(word) and Path(word).is_dir()
+        return bool(word) and (Path(word).is_dir() or place_of(Path(word).absolute()) is not None)
     except OSError:  # no name of a file is as long
         return False
+
+
+def unpack_verb(arguments: list[str]) -> int:
+    """dlrun unpack FOLDER [RUN...]
+
+    Give packed runs of a sweep (hydra.sweeper.keep=packed) their folders again, with
+    the same files; without RUN all of them. Nothing is overwritten.
+
+    dlrun unpack outputs/first 3 17
+    """
+    if not arguments:
+        raise ConfigError("unpack: name the folder of a sweep, and runs in it: dlrun unpack FOLDER RUN")
+    from dlrun.sweep.packing import unpack
+
+    sweep = Path(arguments[0]).absolute()
+    unpacked = unpack(sweep, arguments[1:])
+    for run in unpacked[:SHOWN]:
+        say(str(sweep / run), indent=2)
+    if len(unpacked) > SHOWN:
+        say(f"and {len(unpacked) - SHOWN:,} more", indent=2)
+    say(f"{counted(len(unpacked), 'run')} unpacked")
+    return 0
 
 
 def rm_verb(arguments: list[str]) -> int:

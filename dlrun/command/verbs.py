@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from dlrun.command.finished import diagnose_verb, export_verb, plot_verb, predict_verb, report_verb
 from dlrun.command.start import train
-from dlrun.command.tidying import diff_verb, note_verb, rm_verb
+from dlrun.command.tidying import diff_verb, note_verb, rm_verb, unpack_verb
 from dlrun.config import typed
 from dlrun.config.catalogue import choices, conf_dir, description, groups
 from dlrun.config.explained import explained, options
@@ -239,4 +239,5 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "resume": _resume,
     "rm": rm_verb,
     "status": _status,
+    "unpack": unpack_verb,
 }

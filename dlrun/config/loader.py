@@ -55,7 +55,7 @@ FREE = re.compile(
     r"hydra\.launcher\.(width|workers|retry_failed|wait|tasks|partition|account|qos|constraint|timeout_min|cpus_per_task"
     r"|gpus_per_node|mem_gb|array_parallelism|signal_delay_s|max_num_timeout|n_jobs)=[\w.,:+-]*"
     r"|hydra\.sweeper\.(trials|decades|trial_seeds|retry_failed|max_batch_size|n_trials|n_jobs|sampler|study_name"
-    r"|margin|max_time|prune|first_rung|eta|samples|seed)=[\w.,:+-]*"
+    r"|margin|max_time|prune|first_rung|eta|keep|samples|seed)=[\w.,:+-]*"
     r"|hydra\.sweeper\.(claims|large|again|looks|direction)=[\w\[\], ]*"
     r"|hydra\.mode=\w*"
     r"|hydra\.sweeper\.params(\.[\w./@]+)?=.*"  # overrides of jobs, each of which is judged by itself

@@ -19,8 +19,8 @@ from dlrun.datasets.scale import Scaling
 from dlrun.datasets.tables.cells import DECIMALS, MISSING, PARTS
 from dlrun.datasets.tables.columns import Column
 from dlrun.errors import ConfigError
-from dlrun.files.opening import read, read_bytes
 from dlrun.files.parsing import json_of
+from dlrun.folder.contents import read, read_bytes
 from dlrun.folder.names import ENCODING
 
 KINDS = ("number", "boolean", "time", "date", "category")

@@ -8,7 +8,7 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from dlrun.errors import ConfigError
 
@@ -73,7 +73,7 @@ def read_bytes(folder: Path, name: str, largest: int = LARGEST) -> bytes:
 
 def read(folder: Path, name: str, largest: int = LARGEST) -> str:
     """The text of a file below a folder; raises what `read_bytes` raises, and ConfigError where it is not UTF-8."""
-    return _decoded(read_bytes(folder, name, largest), f"{folder}/{name}")
+    return decoded(read_bytes(folder, name, largest), f"{folder}/{name}")
 
 
 def beginning(folder: Path, name: str, length: int = 2**16) -> str:
@@ -84,7 +84,7 @@ def beginning(folder: Path, name: str, length: int = 2**16) -> str:
 
 def read_named(path: Path, largest: int = LARGEST) -> str:
     """The text of a file that the user has named, or put among his configs: links are followed. Otherwise as `read`."""
-    return _decoded(_contents(str(path), largest, links=True), str(path))
+    return decoded(_contents(str(path), largest, links=True), str(path))
 
 
 def appending(path: Path) -> TextIO:
@@ -107,6 +107,11 @@ def truncate(path: Path, length: int) -> None:
         os.close(descriptor)
 
 
+def opened(folder: Path, name: str) -> BinaryIO:
+    """A file below a folder, to be read in parts; raises what `read_bytes` raises."""
+    return os.fdopen(_opened(_inside(folder, name), os.O_RDONLY), "rb")
+
+
 def _contents(path: str, largest: int, links: bool) -> bytes:
     with os.fdopen(_opened(path, os.O_RDONLY, links), "rb") as file:
         if os.fstat(file.fileno()).st_size > largest:
@@ -114,7 +119,8 @@ def _contents(path: str, largest: int, links: bool) -> bytes:
         return file.read()
 
 
-def _decoded(content: bytes, path: str) -> str:
+def decoded(content: bytes, path: str) -> str:
+    """The text that is in a file. Raises ConfigError where it is not UTF-8."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as problem:

@@ -25,10 +25,10 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
         try:
             yield part
             if durable:
-                _to_disk(part)
+                to_disk(part)
             os.replace(part, path)
             if durable:
-                _to_disk(path.parent)
+                to_disk(path.parent)
         finally:
             with suppress(OSError):  # what went wrong before says more
                 part.unlink(missing_ok=True)
@@ -52,7 +52,7 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -21,6 +21,7 @@ from dlrun.errors import ConfigError
 from dlrun.files.opening import inside, read_bytes
 from dlrun.files.replacing import naming, replacing
 from dlrun.folder import wellformed
+from dlrun.folder.names import CHECKPOINT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,6 +96,29 @@ def newest(folder: Path) -> Record:
 def latest(folder: Path) -> int:
     """The step of the newest checkpoint by its name, -1 where there is none."""
     return max(map(_step, generations(folder)), default=-1)
+
+
+def checkpointed(folders: Mapping[Path, bool]) -> tuple[list[list[Path]], dict[Path, int]]:
+    """Of runs' folders, the stacks that go on together, and those that paused and go on in any stack, with their steps.
+
+    folders: whether each holds a complete run. A stack that lacks one of its runs is none.
+    """
+    stacks: list[list[Path]] = []
+    paused: dict[Path, int] = {}
+    begun: set[Path] = set()
+    for folder in folders:
+        record = newest(folder / CHECKPOINT)
+        members = [Path(os.path.normpath(folder / name)) for name in record.get("runs", [])]
+        if not folders.keys() >= set(members) or all(folders[member] for member in members):
+            continue
+        if not begun.isdisjoint(members):  # the stack of which it was, or is, goes on as a whole
+            continue
+        if len(members) == 1 and not record.get("taken"):
+            paused[folder] = int(record["step"])
+        else:
+            stacks.append(members)
+        begun |= set(members)
+    return stacks, paused
 
 
 def generations(folder: Path) -> list[Path]:

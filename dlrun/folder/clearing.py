@@ -26,6 +26,7 @@ from dlrun.folder.names import (
     LOCK,
     LOG,
     MATRICES,
+    NOTES,
     PACKAGES,
     PLAN,
     RANGE_PLOT,
@@ -40,13 +41,13 @@ from dlrun.folder.names import (
     surface_of,
     table_of,
 )
-from dlrun.folder.notes import NOTES
 
 PAGE = "report.html"
 MARK = '<meta name="generator" content="dlrun report">'  #: in the page's head; what lacks it is not overwritten
 MULTIRUN = "multirun.yaml"  #: Hydra's record of a sweep
 OURS = "app_name: dlrun"  #: in Hydra's records of dlrun's commands
 SWEEP_PICTURES = ("comparison", "sensitivity", "heatmap", "effects", "datasets", "front", "race")
+EXPORTED = ("model.onnx", "model.pt2", "events.out.tfevents.dlrun")  #: that dlrun makes of a run, if asked to
 SWEEP_TABLES = ("sweep.csv", "curves.csv")  #: each begins with the column `run`
 
 
@@ -92,6 +93,15 @@ def written(diagnostics: Iterable[str] = ()) -> list[str]:
     films = [name for look in looks for name in films_of(look)]
     tables = [of(look) for look in looks for of in (table_of, surface_of, arrays_of, kept_of)]
     return [*TABLES, *tables, *pictures, *films, LAST, ENCODING]
+
+
+def beside(names: Iterable[str]) -> list[str]:
+    """Those of these names that dlrun made in a run's folder beside what `clear` removes and Hydra made."""
+    own = re.compile(
+        rf"({'|'.join(choices('regularizer'))})(_\d+)?\.safetensors"
+        + "".join(rf"|{Path(name).stem}(-\d+)?{re.escape(Path(name).suffix)}" for name in (PACKAGES, CHANGES))
+    )
+    return [name for name in names if name in (NOTES, *EXPORTED) or own.fullmatch(name)]
 
 
 def refuse_present(folder: Path, diagnostics: Iterable[str] = (), regularizers: Iterable[str] = ()) -> None:

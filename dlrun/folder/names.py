@@ -25,6 +25,7 @@ MATRICES = "zca-*.safetensors"  #: a matrix that it needs
 MEASURED = "measured.csv"  #: in a claim's folder: a number a row, of a run
 MEASURES = ("setting", "seed", "measure", "value")  #: its columns
 FRONT = "front.csv"  #: in a sweep's folder: its settings by several objectives
+NOTES = "notes.json"  #: what users write of a run or a sweep, see folder/notes.py
 PLAN = "plan.json"  #: in a sweep's folder, see sweep/plan.py
 LOCK = ".lock"  #: held by the process that is at work in the folder, see folder/lock.py
 KNOWN_BY = (METRICS, SUMMARY, CONFIG, BEST)  #: a folder with one of these is a run's

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlrun.errors import ConfigError
-from dlrun.files.opening import read
 from dlrun.files.parsing import json_of
 from dlrun.files.replacing import replacing
+from dlrun.folder.contents import read, refuse_packed
+from dlrun.folder.names import NOTES
 
-NOTES = "notes.json"
 LONGEST = 10_000  #: letters of a note
 MOST = 1000  #: notes, and tags
 SIGNS = ",;[]"  #: which a tag may not hold: in a table tags are joined
@@ -54,6 +54,7 @@ def notes_of(folder: Path) -> Notes:
 def add(folder: Path, text: str = "", tags: Collection[str] = (), without: Collection[str] = ()) -> Notes:
     """Add a note, and tags, and take tags away; returns all that there is then. Raises ConfigError for what is none."""
     refuse(text, tags)
+    refuse_packed(folder, "note ")
     there = notes_of(folder)
     kept = [tag for tag in dict.fromkeys([*there.tags, *tags]) if tag not in without]
     notes = Notes((*there.texts, *filter(None, [text])), tuple(kept))

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.errors import ConfigError
-from dlrun.files.opening import read
 from dlrun.folder import wellformed
 from dlrun.folder.columns import NEEDED
+from dlrun.folder.contents import exists, read
 from dlrun.folder.formulas import unguarded
 from dlrun.folder.names import CONFIG, METRICS, PLAN, SUMMARY
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def refuse_no_run(folder: Path) -> None:
     """Raise ConfigError where a folder is not that of a single run."""
-    if not (folder / CONFIG).exists():
+    if not exists(folder, CONFIG):
         way = (
             "it is a sweep's; give that of one of its runs"
             if (folder / PLAN).exists()
@@ -65,7 +65,7 @@ def read_summary(folder: str | Path) -> dict[str, Any]:
 
 def summary_of(folder: Path) -> dict[str, Any]:
     """The contents of summary.json; of a run that has none, that it was interrupted."""
-    return read_summary(folder) if (folder / SUMMARY).exists() else {"status": "interrupted"}
+    return read_summary(folder) if exists(folder, SUMMARY) else {"status": "interrupted"}
 
 
 def numbers(summary: Mapping[str, Any]) -> list[str]:

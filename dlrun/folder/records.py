@@ -7,8 +7,6 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,8 +14,8 @@ from dlrun.config.escapes import escaped
 from dlrun.errors import Unwritable
 from dlrun.files.opening import append_bytes, appending, truncate
 from dlrun.files.replacing import naming, replacing
+from dlrun.folder.cells import cell
 from dlrun.folder.clearing import clear_parts, refuse_old_run
-from dlrun.folder.formulas import guarded
 from dlrun.folder.names import CONFIG, LOG, METRICS, SUMMARY, TABLES
 
 if TYPE_CHECKING:
@@ -71,7 +69,7 @@ def _header(rows: Sequence[Mapping[str, float | str]]) -> str:
 
 
 def _lines(rows: Sequence[Mapping[str, float | str]]) -> str:
-    return "".join([",".join([_cell(name, value) for name, value in row.items()]) + "\n" for row in rows])
+    return "".join([",".join([cell(name, value) for name, value in row.items()]) + "\n" for row in rows])
 
 
 PENDING = 2**20  #: bytes of what grows in a file, from which they are written at once
@@ -172,7 +170,7 @@ class Run:
         """Add one evaluation to metrics.csv; every column has a number, which may be NaN or infinite."""
         assert row.keys() == set(self.columns), f"columns {sorted(row.keys() ^ set(self.columns))} missing or unknown"
         self._write_rows()
-        self._write_line([_cell(name, row[name]) for name in self.columns])
+        self._write_line([cell(name, row[name]) for name in self.columns])
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json."""
@@ -225,30 +223,6 @@ def write_summary(folder: Path, summary: Mapping[str, Any], durable: bool = Fals
     text = json.dumps(_strict(summary), indent=2, allow_nan=False) + "\n"
     with replacing(folder / SUMMARY, durable) as part:
         part.write_text(text, encoding="utf-8")
-
-
-def _cell(name: str, value: float | str) -> str:
-    """The shortest text that reads back as the same number; whole epochs look whole."""
-    if type(value) is float:  # most of them: what is asked below takes several times as long
-        return _epoch(value) if name == "epoch" else repr(value)
-    if type(value) is int:
-        return repr(value)
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, Integral) or (name == "epoch" and float(value).is_integer()):
-        return repr(int(value))
-    return repr(float(value))
-
-
-@lru_cache(2**4)  # that of all rows of a look
-def _epoch(value: float) -> str:
-    return repr(int(value)) if value.is_integer() else repr(value)
-
-
-@lru_cache(2**12)  # names of layers and quantities come again and again
-def _text(value: str) -> str:
-    value = guarded(value)
-    return '"' + value.replace('"', '""') + '"' if re.search('[",\r\n]', value) else value
 
 
 def _strict(value: Any) -> Any:

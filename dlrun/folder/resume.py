@@ -12,8 +12,8 @@ from dlrun.config.check import leaves
 from dlrun.config.durations import seconds
 from dlrun.config.escapes import quoted, unescaped
 from dlrun.errors import ConfigError
-from dlrun.files.opening import read
 from dlrun.folder import wellformed
+from dlrun.folder.contents import read, refuse_packed
 from dlrun.folder.names import CONFIG, holds_run, shell_command
 from dlrun.folder.reading import read_summary, status_of
 
@@ -30,6 +30,7 @@ def standing(folder: Path, config: Mapping[str, Any]) -> str:
 
     config: resolved. Raises ConfigError where the folder holds another run, with what differs key by key.
     """
+    refuse_packed(folder, "hydra.run.dir=")
     if not holds_run(folder):
         return "new"
     if not (folder / CONFIG).exists():

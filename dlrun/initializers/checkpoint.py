@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 
 from dlrun.datasets.dataset import Dataset
 from dlrun.errors import ConfigError
+from dlrun.folder.contents import refuse_packed
 from dlrun.folder.names import BEST
 from dlrun.initializers.drawn import He
 from dlrun.initializers.initializer import Bias
@@ -78,6 +79,7 @@ class Checkpoint(He):
 def load(path: str, key: str) -> dict[str, Tensor]:
     """The tensors of a run's folder or a .safetensors file; ConfigError, with the key, where they cannot be read."""
     file = Path(path).expanduser()
+    refuse_packed(file.parent if file.name.endswith(".safetensors") else file, f"{key}=")
     if file.is_dir():
         file /= BEST
     if not file.is_file():

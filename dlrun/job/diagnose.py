@@ -15,6 +15,7 @@ from dlrun.diagnostics.diagnostic import DuringTraining
 from dlrun.diagnostics.finished import look
 from dlrun.errors import ConfigError
 from dlrun.folder.clearing import clear_parts, refuse_foreign_files
+from dlrun.folder.contents import refuse_packed
 from dlrun.folder.lock import locked
 from dlrun.folder.names import CONFIG, SUMMARY, shell_command, table_of
 from dlrun.folder.reading import read_summary
@@ -60,6 +61,7 @@ def diagnose(runs: Sequence[Path], config: DictConfig, which: str) -> bool:
 
 def _node(folder: Path, asked: Mapping[str, Any], config: DictConfig) -> Node:
     """The config of the run in a folder, with the diagnostics that are asked for."""
+    refuse_packed(folder, "diagnose ")
     refuse_foreign_files(folder)
     if not (folder / SUMMARY).exists() and (folder / CONFIG).exists():
         raise ConfigError(

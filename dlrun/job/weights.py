@@ -10,7 +10,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from dlrun.errors import ConfigError
-from dlrun.files.opening import read_bytes
+from dlrun.folder.contents import read_bytes
 from dlrun.folder.names import BEST, LAST
 
 WEIGHTS = {"best": BEST, "last": LAST}

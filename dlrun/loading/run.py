@@ -21,6 +21,7 @@ from dlrun.config.words import did_you_mean
 from dlrun.datasets import new_rows
 from dlrun.datasets.encoded import Encoded, read_encoding
 from dlrun.errors import ConfigError
+from dlrun.folder.contents import exists
 from dlrun.folder.names import CONFIG, shell_command
 from dlrun.folder.reading import read_metrics, refuse_no_run, status_of, summary_of
 from dlrun.folder.resume import COMPLETE, read_config
@@ -95,7 +96,7 @@ class LoadedRun:
         """The network with what stands before and after it: from a source's numbers to predictions."""
         encoding, node = self.encoding, self._node()
         file = WEIGHTS[self.which]
-        if not (self.folder / file).exists() and self.summary["status"] not in COMPLETE:
+        if not exists(self.folder, file) and self.summary["status"] not in COMPLETE:
             raise ConfigError(
                 f"{self.folder} has no weights yet: the run was {self.summary['status']}; "
                 f"`{shell_command('resume', self.folder)}` goes on"

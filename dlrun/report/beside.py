@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from dlrun.errors import ConfigError
+from dlrun.folder.contents import exists
 from dlrun.folder.names import table_of
 from dlrun.folder.reading import read_table
 from dlrun.plots.comparison import DRAWN, SEEDS
@@ -36,7 +37,7 @@ def seen(diagnostic: str, found: Findings, runs: Mapping[str, Path], labels: Map
     for setting, label in labels.items():
         finished = rows[setting]["status"].isin(FINISHED)
         those: Sequence[str] = rows[setting]["run"][finished if finished.any() else ~finished].tolist()
-        folders = [runs[run] for run in those if (runs[run] / file).exists()]
+        folders = [runs[run] for run in those if exists(runs[run], file)]
         having += bool(folders)
         if len(tables) == DRAWN or not folders:
             continue

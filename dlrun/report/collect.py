@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dlrun.errors import ConfigError
-from dlrun.files.opening import appending, beginning, read
+from dlrun.files.opening import appending, beginning
 from dlrun.files.replacing import replacing
 from dlrun.folder import wellformed
 from dlrun.folder.columns import NEEDED
+from dlrun.folder.contents import read
 from dlrun.folder.formulas import unguarded
 from dlrun.folder.names import CONFIG, KNOWN_BY, METRICS, OVERRIDES, SUMMARY, shell_command
 from dlrun.folder.notes import notes_of
+from dlrun.folder.packs import PACKED, packed_below
 from dlrun.report.cells import BETWEEN, TEXT, Row, as_typed, cell_of, csv_lines, frame, read_csv, write_csv
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def find(folders: Sequence[str | Path]) -> dict[str, Path]:
     """
     found: dict[Path, None] = {}
     for folder in (Path(folder).resolve() for folder in folders):
-        runs = sorted(_runs(folder), key=lambda run: _natural(str(run)))
+        runs = sorted({*_runs(folder), *packed_below(folder)}, key=lambda run: _natural(str(run)))
         if not runs:
             why = "" if folder.is_dir() else ", for it is a file" if folder.exists() else ", for it is not there"
             raise ConfigError(f"{folder} holds no run{why}; give the folders of sweeps or of runs")
@@ -150,7 +152,7 @@ def append_run(sweep: str | Path, folder: str | Path) -> None:
         first = beginning(sweep, SWEEP).split("\n")[0]  # the rows of a thousand runs would be read a thousand times
         header = next(csv.reader([first]), [])
         header = header if BETWEEN in header else []  # damaged: in the end `write_tables` makes all of it anew
-    columns = _header([dict.fromkeys(header, ""), row]) if header else list(row)
+    columns = columns_of([dict.fromkeys(header, ""), row]) if header else list(row)
     _fill([row], {row["run"]: folder}, columns)
     if columns == header:
         with appending(sweep / SWEEP) as file:
@@ -207,6 +209,8 @@ def _runs(folder: str | Path, links: bool = False) -> Iterator[Path]:
         if not links:
             yield Path(folder)
     else:
+        if PACKED in inside and not links:
+            yield from packed_below(Path(folder))
         for name, entry in inside.items():
             if not name.startswith(".") and entry.is_dir(follow_symlinks=False):
                 yield from _runs(entry.path, links)
@@ -222,12 +226,12 @@ def _natural(text: str) -> list[tuple[int, str]]:
 def read_rows(runs: Mapping[str, Path], left_out: list[str]) -> tuple[list[str], list[Row]]:
     """sweep.csv's header and rows of runs that were found, from their folders; a line for each that cannot be read."""
     rows = [row for name, folder in runs.items() if (row := _told(left_out, read_run, folder, name))]
-    header = _header(rows)
+    header = columns_of(rows)
     filled = [_told(left_out, _fill, [row], runs, header) for row in rows]
     return header, [row for row, whole in zip(rows, filled, strict=True) if whole]
 
 
-def _header(rows: Iterable[Row]) -> list[str]:
+def columns_of(rows: Iterable[Row]) -> list[str]:
     """All columns: overrides in the order of their appearance, then results."""
     overrides: dict[str, None] = {}
     results: dict[str, None] = {}

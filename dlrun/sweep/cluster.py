@@ -13,6 +13,7 @@ from typing import Any
 
 from dlrun.config.moments import Moment
 from dlrun.errors import ConfigError
+from dlrun.folder.contents import exists
 from dlrun.folder.names import METRICS, shell_command
 from dlrun.folder.reading import status_of
 from dlrun.folder.resume import COMPLETE
@@ -161,7 +162,7 @@ def follow(sweep: Path, names: set[str], until: Moment | None = None) -> None:
                 elif until and word == "interrupted" and at(sweep / name, until).waits:
                     del going[name]
                     progress.done("waiting")
-            running = [name for name in going if not told[name] and (sweep / name / METRICS).exists()]
+            running = [name for name in going if not told[name] and exists(sweep / name, METRICS)]
             progress.working([(len(running), 0)])
     while until and names & set(held(sweep)):
         time.sleep(POLL)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -134,6 +134,29 @@ class Job:
     @property
     def _placed(self) -> dict[Keys, Any]:
         return {**self._values, OUTPUT_DIR: str(self.folder)}
+
+
+class HydrasFiles(Mapping[str, str]):
+    """A job's `files`, made where they are asked for: of a hundred thousand jobs they would fill the memory."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def __getitem__(self, name: str) -> str:
+        return self._job.files()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._job.files())
+
+    def __len__(self) -> int:
+        return len(self._job.files())
+
+    def items(self) -> ItemsView[str, str]:
+        return self._job.files().items()
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, str]]]:
+        """To another process as they are."""
+        return dict, (self._job.files(),)
 
 
 #: by loader, then by what the jobs of a structure have in common: a sweeper that checks its jobs asks before a launcher

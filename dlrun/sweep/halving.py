@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dlrun.config.moments import Moment
 from dlrun.errors import ConfigError
-from dlrun.files.opening import read
 from dlrun.folder import checkpoint, wellformed
+from dlrun.folder.contents import read
 from dlrun.folder.names import CHECKPOINT, METRICS
 from dlrun.folder.reading import summary_of
 from dlrun.folder.records import write_summary

@@ -19,15 +19,17 @@ from dlrun.config.moments import Moment
 from dlrun.config.options import estimating
 from dlrun.errors import ConfigError
 from dlrun.folder.clearing import discard, refuse_foreign_files
+from dlrun.folder.contents import exists
 from dlrun.folder.lock import locked
 from dlrun.folder.names import METRICS, PLAN, shell_command
 from dlrun.folder.reading import summary_of
 from dlrun.report.collect import append_run, drop_runs, write_tables
 from dlrun.sweep.beginning import begun_at, ended
-from dlrun.sweep.compose import Job, check_jobs, compose
+from dlrun.sweep.compose import HydrasFiles, Job, check_jobs, compose
 from dlrun.sweep.halving import Halving, at
 from dlrun.sweep.jobs import held
 from dlrun.sweep.objective import values_of
+from dlrun.sweep.packing import pack_rest, refuse_without_parquet
 from dlrun.sweep.plan import Plan
 from dlrun.sweep.stacking import digests, stacked
 from dlrun.sweep.trainers import TimeOver, Trainer
@@ -76,6 +78,8 @@ def launch(
             raise
         except TimeOver:
             return _time_over(jobs, plan)
+        if _packs(config) and not estimating():
+            pack_rest(folder, [job.folder for job in jobs])
     ended.setdefault(folder, []).extend(job.folder for job in jobs)
     return [_returned(job, summary_of(job.folder)) for job in jobs]
 
@@ -104,8 +108,8 @@ def _train(
         _say_submitted(len(missing) - len(left), submitted, trainer)
     for job in left:
         refuse_foreign_files(job.folder)
-    prunes = config.hydra.sweeper.get("prune") is not None
-    tasks = [Task(job.number, job.config, job.folder, job.files(), job.overrides, until, prunes) for job in left]
+    how = (until, config.hydra.sweeper.get("prune") is not None, plan.folder if _packs(config) else None)
+    tasks = [Task(job.number, job.config, job.folder, HydrasFiles(job), job.overrides, *how) for job in left]
     whole = [[job.number for job in stack] for stack in begun]
     # without torch, which takes seconds, where nothing is to be trained
     stacks, device = list[list[Task]](), "cpu"
@@ -125,6 +129,11 @@ def _train(
     return trainer.train(stacks, plan, device, end)
 
 
+def _packs(config: DictConfig) -> bool:
+    """Whether complete runs are packed."""
+    return bool(config.hydra.sweeper.get("keep") == "packed")
+
+
 def _name(job: Job, plan: Plan) -> str:
     return str(job.folder.relative_to(plan.folder))
 
@@ -135,6 +144,8 @@ def options_of(config: DictConfig, jobs: Sequence[Job], trainer: Trainer) -> tup
     Raises ConfigError where its launcher can do neither, or its runs have not one max_time.
     """
     sweeper = config.hydra.sweeper
+    if _packs(config):
+        refuse_without_parquet()
     if sweeper.get("max_time") is not None and not trainer.pauses:
         raise ConfigError(
             f"hydra.sweeper.max_time={sweeper.max_time}: with hydra/launcher=stack alone, which can end a run to go on "
@@ -168,7 +179,7 @@ def _decided(halving: Halving, jobs: Sequence[Job], place: int, folder: Path) ->
 def _time_over(jobs: Sequence[Job], plan: Plan) -> list[JobReturn]:
     """Tell of a sweep whose time is over, and leave its tables; its exit code tells of the runs that have ended."""
     done = [job.folder for job in jobs if plan.holds(job)]
-    new = sum(not (job.folder / METRICS).exists() for job in jobs)
+    new = sum(not exists(job.folder, METRICS) for job in jobs)
     begun = len(jobs) - len(done) - new
     say(
         f"hydra.sweeper.max_time is over: {len(done)} of {counted(len(jobs), 'run')} are done, {begun} interrupted, "

@@ -15,11 +15,11 @@ import yaml
 
 from dlrun.config.escapes import unescaped
 from dlrun.config.moments import Moment
+from dlrun.folder.checkpoint import checkpointed
 from dlrun.folder.reading import status_of
 from dlrun.folder.records import yaml_text
 from dlrun.folder.resume import has_more_time
 from dlrun.sweep.halving import at
-from dlrun.sweep.plan import checkpointed
 from dlrun.sweep.trainers import conclude, start_method
 from dlrun.sweep.workers import Task, run
 
@@ -38,6 +38,7 @@ def write_part(folder: Path, index: int, part: Sequence[Sequence[Task]]) -> None
                 "files": dict(task.files),
                 "until": task.until and [task.until.number, task.until.in_steps],
                 "pruned": task.pruned,
+                "packed": str(task.packed or ""),
             }
             for task in stack
         ]
@@ -49,11 +50,10 @@ def write_part(folder: Path, index: int, part: Sequence[Sequence[Task]]) -> None
 def read_part(folder: Path, index: int) -> list[list[Task]]:
     """What `write_part` wrote."""
 
-    def task(
-        number: int, node: str, folder: str, files: dict[str, str], until: Sequence[Any] | None, pruned: bool
-    ) -> Task:
+    def task(node: str, folder: str, until: Sequence[Any] | None, packed: str, **others: Any) -> Task:
         own = unescaped(yaml.load(node, Loader=yaml.CSafeLoader))
-        return Task(number, own, Path(folder), files, until=Moment(*until) if until else None, pruned=pruned)
+        moment, sweep = Moment(*until) if until else None, Path(packed) if packed else None
+        return Task(node=own, folder=Path(folder), until=moment, packed=sweep, **others)
 
     return [[task(**run) for run in stack] for stack in json.loads((folder / f"{index}.json").read_text("utf-8"))]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import Any, cast
 
@@ -20,12 +20,15 @@ from dlrun.files.opening import inside, read
 from dlrun.files.replacing import replacing
 from dlrun.folder import checkpoint, wellformed
 from dlrun.folder.clearing import clear, clear_parts, refuse_present
+from dlrun.folder.contents import exists, holds_run
 from dlrun.folder.environment import keep
 from dlrun.folder.lock import locked
-from dlrun.folder.names import CHECKPOINT, CONFIG, LOCK, PLAN, holds_run, shell_command
+from dlrun.folder.names import CONFIG, LOCK, PLAN, shell_command
+from dlrun.folder.packs import PACKED
 from dlrun.folder.reading import status_of
 from dlrun.folder.resume import COMPLETE, differences, fingerprint, has_more_time, read_config
 from dlrun.sweep.compose import Job
+from dlrun.sweep.packing import drop
 from dlrun.sweep.tuning import FINAL, TUNING
 from dlrun.sweep.workers import PATIENCE, Task
 from dlrun.terminal.console import say
@@ -63,7 +66,11 @@ class Plan:
         self.runs: dict[str, dict[str, Any]] = content.get("runs", {})
         self.commands: list[list[str]] = content.get("commands", [])
         self.looks: dict[str, Any] | None = content.get("looks")  #: of a sweep with seed=until_decided
-        if not self.runs and folder.exists() and any(holds_run(each) for each in folder.iterdir() if each.is_dir()):
+        if (
+            not self.runs
+            and folder.exists()
+            and ((folder / PACKED).is_dir() or any(holds_run(each) for each in folder.iterdir() if each.is_dir()))
+        ):
             raise ConfigError(f"the folder {folder} holds runs that are no sweep's: choose another hydra.sweep.dir")
         for name in self.runs:
             if patience and (folder / name / LOCK).exists():  # which a process that was killed leaves, too
@@ -118,9 +125,9 @@ class Plan:
         self._above |= dict.fromkeys(_above(name), name)
         if not holds_run(job.folder) and name not in self.runs:
             refuse_present(job.folder, job.config.get("diagnostics") or (), job.config.get("regularizer") or ())
-        if not holds_run(job.folder) or (name in self.runs and not (job.folder / CONFIG).exists()):
+        if not holds_run(job.folder) or (name in self.runs and not exists(job.folder, CONFIG)):
             return
-        there, asked = read_config(job.folder) if (job.folder / CONFIG).exists() else {}, dict(job.config)
+        there, asked = read_config(job.folder) if exists(job.folder, CONFIG) else {}, dict(job.config)
         if asked["threads"] == "auto":  # which crowded processes, such as joblib's, decide for themselves
             asked["threads"] = there.get("threads")
         differ = differences(there, asked) if there else [f"there is no {CONFIG} there"]
@@ -146,7 +153,7 @@ class Plan:
         anew.
         """
         jobs = {job.folder: job for job, _ in placed}
-        stacks, paused = checkpointed({job.folder: complete for job, complete in placed})
+        stacks, paused = checkpoint.checkpointed({job.folder: complete for job, complete in placed})
         self.begun = {folder for stack in stacks for folder in stack} | paused.keys()
         return [[jobs[folder] for folder in stack] for stack in stacks], {jobs[f].number: n for f, n in paused.items()}
 
@@ -155,8 +162,10 @@ class Plan:
         overrides = cast(DictConfig, OmegaConf.to_container(config.hydra.overrides))  # `${...}` as it was typed
         typed = [*overrides["task"], *overrides["hydra"]]
         command = [override for override in typed if not override.lstrip("+").startswith(OWN)]
-        if _but_for_time(command) not in map(_but_for_time, self.commands):
+        if _asking(command) not in map(_asking, self.commands):
             self.commands.append(command)
+        else:  # the same, which may keep its runs otherwise now
+            self.commands[list(map(_asking, self.commands)).index(_asking(command))] = command
         if config.seed == UNTIL_DECIDED:
             self.looks = {"seeds": list(config.hydra.sweeper.looks), "margin": config.hydra.sweeper.margin or 0}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -170,10 +179,15 @@ class Plan:
             if task.folder not in self.begun and task.folder.exists():
                 with locked(task.folder, PATIENCE, say):
                     clear(task.folder)
+        drop(self.folder, {self._named(task.folder) for task in tasks})
 
     def _name(self, job: Job) -> str:
         """The folder of a job, within the sweep's. Raises ConfigError where it lies elsewhere, or behind a link."""
-        name = os.path.relpath(job.folder, self.folder)
+        name = self._named(job.folder)
+        if name.split(os.sep)[0] == PACKED:
+            raise ConfigError(
+                f"hydra.sweep.subdir gives run {job.number} the folder {PACKED}, in which packed runs lie"
+            )
         if any(part.startswith(".") for part in name.split(os.sep)):
             raise ConfigError(
                 f"hydra.sweep.subdir gives run {job.number} the folder {job.folder}, which does not lie in "
@@ -182,35 +196,16 @@ class Plan:
         inside(self.folder, name)
         return name
 
+    def _named(self, folder: Path) -> str:
+        return os.path.relpath(folder, self.folder)
+
     def _is_complete(self, name: str) -> bool:
         return status_of(self.folder / name) in self.complete
 
 
-def checkpointed(folders: Mapping[Path, bool]) -> tuple[list[list[Path]], dict[Path, int]]:
-    """Of runs' folders, the stacks that go on together, and those that paused and go on in any stack, with their steps.
-
-    folders: whether each holds a complete run. A stack that lacks one of its runs is none.
-    """
-    stacks: list[list[Path]] = []
-    paused: dict[Path, int] = {}
-    begun: set[Path] = set()
-    for folder in folders:
-        record = checkpoint.newest(folder / CHECKPOINT)
-        members = [Path(os.path.normpath(folder / name)) for name in record.get("runs", [])]
-        if not folders.keys() >= set(members) or all(folders[member] for member in members):
-            continue
-        if not begun.isdisjoint(members):  # the stack of which it was, or is, goes on as a whole
-            continue
-        if len(members) == 1 and not record.get("taken"):
-            paused[folder] = int(record["step"])
-        else:
-            stacks.append(members)
-        begun |= set(members)
-    return stacks, paused
-
-
-def _but_for_time(command: Sequence[str]) -> list[str]:
-    return [override for override in command if not override.startswith("max_time=")]
+def _asking(command: Sequence[str]) -> list[str]:
+    """What a command asks for, but for how long each run may take, and how they are kept."""
+    return [word for word in command if not word.lstrip("+").startswith(("max_time=", "hydra.sweeper.keep="))]
 
 
 def _above(name: str) -> list[str]:

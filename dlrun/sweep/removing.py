@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlrun.config.catalogue import choices
 from dlrun.errors import ConfigError
 from dlrun.files.opening import inside
 from dlrun.folder import checkpoint
-from dlrun.folder.clearing import clear, refuse_foreign_sweep
+from dlrun.folder.clearing import beside, clear, refuse_foreign_sweep
 from dlrun.folder.lock import Busy, locked
-from dlrun.folder.names import CHANGES, CHECKPOINT, HYDRA, PACKAGES, PLAN
-from dlrun.folder.notes import NOTES
+from dlrun.folder.names import CHECKPOINT, HYDRA, PLAN
+from dlrun.folder.packs import PACKED, place_of
 from dlrun.folder.reading import status_of
 from dlrun.folder.resume import COMPLETE
 from dlrun.report import collect
 from dlrun.report.where import condition
 from dlrun.sweep.jobs import held
+from dlrun.sweep.packing import drop
 from dlrun.terminal.console import counted
-
-EXPORTED = ("model.onnx", "model.pt2", "events.out.tfevents.dlrun")  #: that dlrun makes of a run, if asked to
 
 
 @dataclass
@@ -65,6 +62,10 @@ def remove(folder: Path, where: str, dry: bool) -> Removed:
             if told := why.get("") or why.get(name) or _needed(runs[run], {runs[each] for each in meant}):
                 found.at_work[run] = told
                 continue
+            if place := place_of(runs[run]):
+                found.runs.append(run)
+                found.bytes += place[0].size(place[1])
+                continue
             try:
                 with locked(runs[run]):
                     size = _size(runs[run])
@@ -79,13 +80,15 @@ def remove(folder: Path, where: str, dry: bool) -> Removed:
                 found.left.append(run)
         found.sweeps = sorted({sweep for run in found.runs if (sweep := sweeps[run])})
         if not dry:
+            for sweep in found.sweeps:
+                drop(sweep, {os.path.relpath(runs[run], sweep) for run in found.runs if sweeps[run] == sweep})
             _write_tables(found.sweeps)
     return found
 
 
 def _sweep(run: Path) -> Path | None:
     """The folder of the sweep that a run belongs to."""
-    return next((above for above in run.parents if (above / PLAN).exists()), None)
+    return next((above for above in run.parents if (above / PLAN).exists() or (above / PACKED).is_dir()), None)
 
 
 def _busy_sweeps(sweeps: set[Path], locks: ExitStack) -> Iterator[tuple[Path, dict[str, str]]]:
@@ -119,12 +122,7 @@ def _size(run: Path) -> int:
 def _remove(run: Path) -> None:
     """What dlrun and Hydra made for a run."""
     clear(run)
-    own = re.compile(
-        rf"({'|'.join(choices('regularizer'))})(_\d+)?\.safetensors"
-        + "".join(rf"|{Path(name).stem}-\d+{re.escape(Path(name).suffix)}" for name in (PACKAGES, CHANGES))
-    )
-    numbered = [name for name in os.listdir(run) if own.fullmatch(name)]
-    for name in (*HYDRA[1:], NOTES, PACKAGES, CHANGES, *numbered, *EXPORTED):
+    for name in (*HYDRA[1:], *beside(os.listdir(run))):
         with suppress(ConfigError):  # what a link leads to is not of this run
             inside(run, name).unlink(missing_ok=True)
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlrun.errors import ConfigError
-from dlrun.files.opening import inside, read
+from dlrun.files.opening import inside
 from dlrun.folder import wellformed
+from dlrun.folder.contents import exists, read
 from dlrun.folder.names import METRICS, PLAN, SUMMARY, shell_command
 from dlrun.folder.reading import read_summary
 from dlrun.report.collect import find, overrides_of
@@ -100,7 +101,7 @@ def show(sweep: Path) -> None:
 
 
 def _standing(name: str, folder: Path, task: str, state: str) -> Standing:
-    summary = read_summary(folder) if (folder / SUMMARY).exists() else {}
+    summary = read_summary(folder) if exists(folder, SUMMARY) else {}
     row, age = _last_row(folder)
     status, error = summary.get("status"), summary.get("error") or ""
     if status in (None, "interrupted"):

@@ -17,7 +17,7 @@ from omegaconf import AnyNode, DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.errors import ConfigError
-from dlrun.sweep.texts import Keys, Text, put
+from dlrun.sweep.texts import Keys, Text, replaced
 
 # where any two jobs differ, beside the plain values
 NUM, ID, DIRNAME = (("hydra", "job", name) for name in ("num", "id", "override_dirname"))
@@ -74,12 +74,13 @@ class Structure:
         return self._answers[asked]
 
     def config(self, values: Mapping[Keys, Any]) -> dict[str, Any]:
-        """A job's own config, resolved."""
-        config = deepcopy(self._raw)
+        """A job's own config, resolved; what jobs have alike they share, and none may change it."""
+        config = self._raw
         for place in self._interpolated:
-            put(config, place, deepcopy(self.value(place, values)))
+            config = replaced(config, place, self.value(place, values))
         for key in self.plain:
-            put(config, tuple(key.split(".")), values[tuple(key.split("."))])
+            place = tuple(key.split("."))
+            config = replaced(config, place, values[place])
         return config
 
     def files(self, values: Mapping[Keys, Any]) -> dict[str, str]:

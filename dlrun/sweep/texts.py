@@ -46,6 +46,15 @@ def put(container: Any, place: Keys, value: Any) -> None:
     reduce(getitem, place[:-1], container)[place[-1]] = value
 
 
+def replaced(container: Any, place: Keys, value: Any) -> Any:
+    """A container with another value at a place; what lies aside from the way there is shared."""
+    if not place:
+        return value
+    copy = container.copy()
+    copy[place[0]] = replaced(container[place[0]], place[1:], value)
+    return copy
+
+
 @lru_cache(maxsize=10_000, typed=True)
 def _scalar(place: Keys, value: Any) -> str:
     """A scalar as YAML writes it there: where a long text is broken depends on what stands before it."""

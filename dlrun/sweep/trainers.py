@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any, Protocol, runtime_checkable
 
+from dlrun.folder.contents import exists
 from dlrun.folder.names import SUMMARY
 from dlrun.folder.reading import summary_of
 from dlrun.folder.records import write_summary
@@ -122,7 +123,7 @@ def start_method(device: str) -> str:
 
 def conclude(task: Task, problem: str | None) -> dict[str, Any]:
     """The summary of a run whose process has ended; one that could not tell any more gets a summary now."""
-    if not (task.folder / SUMMARY).exists():
+    if not exists(task.folder, SUMMARY):
         task.folder.mkdir(parents=True, exist_ok=True)
         status = "failed" if problem else "interrupted"
         write_summary(task.folder, {"status": status, "name": task.node["name"], "error": problem})

@@ -28,6 +28,7 @@ from dlrun.folder.names import CHECKPOINT, SUMMARY, form_of
 from dlrun.folder.reading import summary_of
 from dlrun.folder.records import write_summary
 from dlrun.sweep.limits import open_files
+from dlrun.sweep.packing import pack
 from dlrun.terminal.signals import as_in_a_child, obeyed
 
 INTERVAL = 0.2  # seconds between two reports of progress
@@ -45,6 +46,7 @@ class Task:
     overrides: Sequence[str] = ()  #: what a launcher is told of it
     until: Moment | None = None  #: where it waits for the other runs of a sweep that prunes
     pruned: bool = False  #: whether its sweep prunes
+    packed: Path | None = None  #: the sweep with whose packed runs it is to lie, once its stack is complete
 
 
 class Worker:
@@ -239,6 +241,9 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
 
         for task in tasks:  # one that cannot be drawn is told, and the runs are not trained again for it
             drawn(task.folder, form_of(task.node))
+    if sweep := tasks[0].packed:
+        with suppress(Exception):  # they are complete: the command packs them in the end, or says why not
+            pack(sweep, folders)
     return 0
 
 

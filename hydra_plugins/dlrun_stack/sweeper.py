@@ -35,7 +35,7 @@ class Sweeper(BasicSweeper):
         samples, seed: of the points that are drawn, see `dlrun.sweep.sampling`.
         trials, decades, trial_seeds: see `dlrun.sweep.tuning`.
         looks, margin: of seed=until_decided, see `dlrun.sweep.deciding`.
-        max_time, prune, first_rung, eta: for `dlrun.sweep.launch`, which finds them in the config.
+        max_time, prune, first_rung, eta, keep: for `dlrun.sweep.launch`, which finds them in the config.
         retry_failed: with a launcher that is not dlrun's, train failed runs again.
     """
 
@@ -54,6 +54,7 @@ class Sweeper(BasicSweeper):
         prune: str | None = None,
         first_rung: float | str | None = None,
         eta: int = 4,
+        keep: str = "folders",
         retry_failed: bool = False,
     ) -> None:
         super().__init__(max_batch_size=max_batch_size, params=params)

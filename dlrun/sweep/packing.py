@@ -1,0 +1,269 @@
+"""Runs of a sweep packed, many in three files, and unpacked again; dlrun/folder/packs.py tells what a pack is."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from dlrun.errors import ConfigError
+from dlrun.files.opening import inside, opened, read_bytes
+from dlrun.files.replacing import naming
+from dlrun.folder.checkpoint import checkpointed
+from dlrun.folder.clearing import beside, clear_parts, written
+from dlrun.folder.lock import Busy, locked
+from dlrun.folder.names import CONFIG, HYDRA, KNOWN_BY, LOCK, LOG, shell_command
+from dlrun.folder.packs import (
+    PACKED,
+    RUNS,
+    SHARED,
+    Pack,
+    first_of,
+    is_tensors,
+    layout,
+    missing,
+    packs,
+    place_of,
+    places,
+)
+from dlrun.folder.reading import read_summary, status_of
+from dlrun.folder.resume import COMPLETE
+from dlrun.sweep.packed import write
+from dlrun.terminal.console import counted, say
+
+LARGEST = 2**26  #: bytes of a file in a row of runs.parquet
+BYTES = 2**27  #: of all those of a pack, beyond which there are two
+TOGETHER = 512  #: runs of a pack, at most
+PATIENCE = 60.0  #: seconds for a process that packs the same runs
+AT_A_TIME = 16  #: folders that are removed: some file systems take milliseconds to delete a file, of many at a time too
+SHOWN = 3  #: reasons that are told on the terminal
+Stand = dict[str, tuple[int, int, int]]  #: of each file its size, the time of its last change, and its inode
+
+
+def refuse_without_parquet() -> None:
+    """Raise ConfigError where what packs are written with is not installed."""
+    if find_spec("pyarrow") is None:
+        raise ConfigError(missing("hydra.sweeper.keep=packed"))
+
+
+def pack(sweep: Path, folders: Sequence[Path], patience: float = 0) -> Counter[str]:
+    """Pack those of a sweep's runs that are complete, and remove their folders; returns why others keep theirs.
+
+    A folder goes once the pack outlasts a power cut, and only if nothing in it has changed since. It stays, whole,
+    where it holds what is none of dlrun's, a checkpoint, a link, or a file of more than 64 MB; where the run is part of
+    a stack that goes on; and where another process is at work in it.
+
+    patience: seconds to wait for such a process, which may pack the run itself.
+    """
+    kept = Counter[str]()
+    complete = {folder: status_of(folder) in COMPLETE for folder in folders if (folder / CONFIG).exists()}
+    going_on = {folder for stack in checkpointed(complete)[0] for folder in stack}
+    groups: dict[str, dict[Path, Stand]] = {}
+    with ThreadPoolExecutor(AT_A_TIME) as threads:
+        with ExitStack() as locks:
+            for folder in (folder for folder, ended in complete.items() if ended and folder not in going_on):
+                try:
+                    locks.enter_context(locked(folder, patience))
+                    if (folder / CONFIG).exists():  # no other process has packed it meanwhile
+                        stand = _stand(folder)
+                        groups.setdefault(_alike(folder, stand), {})[folder] = stand
+                except Busy:
+                    kept["another process is at work in it"] += 1
+                except ConfigError as problem:
+                    kept[str(problem)] += 1
+            # those that were packed before, by a command that was ended in the middle, or that were unpacked by a copy
+            drop(sweep, {folder.relative_to(sweep).as_posix() for stands in groups.values() for folder in stands})
+            for stands in groups.values():
+                for some in _chunks(stands):
+                    left_out = write(sweep, some)
+                    kept.update(left_out.values())
+                    gone = [folder for folder in some if folder not in left_out]
+                    removed = list(threads.map(_removed, gone, [stands[folder] for folder in gone]))
+                    kept["it changed while it was packed"] += len(gone) - sum(removed)
+        list(threads.map(_remove_rest, folders))
+    return +kept
+
+
+def pack_rest(sweep: Path, folders: Sequence[Path]) -> None:
+    """Pack what still lies in folders of these runs, and say how many are packed, and why others are not."""
+    for each in inside(sweep, PACKED).glob(".*.part"):  # of a process that was killed
+        shutil.rmtree(each)
+    kept = pack(sweep, folders, PATIENCE)
+    count = sum(place_of(folder) is not None for folder in folders)
+    say(
+        f"{count} of {counted(len(folders), 'run')} are packed, in {counted(len(packs(sweep)), 'pack')}: "
+        f"`{shell_command('unpack', sweep)} RUN` gives a run its folder"
+    )
+    for why, number in kept.most_common(SHOWN):
+        say(f"{counted(number, 'folder')} not packed: {why}", indent=2)
+    if len(kept) > SHOWN:
+        say(f"and {kept.total() - sum(number for _, number in kept.most_common(SHOWN))} for other reasons", indent=2)
+
+
+def drop(sweep: Path, names: Collection[str]) -> None:
+    """Take these runs out of a sweep's packs, which are written anew without them."""
+    if not names or places(sweep).keys().isdisjoint(names):
+        return
+    with locked(sweep / PACKED, PATIENCE):  # of several processes one at a time, each of what the last one left
+        for each in packs(sweep):
+            rest = [sweep / name for name in each.runs if name not in names]
+            if len(rest) == len(each.runs):
+                continue
+            for problem in write(sweep, [folder for folder in rest if not (folder / CONFIG).exists()]).values():
+                raise ConfigError(problem)
+            away = each.folder.with_name(f".{each.folder.name}.part")
+            each.folder.rename(away)  # it goes in one step
+            shutil.rmtree(away)
+    _gone(sweep / PACKED)
+
+
+def unpack(sweep: Path, names: Sequence[str]) -> list[str]:
+    """Give packed runs their folders again, with the same bytes, and take them out of the packs; returns their names.
+
+    names: of the runs; of none, all.
+
+    Raises ConfigError, with nothing written, for a run that is not packed, and where something else is in the place of
+    its folder.
+    """
+    with locked(sweep):
+        there = places(sweep)
+        chosen = list(dict.fromkeys(names)) or [name for name in there if not (sweep / name / CONFIG).exists()]
+        if not chosen:
+            raise ConfigError(f"unpack {sweep}: it has no packed runs")
+        for name in chosen:
+            if (sweep / name / CONFIG).exists():
+                raise ConfigError(f"unpack {name}: this run is not packed, {sweep / name} is its folder")
+            if name not in there:
+                raise ConfigError(f"unpack {name}: {sweep} has no run of this name")
+            target = inside(sweep, name)
+            _remove_rest(target)
+            if target.exists() and (not target.is_dir() or {each.name for each in target.iterdir()} - {LOCK}):
+                raise ConfigError(f"{target} is there already, and is not overwritten: move it away first")
+        for pack in dict.fromkeys(there[name][0] for name in chosen):
+            if others := sorted({*pack.files} - _own(frozenset(pack.files))):  # a stranger's
+                raise ConfigError(f"{pack.folder / RUNS}: {others[0]} is no file of a run")
+        for name in chosen:
+            _unpack(*there[name], sweep / name)
+        if hasattr(os, "sync"):
+            os.sync()  # once for all of them, before they are nowhere else
+        drop(sweep, set(chosen))
+    return chosen
+
+
+def _unpack(pack: Pack, row: int, folder: Path) -> None:
+    part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    with naming(folder):
+        try:
+            for name in pack.files:
+                if pack.has(row, name):
+                    path = part / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(pack.read(row, name))
+            (folder / LOCK).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                folder.rmdir()
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+@lru_cache(2**6)  # the runs of a stack have the same
+def _own(names: frozenset[str], looks: frozenset[str] = frozenset()) -> set[str]:
+    """Those of these names of files that a run leaves. looks: its diagnostics."""
+    own = {*written(looks), *KNOWN_BY, LOG, *HYDRA[1:], *beside(names)}
+    return {name for name in names if name in own or SHARED.fullmatch(name)}
+
+
+def _stand(folder: Path) -> Stand:
+    """The files of a run's folder. Raises ConfigError where it holds what cannot be packed."""
+    clear_parts(folder)
+    found: Stand = {}
+    for above in ("", f"{HYDRA[0]}/"):
+        with os.scandir(inside(folder, above.rstrip("/") or ".")) as entries:
+            for entry in entries:
+                if entry.name == LOCK or (entry.name == HYDRA[0] and entry.is_dir(follow_symlinks=False)):
+                    continue
+                if not entry.is_file(follow_symlinks=False):
+                    raise ConfigError(f"it holds {entry.name}, which is no file")
+                now = entry.stat(follow_symlinks=False)
+                found[above + entry.name] = (now.st_size, now.st_mtime_ns, now.st_ino)
+    looks = read_summary(folder).get("diagnostics")
+    if others := sorted({*found} - _own(frozenset(found), frozenset(looks if isinstance(looks, dict) else ()))):
+        raise ConfigError(f"it holds {others[0]}, which is none of dlrun's")
+    if large := [name for name, (size, *_) in found.items() if size > LARGEST and not is_tensors(name)]:
+        raise ConfigError(f"{large[0]} has more than {LARGEST >> 20} MB")
+    return found
+
+
+def _alike(folder: Path, stand: Stand) -> str:
+    """In runs of one pack this is the same: which tensors they have. Raises ConfigError for a file that is damaged."""
+    found = {}
+    for name in sorted(filter(is_tensors, stand)):
+        with opened(folder, name) as file:
+            try:
+                header = first_of(file)
+                found[name] = layout(header)
+            except ValueError as problem:
+                raise ConfigError(f"{name} cannot be read ({problem})") from problem
+        size = max((tensor["data_offsets"][1] for tensor in found[name].values()), default=0)
+        if len(header) + size != stand[name][0]:
+            raise ConfigError(f"{name} is not as long as its header says")
+    return json.dumps(found)
+
+
+def _chunks(stands: Mapping[Path, Stand]) -> Iterator[list[Path]]:
+    """The runs in parts, each for a pack."""
+    part, total = list[Path](), 0
+    for folder, stand in stands.items():
+        size = sum(size for name, (size, *_) in stand.items() if not is_tensors(name))
+        if part and (len(part) == TOGETHER or total + size > BYTES):
+            yield part
+            part, total = [], 0
+        part.append(folder)
+        total += size
+    if part:
+        yield part
+
+
+def _gone(folder: Path) -> None:
+    """Remove a folder in which nothing is left."""
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _removed(folder: Path, stand: Stand) -> bool:
+    """Remove the files that were packed, unless something in the folder has changed since."""
+    try:
+        if _stand(folder) != stand:
+            return False
+    except ConfigError:
+        return False
+    for name in sorted(stand, key=lambda name: name != CONFIG):  # without it the folder counts no more
+        _unlink(folder / name)
+    _gone(folder / HYDRA[0])
+    return True
+
+
+def _remove_rest(folder: Path) -> None:
+    """Remove what a process that was killed left of a packed run's folder: files that are in the pack, to the byte."""
+    if not folder.is_dir() or folder.is_symlink() or not (place := place_of(folder)):
+        return
+    pack, row = place
+    for name in pack.files:
+        with suppress(FileNotFoundError, ConfigError):
+            if read_bytes(folder, name, LARGEST) == pack.read(row, name):
+                _unlink(folder / name)
+    _gone(folder / HYDRA[0])
+    _gone(folder)
+
+
+def _unlink(path: Path) -> None:
+    path.unlink()

@@ -1,0 +1,319 @@
+"""Packed runs: the same bytes come back, nothing is lost in between, and everything reads them as it reads folders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+from safetensors.numpy import load_file, save_file
+from test_damage import command
+from test_report import write_run
+
+from dlrun.command.cli import main
+from dlrun.errors import ConfigError
+from dlrun.folder import notes, packs
+from dlrun.folder.contents import exists, read
+from dlrun.folder.reading import read_metrics, read_summary
+from dlrun.report import collect
+from dlrun.sweep import packing
+from dlrun.sweep.packing import drop, pack, unpack
+from dlrun.sweep.removing import remove
+
+ODD = ("0,0,0.1,nan,inf,0.1,0.1,-0.0,0.1", "0.5,5,1e-05,1.5e+300,5e-324,0.1,0.1,2.0,0.30000000000000004")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Five runs in folders: two are alike, one has other tensors, one other columns and what a folder may hold besides,
+    one failed."""
+    folder = tmp_path / "sweep"
+    for number, status in enumerate(["finished", "diverged", "stopped_early", "finished", "failed"]):
+        run = write_run(folder / str(number), f"lr={number / 10}", f"seed={number}", status=status, test=0.1 * number)
+        shape = (3, 2) if number == 2 else (2, 2)
+        weights = {"0.weight": np.full(shape, number, np.float32), "0.bias": np.arange(2, dtype=np.float32) + number}
+        for name in ("model", "last"):
+            save_file(weights, run / f"{name}.safetensors", {"step": str(number)})
+        (run / "dlrun.log").write_text(f"[2026-01-01 00:00:00] ünder {number}\n")
+    other = folder / "3"
+    header = (other / "metrics.csv").read_text().splitlines()[0]
+    (other / "metrics.csv").write_text("\n".join([header, *ODD, ""]))
+    (other / "confusion.csv").write_text('true,predicted,count\n"a, b",c,2\n')
+    (other / "curves.png").write_bytes(bytes(range(256)))
+    (other / "notes.json").write_text('{"notes": ["mine"], "tags": []}\n')
+    (folder / "plan.json").write_text(json.dumps({"commands": [["seed=0"]], "runs": {}}))
+    collect.write_tables([folder], folder)
+    return folder
+
+
+def runs_of(sweep: Path) -> list[Path]:
+    return [sweep / str(number) for number in range(5)]
+
+
+def forget() -> None:
+    """As another process, which has read nothing yet."""
+    packs._places.clear()
+    for cache in (packs._pack, packs._column, packs._curves):
+        cache.cache_clear()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and packs.PACKED not in path.relative_to(folder).parts
+    }
+
+
+def test_the_same_bytes_come_back_and_are_read_alike_in_between(sweep):
+    before, tables = content(sweep), collect.collect([sweep])
+    curves = read_metrics(sweep / "3")
+    assert pack(sweep, runs_of(sweep)) == {}
+    assert [path.name for path in sweep.iterdir() if path.is_dir()] == ["4", "packed"] or (sweep / "4").is_dir()
+    assert not any((sweep / str(number)).exists() for number in range(4))  # and the failed one can be tried again
+    pd.testing.assert_frame_equal(collect.collect([sweep]), tables)
+    pd.testing.assert_frame_equal(read_metrics(sweep / "3"), curves)
+    collect.write_tables([sweep], sweep)
+    assert {name: before[name] for name in ("sweep.csv", "curves.csv")}.items() <= content(sweep).items()
+    assert notes.notes_of(sweep / "3").texts == ("mine",)
+    assert read(sweep / "1", "dlrun.log").endswith("ünder 1\n")
+    assert exists(sweep / "3", "confusion.csv") and not exists(sweep / "0", "confusion.csv")
+    assert unpack(sweep, ["3"]) == ["3"]
+    assert list(collect.find([sweep])) == ["0", "1", "2", "3", "4"]
+    assert sorted(unpack(sweep, [])) == ["0", "1", "2"]
+    assert content(sweep) == before
+    assert not (sweep / packs.PACKED).exists()
+
+
+def test_packs_are_tables_that_others_read(sweep):
+    pack(sweep, runs_of(sweep))
+    assert len(packs.packs(sweep)) == 2  # of the two shapes
+    rows = pd.concat([pd.read_parquet(each.folder / packs.RUNS) for each in packs.packs(sweep)]).set_index("run")
+    assert rows["lr"].to_dict() == {"0": 0.0, "1": 0.1, "2": 0.2, "3": 0.3}
+    assert rows.loc["3", "test_accuracy"] == pytest.approx(0.3)
+    assert json.loads(rows.loc["0", "./summary.json"])["status"] == rows.loc["0", "status"] == "finished"
+    numbers = pd.concat([pd.read_parquet(each.folder / packs.CURVES) for each in packs.packs(sweep)])
+    assert numbers[numbers["run"] == "3"]["lr"].tolist() == [0.1, 1e-05]
+    assert numbers["step"].dtype == np.int64
+    [alike] = [each for each in packs.packs(sweep) if "0" in each.runs]
+    tensors = load_file(alike.folder / packs.WEIGHTS)
+    assert tensors["model/0.weight"].shape == (3, 2, 2)
+    assert tensors["last/0.bias"].tolist() == [[int(name), int(name) + 1] for name in alike.runs]
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.lists(st.floats(), min_size=7, max_size=7), min_size=1, max_size=4), st.booleans())
+def test_any_curves_come_back(tmp_path, rows, odd):
+    shutil.rmtree(tmp_path / "s", ignore_errors=True)
+    run = write_run(tmp_path / "s" / "0", "seed=0")
+    header = (run / "metrics.csv").read_text().splitlines()[0]
+    lines = [",".join([f"{i}", f"{i}", *map(repr, row)]) for i, row in enumerate(rows)]
+    text = "\n".join([header, *lines, *(["7,7.0,1,2,3,4,5,6,07"] if odd else []), ""])  # which no run writes
+    (run / "metrics.csv").write_text(text)
+    pack(tmp_path / "s", [run])
+    [each] = packs.packs(tmp_path / "s")
+    assert ("./metrics.csv" in parquet.read_schema(each.folder / packs.RUNS).names) == odd
+    assert read(run, "metrics.csv") == text
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 5, 9, 14])
+def test_whatever_ends_a_packing_loses_nothing(sweep, step, monkeypatch):
+    before, tables, left = content(sweep), collect.collect([sweep]), [step]
+
+    def dying(what: Callable[..., object]) -> Callable[..., object]:
+        def done(*arguments: object, **words: object) -> object:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return what(*arguments, **words)
+
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "AT_A_TIME", 1)
+        patch.setattr(Path, "rename", dying(Path.rename))
+        patch.setattr(packing, "_unlink", dying(packing._unlink))
+        with pytest.raises(KeyboardInterrupt):
+            pack(sweep, runs_of(sweep))
+    pd.testing.assert_frame_equal(collect.collect([sweep]), tables)
+    pack(sweep, runs_of(sweep))
+    pd.testing.assert_frame_equal(collect.collect([sweep]), tables)
+    assert sorted(name for each in packs.packs(sweep) for name in each.runs) == ["0", "1", "2", "3"]
+    unpack(sweep, [])
+    assert content(sweep) == before
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (lambda run: (run / "mine.txt").write_text("mine"), "mine.txt, which is none of dlrun's"),
+        (lambda run: (run / "mine").mkdir(), "mine, which is no file"),
+        (lambda run: (run / "checkpoint").mkdir(), "checkpoint, which is no file"),
+        (lambda run: (run / "last.safetensors").write_bytes(b"no"), "last.safetensors"),
+        (lambda run: (run / "curves.png").symlink_to(run / "config.yaml"), "curves.png, which is no file"),
+    ],
+)
+def test_a_folder_with_what_is_none_of_dlruns_stays_whole(sweep, other, told):
+    other(sweep / "0")
+    before = content(sweep / "0")
+    [(why, count)] = pack(sweep, runs_of(sweep)).items()
+    assert told in why and count == 1
+    assert content(sweep / "0") == before
+    assert not (sweep / "1").exists()
+    assert list(collect.find([sweep])) == ["0", "1", "2", "3", "4"]
+
+
+def test_what_changed_meanwhile_stays_and_counts(sweep, monkeypatch):
+    write = packing.write
+
+    def slow(*arguments: object) -> object:
+        if not notes.notes_of(sweep / "0").texts:
+            notes.add(sweep / "0", "while it was packed")
+        return write(*arguments)
+
+    monkeypatch.setattr(packing, "write", slow)
+    assert pack(sweep, runs_of(sweep)) == {"it changed while it was packed": 1}
+    assert notes.notes_of(sweep / "0").texts == ("while it was packed",)
+    monkeypatch.undo()
+    assert pack(sweep, runs_of(sweep)) == {}
+    assert notes.notes_of(sweep / "0").texts == ("while it was packed",)
+    assert sorted(name for each in packs.packs(sweep) for name in each.runs) == ["0", "1", "2", "3"]
+
+
+def test_unpacking_overwrites_nothing(sweep):
+    pack(sweep, runs_of(sweep))
+    (sweep / "1").mkdir()
+    (sweep / "1" / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="1 is there already, and is not overwritten"):
+        unpack(sweep, [])
+    assert not (sweep / "0").exists()
+    with pytest.raises(ConfigError, match="no run of this name"):
+        unpack(sweep, ["7"])
+    with pytest.raises(ConfigError, match=r"4 is its folder"):
+        unpack(sweep, ["4"])
+
+
+def test_removed_runs_leave_the_packs(sweep):
+    pack(sweep, runs_of(sweep))
+    found = remove(sweep, "lr > 0.05 and lr < 0.25", dry=True)
+    assert found.runs == ["1", "2"] and found.bytes > 1000
+    assert remove(sweep, "lr > 0.05 and lr < 0.25", dry=False).runs == ["1", "2"]
+    assert list(collect.find([sweep])) == ["0", "3", "4"]
+    assert sorted(name for each in packs.packs(sweep) for name in each.runs) == ["0", "3"]
+    drop(sweep, {"0", "3"})
+    assert not (sweep / packs.PACKED).exists()
+
+
+@pytest.mark.parametrize("file", [packs.RUNS, packs.CURVES, packs.WEIGHTS])
+@pytest.mark.parametrize("harm", ["gone", "cut", "flipped", "link", "nonsense"])
+def test_a_damaged_pack_is_one_message(sweep, file, harm, tmp_path):
+    pack(sweep, runs_of(sweep))
+    for each in packs.packs(sweep):
+        path, data = each.folder / file, bytearray((each.folder / file).read_bytes())
+        path.unlink()
+        if harm == "link":
+            (tmp_path / "elsewhere").write_bytes(data)
+            path.symlink_to(tmp_path / "elsewhere")
+        elif harm != "gone":
+            middle = len(data) // 3
+            data[middle : middle + 4] = bytes(255 - each for each in data[middle : middle + 4])
+            path.write_bytes({"cut": data[:-9], "flipped": data, "nonsense": b"x" * 100}[harm])
+    forget()
+    with pytest.raises(ConfigError, match=file) if (file, harm) != (packs.WEIGHTS, "flipped") else as_it_was():
+        unpack(sweep, [])
+    assert sorted(path.name for path in sweep.iterdir() if path.name.startswith(".")) == []
+
+
+class as_it_was:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *exception: object) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"run": ["../out", "1", "3"]}, "no folder in the sweep's"),
+        ({"run": ["/out", "1", "3"]}, "no folder in the sweep's"),
+        ({"run": ["1", "1", "3"]}, "each once"),
+        ({"./../../evil": ["x", "x", "x"]}, "no folder in the sweep's"),
+        ({"./.bashrc": ["x", "x", "x"]}, "no file of a run"),
+        ({"./config.yaml/x": ["x", "x", "x"]}, "no file of a run"),
+        ({"./config.yaml": [1, 2, 3]}, "holds no file"),
+    ],
+)
+def test_a_strangers_pack_writes_nothing_elsewhere(sweep, change, told, tmp_path):
+    pack(sweep, runs_of(sweep))
+    [alike] = [each for each in packs.packs(sweep) if "0" in each.runs]
+    rows = pd.read_parquet(alike.folder / packs.RUNS)
+    for name, values in change.items():
+        rows[name] = values
+    rows.to_parquet(alike.folder / packs.RUNS, row_group_size=packs.GROUP)
+    before = {path for path in tmp_path.rglob("*") if path.name != ".lock"}
+    forget()
+    with pytest.raises(ConfigError, match=told):
+        unpack(sweep, ["0"])
+    with pytest.raises(ConfigError, match=told):
+        unpack(sweep, [])
+    assert {path for path in tmp_path.rglob("*") if path.name != ".lock"} == before
+
+
+def test_what_needs_a_folder_says_how_to_get_one(sweep, monkeypatch, capsys):
+    pack(sweep, runs_of(sweep))
+    for words in (["note", "text"], ["plot"], ["diagnose", "diagnostics=[confusion]"]):
+        monkeypatch.setattr(sys, "argv", ["dlrun", words[0], str(sweep / "0"), *words[1:]])
+        with pytest.raises(SystemExit):
+            main()
+        assert f"`dlrun unpack {sweep} 0`" in capsys.readouterr().err
+    assert read_summary(sweep / "0")["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_a_packed_sweep_is_the_sweep(tmp_path, monkeypatch):
+    """Beside the same sweep in folders, with another form on top, pruned runs that are trained anew, and resume."""
+    monkeypatch.chdir(tmp_path)
+    small = ["dataset=iris", "steps=4", "eval_every=0.01", "architecture.hidden=[3]", "diagnostics=[weights]"]
+    swept = ["-m", *small, "plots=all", "regularizer=[ema]", "optimizer=sgd,adam", "lr=0.01,0.1", "seed=0,1"]
+    for keep in ("folders", "packed"):
+        assert command(*swept, f"hydra.sweeper.keep={keep}", f"hydra.sweep.dir={keep}") == 0
+    a, b = (Path(keep).resolve() for keep in ("folders", "packed"))
+    assert packs.places(b).keys() == {str(number) for number in range(8)}
+    assert not [path for path in b.iterdir() if path.is_dir() and path.name != packs.PACKED]
+    before = sorted(path.name for path in (b / packs.PACKED).iterdir())
+    assert command("resume", "packed") == 0
+    assert sorted(path.name for path in (b / packs.PACKED).iterdir()) == before
+    one, other = (table.drop(columns=["seconds", "steps_per_second"]) for table in map(collect.collect, [[a], [b]]))
+    pd.testing.assert_frame_equal(one, other)
+    unpack(b, [])
+    for run in map(str, range(8)):
+        left, right = content(a / run), content(b / run)
+        assert left.keys() == right.keys() and len(left) > 11
+        for name in left:
+            if name.endswith((".safetensors", "weights.csv", "encoding.json", "overrides.yaml")):
+                assert left[name] == right[name]
+    assert command(*swept[:-1], "seed=0,1,2", "hydra.sweeper.keep=packed", "hydra.sweep.dir=packed") == 0
+    assert len(packs.places(b)) == 12  # and those that had folders, too
+    assert command(*swept[:-1], "seed=0,1,2,3", "hydra.sweep.dir=packed") == 0
+    assert len(packs.places(b)) == 12 and len(collect.find([b])) == 16
+    pruning = ["-m", *small, "lr=0.001,0.01,0.1,1", "hydra.sweep.dir=pruned", "hydra.sweeper.keep=packed"]
+    assert command(*pruning, "hydra.sweeper.prune=halving", "hydra.sweeper.first_rung=1steps") == 0
+    assert len(packs.places(Path("pruned").resolve())) == 4
+    assert sorted(collect.collect(["pruned"])["status"].unique()) == ["finished", "pruned"]
+    assert command(*pruning) == 0
+    assert collect.collect(["pruned"])["status"].unique().tolist() == ["finished"]
+    assert sorted(collect.find(["pruned"])) == sorted(packs.places(Path("pruned").resolve())) == ["0", "1", "2", "3"]
+
+
+def test_without_pyarrow_nothing_begins(monkeypatch, sweep):
+    monkeypatch.setattr(packing, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'dlrun\[parquet\]'"):
+        packing.refuse_without_parquet()
