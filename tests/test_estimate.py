@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from dlrun.command.cli import main
 from dlrun.sweep import estimate, rehearsal
 from dlrun.sweep.cluster import Slurm
-from dlrun.sweep.estimate import AFTER, AFTER_ROW, AFTER_RUN, FILES, STARTING, estimated, makespan, remarks
+from dlrun.sweep.estimate import AFTER, AFTER_ROW, AFTER_RUN, FILES, STARTING, estimated, makespan, remarks, told_of
 from dlrun.sweep.rehearsal import Takes, Unrehearsed, takes
 from dlrun.sweep.workers import Task, train
 from dlrun.terminal.console import amount, duration
@@ -70,6 +70,15 @@ def test_what_stacks_take_is_added_up() -> None:
     ]
 
 
+def test_the_parts_of_a_stacks_line_add_up() -> None:
+    assert told_of(ONE) == (
+        "1 s to begin + 100 steps of 10 ms (1 s) + 11 evaluations of 100 ms (1.1 s) + 500 ms of diagnostics + "
+        "2 s to end = 5.6 s"
+    )
+    limited = told_of(replace(ONE, looks=0, limit=2))
+    assert limited.endswith("(1.1 s) + 2 s to end = 5 s, training for max_time=2 s alone")
+
+
 def test_on_a_cluster_it_tells_tasks_and_node_hours() -> None:
     slurm = Slurm.__new__(Slurm)  # of which no commands are asked
     slurm.options, slurm.workers = {"tasks": 3, "timeout_min": 60, "gpus_per_node": None}, 2
@@ -115,7 +124,7 @@ def test_a_plan_trains_and_writes_nothing(
     assert command(monkeypatch, *SWEEP, "hydra.launcher.workers=2", "--plan") == 0
     told = " ".join(capfd.readouterr().out.split())
     assert "12 runs of 6 settings and 2 structures, in 4 stacks of 3 runs" in told and asked == [(3, 2), (3, 2)]
-    assert f"{duration(2 * (ONE.seconds + STARTING))} of them training" in told and "128 files" in told
+    assert f"{duration(2 * (ONE.seconds + STARTING))} of training" in told and "128 files" in told
     assert not list(tmp_path.iterdir())
 
 

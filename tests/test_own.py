@@ -386,7 +386,8 @@ def test_a_training_that_a_file_would_end_has_failed(dlrun: Callable[..., Ended]
         "from dlrun.optimizers.sgd import SGD\nclass Mine(SGD):\n    def update(self, *_, lr): exit(0)\n"
     )
     ended = dlrun("optimizer=mine.py", "dataset=iris", *QUICK, "hydra.run.dir=run")
-    assert ended.code == 1 and "sys.exit(0) was called" in ended.err
+    told = f"{tmp_path / 'mine.py'}, line 3: sys.exit(0) was called"
+    assert ended.code == 1 and told in ended.err and summary(tmp_path / "run")["error"] == told
     assert summary(tmp_path / "run")["status"] == "failed"
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -258,7 +259,7 @@ def test_the_table_grows_as_runs_end(tmp_path: Path) -> None:
 @given(
     st.floats(allow_nan=False),
     st.integers(-(10**9), 10**9),
-    st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="'\"[]"), min_size=1),
+    st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="'\"[]\\"), min_size=1),
 )
 def test_any_value_is_read_back_as_it_was(tmp_path_factory: Any, real: float, whole: int, text: str) -> None:
     folder = tmp_path_factory.mktemp("sweep")
@@ -660,6 +661,21 @@ def test_settings_that_pruning_ended_are_listed_and_compared_with_none(tmp_path:
     found = findings(tmp_path)
     assert sorted(found.settings["setting"]) == ["lr=0.1", "lr=0.2", "lr=9"]
     assert len(found.comparisons) == 1 and "lr=9" not in set(found.comparisons["setting"])
+    last = next(iter(grids(found))).rows[-1]
+    assert [cell.text for cell in last[:3]] == ["9", "pruned", "-"]
+    told = printed(tmp_path)
+    assert "without 1 setting" not in told and (tmp_path / "sensitivity.png").exists()
+    for seed in range(2):
+        shutil.rmtree(tmp_path / f"b{seed}")
+    told = " ".join(printed(tmp_path).split())
+    assert "of 1 setting no run finished: there is no picture of how the result hangs on the axes" in told
+
+
+def test_one_seed_is_told_once(tmp_path: Path) -> None:
+    for number, lr in enumerate((0.1, 0.2, 0.3)):
+        write_run(tmp_path / str(number), f"lr={lr}", "seed=0", test=0.5 + lr)
+    told = printed(tmp_path)
+    assert told.count("nothing can be told") == 1 and "Hedges" not in told and "difference" in told
 
 
 def test_several_folders_and_single_runs_are_reported_elsewhere(

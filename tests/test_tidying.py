@@ -62,6 +62,7 @@ ROWS = [
         "optimizer.momentum": "",
         "regularizer.l2.lambda": "1",
         "note": "a b",
+        "tags": "first,a b",
     },
     {
         "run": "1",
@@ -70,6 +71,7 @@ ROWS = [
         "optimizer.momentum": "0.9",
         "regularizer.l2.lambda": "",
         "note": "",
+        "tags": "",
     },
 ]
 
@@ -87,6 +89,9 @@ ROWS = [
         ("regularizer.l2.lambda==1", [0]),  # a word that Python keeps for itself
         ('note=="a b" or lr > 5 and lr < 1', [0]),
         ("not not status==pruned", [0]),
+        ('"first" in tags', [0]),
+        ("first in tags and lr==0.1 or 'a b' in tags", [0]),
+        ("not fir in tags", [0, 1]),  # a part of one is none
     ],
 )
 def test_conditions_mean_what_they_say(text: str, meant: list[int]) -> None:
@@ -109,6 +114,8 @@ def test_conditions_mean_what_they_say(text: str, meant: list[int]) -> None:
         ("(" * 60 + "lr==1" + ")" * 60, "more than 50"),
         ("lr==" + "1" * 3000, "letters at most"),
         ("lr == 'open", "cannot be read"),
+        ("1 in lr", "no comparison"),
+        ("(in tags", "something is missing"),
     ],
 )
 def test_other_conditions_are_refused_in_a_message(text: str, told: str) -> None:
@@ -244,6 +251,17 @@ def test_diff_of_runs_and_of_sweeps(sweep: Path, tmp_path: Path, dlrun) -> None:
     )
 
 
+def test_a_place_of_other_things_is_not_searched_for_ever(tmp_path: Path, monkeypatch, dlrun) -> None:
+    monkeypatch.setattr(collect, "SEARCHED", 20)
+    for at in range(30):
+        (tmp_path / "many" / str(at)).mkdir(parents=True)
+        write_run(tmp_path / "runs" / str(at), f"lr={at}")
+    assert len(collect.find([tmp_path / "runs"])) == 30  # of runs there may be any number
+    for words in (["diff", "many", "runs"], ["report", "many"], ["rm", "many", "--where", "lr==1"]):
+        code, said = dlrun(*words)
+        assert code == 2 and "more than 20 folders that hold no run" in " ".join(said.split())
+
+
 def test_packages_are_those_of_pips_list_and_what_is_kept_is_not_overwritten(tmp_path: Path, monkeypatch) -> None:
     from importlib.metadata import version
 
@@ -294,6 +312,8 @@ def test_the_working_trees_changes_are_kept_without_secrets_and_without_what_its
         ("-url = https://me:pa55word@host/x", True),
         ("+aws = AKIAABCDEFGHIJKLMNOP", True),
         ("+tokens = model.tokenize(text)", False),
+        ("+mysql -u root -phunter22 shop", True),
+        ("+mysql -u root -p shop", False),
         ("+for key in keys:", False),
         ("+lr = 0.1", False),
     ],
@@ -301,6 +321,19 @@ def test_the_working_trees_changes_are_kept_without_secrets_and_without_what_its
 def test_lines_that_look_like_secrets(line: str, hidden: bool) -> None:
     patch = f"diff --git a/x.py b/x.py\n@@ -1 +1 @@\n{line}\n"
     assert (line not in without_secrets(patch)) == hidden
+
+
+def test_a_secret_of_several_lines_is_left_out_and_what_stands_around_it_kept() -> None:
+    before = "diff --git a/x.py b/x.py\n@@ -1 +1,9 @@\n"
+    for begin, parts in {
+        "+token = (": ["+    'abcdefgh'", '+    "ijklmnop"'],
+        "+api_key: >-": ["+  abcdefghijklmnopqrst"],
+        "+password = \\": ["+    'correct horse'"],
+        '+secret = """': ["+abcdefghijklmnopqrst"],
+    }.items():
+        patch = "\n".join([before + begin, *parts, "+)", "+lr = 0.1", ""])
+        told = without_secrets(patch)
+        assert begin in told and "+lr = 0.1" in told and not any(part in told for part in parts), told
 
 
 def test_on_end_is_the_command_that_was_typed_and_no_other(tmp_path: Path, monkeypatch, capfd) -> None:

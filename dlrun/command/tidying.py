@@ -108,7 +108,7 @@ def rm_verb(arguments: list[str]) -> int:
     Remove the runs that a condition means from sweeps, or single ones: what dlrun
     made for them, and nothing else. What is at work is left alone.
 
-    --where CONDITION   compares columns of sweep.csv with values
+    --where CONDITION   compares columns of sweep.csv with values; "x" in tags
     --dry-run           only say which runs these are
 
     dlrun rm outputs/first --where 'status=="failed"' --dry-run

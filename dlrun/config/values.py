@@ -40,6 +40,8 @@ def _instead(value: Any) -> Iterator[Any]:
             yield WORDS[value.lower()]
         if duration := re.fullmatch(r"([\d.]+)\s*(s|m|h)(ecs?|econds?|ins?|inutes?|rs?|ours?)?", value):
             yield f"{duration[1]}{'min' if duration[2] == 'm' else duration[2]}"
+        if other := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|d|days?)", value):
+            yield f"{float(other[1]) / 1000:g}s" if other[2] == "ms" else f"{24 * float(other[1]):g}h"
         if inner := re.fullmatch(r"\((.*)\)", value):  # a tuple of Python's
             yield [as_read(part.strip()) for part in inner[1].split(",") if part.strip()]
     elif not isinstance(value, list):

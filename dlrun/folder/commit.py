@@ -35,11 +35,19 @@ SECRET_LINE = re.compile(
     r"(api[_-]?key|secret|token|passw(or)?d|credential|authorization|private[_-]?key)\w*[\"']?\s*[:=]\s*"
     r"([\"'][^\"']{6,}[\"']|[\w+/-]{16,}\s*$)"  # tokens = tokenize(text) is none
     r"|(passw(or)?d|pwd|passphrase)\w*[\"']?\s*[:=]\s*\S{6,}"
-    r"|\bAIza[\w-]{30,}|[\"'][0-9a-f]{40}[\"']|\s-u\s+[^\s:]+:\S+"
+    r"|\b(mysql|mysqldump|mariadb|sshpass)\b.*\s-p[^\s-]\S*|\bAIza[\w-]{30,}|[\"'][0-9a-f]{40}[\"']|\s-u\s+[^\s:]+:\S+"
     r"|(?-i:\b[A-Z_]*(PASSWORD|SECRET|TOKEN|KEY)[A-Z_]*=\S{6,})"
     r"|-----BEGIN |\bAKIA[0-9A-Z]{16}\b|\b(gh[pousr]|hf|sk|xox[abp])[_-][A-Za-z0-9_-]{16,}|://[^/\s:@]+:[^/\s@]+@",
     re.IGNORECASE,
 )
+#: a name to which a secret is given in the lines that follow, `token = (`
+SECRET_BEGINS = re.compile(
+    r"(api[_-]?key|secret|token|passw(or)?d|pwd|passphrase|credential|authorization|private[_-]?key)\w*[\"']?\s*[:=]\s*"
+    r"([(\[{\\|>]|[rbf]?(\"{3}|'{3}))[-+]?\s*$",
+    re.IGNORECASE,
+)
+LETTERS = re.compile(r"[\"'][^\"']{6,}[\"']|^.\s*[\w+/=-]{16,}\s*$")  #: that may be a part of one
+LINES = 5  #: after such a name in which it may stand
 KEY_BEGINS, KEY_ENDS = "-----BEGIN ", "-----END "  #: what stands between is a key, or a certificate
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # SHA-1 or SHA-256
 
@@ -123,15 +131,16 @@ def without_secrets(patch: str) -> str:
 
 def _hidden(lines: Sequence[str]) -> Iterator[bool]:
     """Of each line of a file's patch whether it looks like a secret, or stands in a key of several lines."""
-    within = False
+    within, after = False, 0
     for line in lines:
         if line[:1] not in ("+", "-", " "):  # another place of the file
-            within = False
+            within, after = False, 0
             yield False
             continue
         within = within or KEY_BEGINS in line
-        yield within or SECRET_LINE.search(line) is not None
+        yield within or SECRET_LINE.search(line) is not None or (after > 0 and LETTERS.search(line) is not None)
         within = within and KEY_ENDS not in line
+        after = LINES if SECRET_BEGINS.search(line) else max(0, after - 1)
 
 
 def _asked(root: Path, own: Path, shared: Path, commit: str, command: list[str], most: int) -> bytes:

@@ -39,6 +39,7 @@ QUARTILES = (0.25, 0.75)
 SEEDS = 10  #: with more, a band holds the middle half of them: its ends would only tell of the rarest
 PANELS = 6  #: datasets that are drawn
 LOST = 3  #: settings without a finished run that are named
+TABLES = "tables have each run's value at its best validation loss"
 ERRORS = ("loss", "rmse", "mae", "distance")  #: metrics that may fall by decades
 
 
@@ -85,7 +86,7 @@ def figure(
         _zoom(panels, *view)
     lost = {name: fate for name, fate in fates.items() if name not in settings}
     left_out = f"the {DRAWN} best of {len(settings)} settings by validation; " if len(settings) > DRAWN else ""
-    finish(page, panels, heading, f"{left_out}line: mean over {over}, band: {spread(many)}", lost)
+    finish(page, panels, heading, f"{left_out}line: mean over {over}, band: {spread(many)}; {TABLES}", lost)
     return page
 
 
@@ -136,6 +137,7 @@ def on_datasets(
         f"the {DRAWN} best of {len(order)} settings" if len(order) > DRAWN else "",
         f"settings {ranked_by}",
         f"line: mean over runs, band: {spread(many)}",
+        TABLES,
     ]
     legend = {setting: handles[setting] for setting in order if setting in handles}
     finish(page, list(panels.flat), heading, "; ".join(filter(None, told)), fates, legend)

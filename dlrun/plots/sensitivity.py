@@ -16,7 +16,7 @@ from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from dlrun.plots.comparison import COLOURS, DRAWN, finish, scale, spread, style
+from dlrun.plots.comparison import COLOURS, DRAWN, TABLES, finish, scale, spread, style
 from dlrun.plots.page import FEW, GREY, LARGE, SMALL, competition, gaps, is_wide
 
 SPARSE = 4  #: times as many pairs of values as settings, from which most cells would be empty
@@ -69,7 +69,7 @@ def figure(
     best = f"the {DRAWN} best of {len(lines)} lines by validation; " if len(lines) > DRAWN else ""
     best = f"the {DRAWN} best of {len(lines)} settings by validation, and the others in grey; " if drawn else best
     crosses = "; cross: runs that diverged" if found["diverged"].any() else ""
-    finish(page, [axes], heading, f"{best}line: mean over seeds, band: {spread(many)}{crosses}{left_out}")
+    finish(page, [axes], heading, f"{best}line: mean over seeds, band: {spread(many)}; {TABLES}{crosses}{left_out}")
     return page
 
 

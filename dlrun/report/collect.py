@@ -25,6 +25,7 @@ from dlrun.report.cells import BETWEEN, TEXT, Row, as_typed, cell_of, csv_lines,
 if TYPE_CHECKING:
     import pandas as pd
 
+SEARCHED = 10_000  #: folders that are searched for runs, without those of runs
 SWEEP, CURVES = "sweep.csv", "curves.csv"
 HYDRA_YAML = ".hydra/hydra.yaml"
 COMPOSED = ".hydra/config.yaml"  #: before its interpolations were resolved
@@ -45,7 +46,7 @@ def find(folders: Sequence[str | Path]) -> dict[str, Path]:
 
     A run's name is its path within the sweep; of several sweeps, or single runs, within the folder that holds them all.
     Links to folders below them are not followed, `linked` has these.
-    Raises ConfigError for a folder in which there is no run.
+    Raises ConfigError for a folder in which there is no run, or which has so many others that it is no place of runs.
     """
     found: dict[Path, None] = {}
     for folder in (Path(folder).resolve() for folder in folders):
@@ -200,20 +201,27 @@ def _runs(folder: str | Path, links: bool = False) -> Iterator[Path]:
     """The folders of runs in a folder, which may be one itself; a job that died at its start has left `.hydra` only.
 
     links: the links to folders that are found on the way, in place of the runs.
+    Raises ConfigError where more than `SEARCHED` folders on the way are none of runs.
     """
-    if not os.path.isdir(folder):
-        return
-    with os.scandir(folder) as entries:
-        inside = {entry.name: entry for entry in entries}
-    if not inside.keys().isdisjoint(KNOWN_BY) or (".hydra" in inside and inside[".hydra"].is_dir()):
-        if not links:
-            yield Path(folder)
-    else:
+    waiting, searched = [str(folder)] if os.path.isdir(folder) else [], 0
+    while waiting:
+        here = waiting.pop()
+        with os.scandir(here) as entries:
+            inside = {entry.name: entry for entry in entries}
+        if not inside.keys().isdisjoint(KNOWN_BY) or (".hydra" in inside and inside[".hydra"].is_dir()):
+            if not links:
+                yield Path(here)
+            continue
         if PACKED in inside and not links:
-            yield from packed_below(Path(folder))
+            yield from packed_below(Path(here))
+        searched += 1
+        if searched > SEARCHED:
+            raise ConfigError(
+                f"{folder} has more than {SEARCHED:,} folders that hold no run: give the folders of sweeps or of runs"
+            )
         for name, entry in inside.items():
             if not name.startswith(".") and entry.is_dir(follow_symlinks=False):
-                yield from _runs(entry.path, links)
+                waiting.append(entry.path)
             elif links and entry.is_symlink() and entry.is_dir():
                 yield Path(entry.path)
 

@@ -203,7 +203,7 @@ def _said(
     runs = "seeds" if found.repeats.what == "seed" else "runs"
     yield (
         f"Line: mean over the {runs} that finished, up to the end of the first of them, or the one run; band: "
-        f"{comparison.spread(many)}. Rounded to four digits."
+        f"{comparison.spread(many)}. Rounded to four digits; {comparison.TABLES}."
     )
     lost = shown[~shown["status"].isin(FINISHED)]
     if len(lost):

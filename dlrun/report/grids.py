@@ -30,6 +30,7 @@ STACK = "stack's seconds"
 MOST_EFFECTS = 15  #: that a table has, and all axes
 MOST_RANKS = 8  #: datasets of which each has a column of ranks
 NAMED = 3  #: settings that a sentence names at most
+EFFECT = "Hedges' g"
 JOINT = "joint 95 % interval"  #: which holds together with those of the other rows
 
 
@@ -187,8 +188,9 @@ def _of_one(found: Findings, where: str, first: int) -> Iterator[Grid]:
     what = found.repeats.what
     words = [not pd.api.types.is_numeric_dtype(found.settings[axis]) for axis in axes]
     part = "test" if found.quoted.startswith("test") else "val"
+    pruned = set(found.table.loc[found.table["status"] == "pruned", "setting"])
     measured: dict[str, Callable[[dict[Any, Any]], Cell]] = {
-        "val": lambda row: _number(row["val"]),
+        "val": lambda row: Cell("pruned", "") if not row["n"] and row["setting"] in pruned else _number(row["val"]),
         f"{part} ± std": lambda row: (
             Cell(f"{number(row['mean'])} ± {_number(row['std'], '.2g').text}", row["mean"]) if row["n"] else NOTHING
         ),
@@ -205,7 +207,7 @@ def _of_one(found: Findings, where: str, first: int) -> Iterator[Grid]:
         measured["failed"] = lambda row: Cell(str(row["failed"]), row["failed"])
     equal = (found.settings["n"] > 1) & found.settings["low"].isna()
     yield Grid(
-        f"Settings{where}: {found.metric}{_averaged(found)}",
+        f"Settings{where}: {found.metric}{_averaged(found)}, at the best validation loss",
         [*axes, *measured],
         [
             [*_setting(row, axes), *(cell(row) for cell in measured.values())]
@@ -222,11 +224,25 @@ def _of_one(found: Findings, where: str, first: int) -> Iterator[Grid]:
         settings=list(ranks.values()),
         main=True,
     )  # fmt: skip
-    if len(found.comparisons):
-        best = found.settings["setting"].iloc[0]
+    best = found.settings["setting"].iloc[0]
+    if len(found.comparisons) > 1 and (found.comparisons["n"] == 1).all():
         yield Grid(
             f"Compared with {best}{where}",
-            [*axes, "difference", JOINT, "n", "effect", "in words"],
+            [*axes, "difference"],
+            [
+                [*_setting(row, axes), _number(row["difference"], "+.3g")]
+                for row in found.comparisons.to_dict("records")
+            ],
+            f"One {what} each: nothing can be told of differences in {found.quoted}.",
+            [*words, False],
+            named_by=len(axes),
+            settings=[ranks[setting] for setting in found.comparisons["setting"]],
+            spoken=True,
+        )
+    elif len(found.comparisons):
+        yield Grid(
+            f"Compared with {best}{where}",
+            [*axes, "difference", JOINT, "n", EFFECT, "in words"],
             [
                 [
                     *_setting(row, axes),
@@ -242,7 +258,7 @@ def _of_one(found: Findings, where: str, first: int) -> Iterator[Grid]:
             f"{_joint(found)} The words say what the interval says: "
             + (f"whether it lies beyond ±{found.margin:g}, within, or neither. " if found.margin
                else "whether it lies beyond 0. ")
-            + "Effect: Hedges' g of the differences.",
+            + f"{EFFECT}: the mean difference in standard deviations of the differences, without its bias at small n.",
             [*words, False, False, False, False, True],
             named_by=len(axes),
             settings=[ranks[setting] for setting in found.comparisons["setting"]],

@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -28,6 +29,7 @@ from dlrun.report.grid import short
 from dlrun.report.race import racers
 from dlrun.report.statistics import FINISHED
 from dlrun.report.tables import name
+from dlrun.terminal.console import counted
 
 FILMS = films_of("race")  #: beside the page, which would be too large with them
 PICTURES = ("comparison", "datasets", "front", "effects", "sensitivity", "heatmap", "race", *beside.LOOKS)
@@ -128,14 +130,20 @@ def _of_results(
     low, high = map(finals.quantile, comparison.QUARTILES) if many else (finals.min(), finals.max())
     ends = {"mean": finals.mean(), "low": low, "high": high}
     data = settings.assign(**{end: settings["setting"].map(value) for end, value in ends.items()})
+    pruned = ~np.isfinite(data["mean"].astype(float)) & (data["diverged"] == 0)
+    gone = counted(int(pruned.sum()), "setting")
+    if len(data) > 1 and (~pruned).sum() < 2 and found.axes:
+        found.notes.append(f"of {gone} no run finished: there is no picture of how the result hangs on the axes")
+        return
     if "lr" in found.axes and not found.strata:  # of several datasets the lines would not compare
         rates = pd.to_numeric(data["lr"], errors="coerce")
         words = data.loc[rates.isna(), "lr"].drop_duplicates().tolist()
         rest = [axis for axis in found.axes if axis != "lr"]
-        swept = data.assign(lr=rates, line=[label_of(row, rest) for row in rows])[rates > 0]
+        swept = data.assign(lr=rates, line=[label_of(row, rest) for row in rows])[(rates > 0) & ~pruned]
         if swept["lr"].nunique() > 1:
             lines = swept["line"].drop_duplicates().tolist()
             without = f"; without lr={','.join(map(str, words))}" if words else ""
+            without += f"; without {gone} of which no run finished" if pruned.any() else ""
             page = sensitivity.figure(swept, lines, f"last {column}", heading, many=many, left_out=without)
             yield "sensitivity", page
     if len(found.axes) == 2 and (not found.strata or (over and over.comparable)):

@@ -21,6 +21,7 @@ ORDERS: dict[str, Callable[[float, float], bool]] = {
     "<=": lambda a, b: a <= b,
     ">=": lambda a, b: a >= b,
 }
+TAGS = "tags"  #: the column that holds several, with commas between them
 EXAMPLE = """--where 'status=="failed" and lr>0.1'"""
 
 Row = Mapping[str, str]
@@ -37,9 +38,9 @@ class Token(NamedTuple):
 def condition(text: str, columns: list[str]) -> Test:
     """Whether a row of a sweep's table, cells by column, is meant by a condition.
 
-    A condition compares columns with values, by ==, !=, <, >, <= and >=, and joins such comparisons by `and`, `or`,
-    `not` and parentheses. A value is a number, a word, or a text in quotes. Numbers are compared as numbers; where a
-    cell is none, <, >, <= and >= do not hold.
+    A condition compares columns with values, by ==, !=, <, >, <= and >=, or asks whether a tag is there, by `"x" in
+    tags`, and joins these by `and`, `or`, `not` and parentheses. A value is a number, a word, or a text in quotes.
+    Numbers are compared as numbers; where a cell is none, <, >, <= and >= do not hold.
 
     Raises ConfigError for anything else, and for a column that the table has not.
     """
@@ -98,12 +99,15 @@ class _Reader:
 
     def _comparison(self) -> Test:
         column, sign, value = (self._next() for _ in range(3))
+        if column.kind != "sign" and sign == Token("word", "in") and value == Token("word", TAGS):
+            tag = _text(column)
+            return lambda row: tag in row.get(TAGS, "").split(",")
         if column.kind != "word" or sign.kind != "sign" or sign.text in "()" or value.kind == "sign":
             raise self._mistake(f"{' '.join(each.text for each in (column, sign, value))} is no comparison")
         if column.text not in self._columns:
             near = did_you_mean(column.text, self._columns) or f"; there are {', '.join(self._columns)}"
             raise ConfigError(f"--where {self._text}: there is no column {column.text}{near}")
-        return _compared(column.text, sign.text, value.text[1:-1] if value.kind == "quoted" else value.text, self._text)
+        return _compared(column.text, sign.text, _text(value), self._text)
 
     def _next(self) -> Token:
         if self._at == len(self._tokens):
@@ -118,6 +122,10 @@ class _Reader:
 
     def _mistake(self, what: str) -> ConfigError:
         return ConfigError(f"--where {self._text}: {what}; compare columns of sweep.csv with values, as in {EXAMPLE}")
+
+
+def _text(value: Token) -> str:
+    return value.text[1:-1] if value.kind == "quoted" else value.text
 
 
 def _compared(column: str, sign: str, value: str, text: str) -> Test:

@@ -143,11 +143,17 @@ def tell_run(node: dict[str, Any]) -> None:
 
 
 def told_of(takes: Takes) -> str:
-    """A line on a stack."""
-    return (
-        f"{counted(takes.steps, 'step')} of {duration(takes.step)} and {counted(takes.evaluations, 'evaluation')} of "
-        f"{duration(takes.evaluation)}, {duration(takes.seconds)} in all"
-    )
+    """A line on a stack: what its seconds are the sum of."""
+    steps, evaluations = takes.steps * takes.step, takes.evaluations * takes.evaluation
+    parts = [
+        f"{duration(takes.begin)} to begin",
+        f"{counted(takes.steps, 'step')} of {duration(takes.step)} ({duration(steps)})",
+        f"{counted(takes.evaluations, 'evaluation')} of {duration(takes.evaluation)} ({duration(evaluations)})",
+        f"{duration(takes.looks)} of diagnostics" if takes.looks else "",
+        f"{duration(takes.end)} to end",
+    ]
+    ended = f", training for max_time={duration(takes.limit)} alone" if takes.is_limited else ""
+    return f"{' + '.join(filter(None, parts))} = {duration(takes.seconds)}{ended}"
 
 
 def remarks(found: Sequence[Takes], sweeper: Mapping[str, Any] | None = None) -> list[str]:

@@ -54,8 +54,16 @@ class Takes:
     @property
     def seconds(self) -> float:
         """From the stack's beginning to its end."""
-        training = self.steps * self.step + self.evaluations * self.evaluation + self.looks
-        return self.begin + min(training, self.limit) + self.end
+        return self.begin + min(self._training, self.limit) + self.end
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether max_time ends it."""
+        return self.limit < self._training
+
+    @property
+    def _training(self) -> float:
+        return self.steps * self.step + self.evaluations * self.evaluation + self.looks
 
 
 class Unrehearsed(Exception):

@@ -106,7 +106,7 @@ def stacked(
         for line in lines:
             say(line, indent=2)
     if len(read) > DATASETS and tells:
-        say(f"and {len(read) - DATASETS} more datasets, of which each run's {LOG} tells")
+        say(f"and {len(read) - DATASETS} more datasets, or folds and versions of one, of which each run's {LOG} tells")
     if len(groups) > 1 and tells:
         say(f"{len(tasks)} runs of {len(groups)} structures in {len(stacks)} stacks")
     return sorted(stacks, key=len, reverse=True), device

@@ -80,7 +80,11 @@ class Here:
 
     def foreseen(self, parts: Sequence[float], around: float) -> str:
         """The time of the whole command."""
-        return f"about {duration(sum(parts) + around)}, {duration(sum(parts))} of them training"
+        training = sum(parts)
+        return (
+            f"about {duration(training + around)}: {duration(training)} of training and {duration(around)} of checks, "
+            "tables and report"
+        )
 
     def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str, end: float = inf) -> bool:
         """Train the stacks in worker processes, to the end."""

@@ -100,6 +100,8 @@ def made(target: str, maker: Callable[..., Any], /, *arguments: Any, **options: 
 
 def blamed(problem: BaseException) -> str:
     """`errors.reason`, with the line where the fault is the user's own code's."""
+    if isinstance(problem.__cause__, SystemExit):  # which `exits.staying` made a failure of
+        problem = problem.__cause__
     place = _place(problem)
     return reason(problem) if place is None or out_of_memory(problem) else f"{place}: {_said(problem)}"
 
