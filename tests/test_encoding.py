@@ -237,7 +237,8 @@ def test_a_sweep_tells_of_each_dataset_once(capsys: pytest.CaptureFixture[str]) 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "iris: 106 train, 22 val, 22 test (dataset.split_seed=0); the first of 2 versions"
     assert [line.partition(":")[0] for line in lines if " train, " in line] == ["iris", "wine", "moons"]
-    assert lines[-2] == "and 2 more datasets, of which each run's dlrun.log tells" and len(lines) <= 9
+    assert lines[-2] == "and 2 more datasets, or folds and versions of one, of which each run's dlrun.log tells"
+    assert len(lines) <= 9
 
 
 def test_a_report_takes_from_summaries_what_they_tell(tmp_path: Path) -> None:

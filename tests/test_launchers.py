@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from deadly import DEADLY
-from forked import forked
 from numpy.testing import assert_allclose
 
 from dlrun.folder.reading import read_metrics
@@ -41,7 +40,8 @@ def skip_without(launcher: str) -> None:
 
 
 def train(*overrides: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return forked("-m", *SMALL, "hydra.sweep.dir=sweep", *overrides, folder=folder)
+    command = [*COMMAND, "-m", *SMALL, "hydra.sweep.dir=sweep", *overrides]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -85,7 +85,7 @@ def test_resume_through_joblib_trains_only_what_is_missing(tmp_path: Path) -> No
     before = rows(sweep)
     subprocess.run(["rm", "-r", sweep / "0", sweep / "2"], check=True)
     untouched = (sweep / "1" / "summary.json").stat().st_mtime_ns
-    ended = forked("resume", "sweep", folder=tmp_path)
+    ended = subprocess.run([*COMMAND, "resume", "sweep"], capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert "1 of 3 runs are there already" in ended.stdout
     assert (sweep / "1" / "summary.json").stat().st_mtime_ns == untouched
@@ -119,7 +119,7 @@ def test_after_ctrl_c_resume_completes_an_undisturbed_sweep(tmp_path: Path) -> N
     assert {row["status"] for row in rows(sweep)} == {"finished", "interrupted"}
     before = {file: written for file, written in ended().items() if '"interrupted"' not in file.read_text()}
 
-    again = forked("resume", "sweep", folder=tmp_path)
+    again = subprocess.run([*COMMAND, "resume", "sweep"], capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert before and {file: ended()[file] for file in before} == before
     assert train(*long[:3], "hydra/launcher=basic", "hydra.sweep.dir=undisturbed", folder=tmp_path).returncode == 0
@@ -142,7 +142,8 @@ def test_a_process_that_dies_is_told_and_failed_runs_can_be_trained_again(
     assert [row["status"] for row in table] == ["failed"] * 2
     assert "TerminatedWorkerError" in table[1]["error"]
     (tmp_path / "mine.py").write_text(DEADLY.replace("== 1", "== 9").replace("== 2", "== 9"))
-    ended = forked("resume", "sweep", "--retry-failed", rule[0], trust, folder=tmp_path)
+    again = [*COMMAND, "resume", "sweep", "--retry-failed", rule[0], trust]
+    ended = subprocess.run(again, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert [row["status"] for row in rows(tmp_path / "sweep")] == ["finished"] * 2
 
@@ -191,7 +192,8 @@ def test_hydras_sweeper_with_all_its_ways_to_say_values(launcher: str, tmp_path:
 @pytest.mark.parametrize("launcher", ["stack", "basic"])
 def test_runs_of_different_choices_go_into_one_folder(launcher: str, tmp_path: Path) -> None:
     grid = ["optimizer=sgd,adam", "epochs=1", f"hydra/launcher={launcher}"]  # the optimizer is in the folder's name
-    ended = forked("-m", *SMALL, *grid, folder=tmp_path)
+    command = [*COMMAND, "-m", *SMALL, *grid]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     [sweep] = tmp_path.glob("outputs/multirun/*/*")
     assert [row["optimizer"] for row in rows(sweep)] == ["sgd", "adam"]

@@ -17,7 +17,7 @@ from dlrun.training.train import fit
 
 RATES = (1.0, 0.5, 0.8, 0.3)  #: of the choice's own rate; a run's seed is its place
 ALONE = (0, 2)  #: which rows; a third is between them, and one comes after
-TRAINING = ["precision=float32", "epochs=2", "steps=null", "eval_every=1"]
+TRAINING = ["precision=float32", "epochs=3", "steps=null", "eval_every=1"]
 
 #: These divide by eigenvalues near 0, which amplifies rounding (in a stack products round otherwise) to some 1e-4, a
 #: Newton step to anything, and in double precision to as much less as its rounding is smaller. More damping calms them.
