@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from sys import intern
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dlrun.errors import ConfigError
@@ -76,8 +77,9 @@ def read_run(folder: str | Path, name: str | None = None) -> Row:
         overrides["seed"] = as_typed(summary["seed"]) if "seed" in summary else configured(folder, ["seed"])["seed"]
     results = {RENAMED.get(key, key): value for key, value in summary.items() if key not in ("note", "tags")}
     results |= notes_of(folder).cells(typed if typed != "null" else "", _listed(tags))
+    # cells that runs have alike are one text: of many runs they fill the memory
     return {"run": name or folder.name, **overrides} | {
-        key: cell_of(results[key]) for key in sorted(results, key=_rank) if _rank(key) < len(ORDER)
+        key: intern(cell_of(results[key])) for key in sorted(results, key=_rank) if _rank(key) < len(ORDER)
     }
 
 

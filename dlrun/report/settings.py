@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from sys import intern
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -86,7 +87,8 @@ def told_apart(table: pd.DataFrame, axes: Sequence[str], runs: Mapping[str, Path
 def _essence(folder: Path) -> str | None:
     """A run's config.yaml without what makes no setting: equal texts need not be parsed. None where there is none."""
     lines = config_text(folder).splitlines()
-    return "\n".join(line for line in lines if not line.startswith((*_IGNORED_LINES, "#"))) or None
+    # one text for all runs that have it alike: of many runs they fill the memory
+    return intern("\n".join(line for line in lines if not line.startswith((*_IGNORED_LINES, "#")))) or None
 
 
 def _configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
