@@ -87,3 +87,11 @@ def test_a_network_alone_draws_what_its_row_draws(name: str) -> None:
     for one, other in zip(*found, strict=True):
         assert torch.equal(one, other)
     assert not torch.equal(found[0][0], found[0][1])
+
+
+def test_what_one_dnn_would_write_beyond_its_memory_keeps_its_layout(stack_of: Any) -> None:
+    """Shortcuts of a residual network with so few channels, which ended the process on a CPU without AVX-512."""
+    words = ["dataset=digits", "architecture=resnet18", "batch_size=8", "steps=30", "eval_every=3", "plots=none"]
+    narrow, wide = (stack_of(*words, f"architecture.width={width}") for width in (2, 8))
+    assert narrow.over_networks(1).keywords == {"channels_last": False} and wide.over_networks(1) is over_single_row
+    trained(narrow)

@@ -117,7 +117,8 @@ class Stack:
         if rows > 1 or not self.one_by_one(twice):
             return over_rows
         # with the channels last PyTorch is fastest, but for a GPU's own float32, which its tensor cores do not take
-        if self.theta.device.type == "cuda" and not (computes_in(self.model) or torch.backends.cudnn.allow_tf32):
+        slower = self.theta.device.type == "cuda" and not (computes_in(self.model) or torch.backends.cudnn.allow_tf32)
+        if slower or any(map(_overruns, self.model.modules())):
             return partial(over_single_row, channels_last=False)
         return over_single_row
 
@@ -276,3 +277,12 @@ class Stack:
         if self.clip_value is not None:
             g = torch.maximum(torch.minimum(g, self.clip_value), -self.clip_value)
         return g
+
+
+def _overruns(module: nn.Module) -> bool:
+    """Whether a layer is one of which oneDNN (PyTorch 2.13, AVX2) writes gradients beyond their memory, channels last:
+    a convolution 1 x 1 that skips pixels, of fewer channels than a vector has numbers."""
+    if not isinstance(module, nn.Conv2d):
+        return False
+    skips = module.kernel_size == (1, 1) and max(module.stride) > 1
+    return skips and module.in_channels // module.groups < 8
