@@ -102,6 +102,15 @@ def test_a_file_that_is_not_as_it_was_written_is_built_again(harm: str, folder: 
     assert asked(built)(torch.ones(3))[0][0] == 2 and len(built) == 2
 
 
+def test_what_a_killed_build_left_goes_with_the_next(folder: Path) -> None:
+    built: list[str] = []
+    asked(built)
+    [kept] = folder.iterdir()
+    kept.rename(folder / f".{kept.name}.0123456789abcdef")
+    asked(built)
+    assert len(built) == 2 and list(folder.iterdir()) == [kept]
+
+
 def test_a_library_that_cannot_be_built_leaves_nothing(folder: Path) -> None:
     with pytest.raises(NotImplementedError):
         asked([], fails=True)

@@ -593,8 +593,19 @@ def test_compiled_code_comes_from_a_folder_of_ones_own(tmp_path: Path, monkeypat
     (tmp_path / "theirs").mkdir(mode=0o700)
     folder.symlink_to(tmp_path / "theirs")
     assert refused()
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "mine")
-    assert compiles(True, 1, 1, cpu) and os.environ["TORCHINDUCTOR_CACHE_DIR"] == "mine"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "mine")  # wherever the command goes
+    assert compiles(True, 1, 1, cpu) and os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "mine")
+    for place in ("mine", "mine/steps"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place).chmod(0o777)
+        with pytest.raises(ConfigError, match=f"everybody may write to .*/{place}, from where compiled code is run"):
+            compiles(True, 1, 1, cpu)
+        (tmp_path / place).chmod(0o750)
+    assert compiles(True, 1, 1, cpu)
+    folder.unlink()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    assert compiles(True, 1, 1, cpu) and os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(folder)
 
 
 def test_no_part_of_the_compiler_looks_among_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,7 +164,7 @@ def test_every_metric_says_what_it_cannot_go_beyond() -> None:
             values = metric.value(metric.sums(3 * torch.randn(1, 50, outputs, generator=random), targets) / 50)
             assert low <= values.item() <= high
             seen.add(metric.name)
-    assert seen | {"distance"} == set(BOUNDS)
+    assert seen | {"distance", "parameters", "seconds", "per_second"} == set(BOUNDS)
 
 
 @given(st.lists(floats, min_size=2, max_size=12), st.sampled_from([-8.0, 0.5, 4.0]))

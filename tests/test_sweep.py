@@ -97,8 +97,9 @@ def test_nothing_is_trained_twice(sweep, tmp_path: Path) -> None:
     ended = sweep("lr=0.1,0.01")
     assert ended.returncode == 0 and "2 of 2 runs are there already" in ended.stdout
     assert written(folder) == first and rows(folder / "sweep.csv") == table
-    ended = sweep("seed=1,0", "lr=0.01,0.1")  # two of them in another order
-    assert ended.returncode == 0 and "2 of 4 runs are there already" in ended.stdout
+    ended = sweep("seed=1,0", "lr=0.01,0.1", "note=more", "tags=[a]", "objective=[best_val_loss,seconds]", "plots=all")
+    assert ended.returncode == 0 and "2 of 4 runs are there already" in ended.stdout  # two of them in another order
+    assert "4 runs of 2 settings" in ended.stdout
     assert first.items() <= written(folder).items() and len(written(folder)) == 4
     settings = {(row["lr"], row["seed"]) for row in rows(folder / "sweep.csv")}
     assert settings == {(lr, seed) for lr in ("0.1", "0.01") for seed in ("0", "1")}

@@ -23,6 +23,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor, fx
 
+STEPS = "steps"  #: in the compiler's cache, with a folder for each library
 LIBRARY, DIGESTS = "step.so", "digests.json"
 OTHERS = ("extern_kernel_nodes.json",)  #: which a library reads where it has no entry of its own for an operation
 ROOM = 2**28  #: bytes that all libraries may take; a small network's takes 2 MiB
@@ -41,7 +42,7 @@ def library(graph: fx.Graph, inputs: Sequence[Tensor], build: Callable[[Path], N
     folder = cache_folder() / _key(graph, inputs)
     loaded = _loaded(folder)
     if loaded is None:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = folder.with_suffix(".lock")
         with FileLock(lock):
             loaded = _loaded(folder) or _built(folder, build)
@@ -52,10 +53,12 @@ def library(graph: fx.Graph, inputs: Sequence[Tensor], build: Callable[[Path], N
 
 def cache_folder() -> Path:
     """Where the libraries lie: in the folder that `machine.not_compiled` has made sure is the user's own."""
-    return Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]) / "steps"
+    return Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]) / STEPS
 
 
 def _built(folder: Path, build: Callable[[Path], None]) -> Library:
+    for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed: who builds holds the lock
+        shutil.rmtree(left, ignore_errors=True)
     made = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
     made.mkdir(mode=0o700)
     try:

@@ -12,12 +12,14 @@ import pandas as pd
 
 from dlrun.errors import ConfigError
 from dlrun.folder.reading import read_summary
+from dlrun.folder.resume import FREE
 from dlrun.report.cells import BETWEEN
 from dlrun.report.collect import composed_of, digest_of
 from dlrun.report.statistics import FINISHED
 from dlrun.report.tables import SPLIT, lacking, name, typed
 
-NO_SETTING = ("seed", "name", "objective")  #: what tells runs of a setting apart; names may be made of seeds
+#: what tells runs of a setting apart, names that may be made of seeds among it; max_time decides how far a run comes
+NO_SETTING = ("seed", *(key for key in FREE if key != "max_time"))
 FOLD, SPLIT_SEED = "dataset.fold", "dataset.split_seed"
 REPEATS = (FOLD, SPLIT_SEED)  #: what repeats a setting, beside the seed
 FOLLOWS = "${seed}"  #: a split seed that is the run's seed
@@ -51,12 +53,12 @@ def varied(table: pd.DataFrame) -> list[str]:
 
 def told_by(table: pd.DataFrame) -> list[str]:
     """The keys in which runs of different settings or different datasets differ."""
-    return [key for key in varied(table) if key not in (*NO_SETTING, *REPEATS)]
+    return [key for key in apart(table) if key not in REPEATS]
 
 
 def apart(table: pd.DataFrame) -> list[str]:
     """The keys that tell runs apart, but for the seed."""
-    return [key for key in varied(table) if key not in NO_SETTING]
+    return [key for key in varied(table) if key.split(".")[0] not in NO_SETTING]
 
 
 def datasets(table: pd.DataFrame, keys: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -26,7 +26,7 @@ from dlrun.folder.lock import locked
 from dlrun.folder.names import CONFIG, LOCK, PLAN, shell_command
 from dlrun.folder.packs import PACKED
 from dlrun.folder.reading import status_of
-from dlrun.folder.resume import COMPLETE, differences, fingerprint, has_more_time, read_config
+from dlrun.folder.resume import COMPLETE, FREE, differences, fingerprint, has_more_time, read_config
 from dlrun.sweep.compose import Job
 from dlrun.sweep.packing import drop
 from dlrun.sweep.tuning import FINAL, TUNING
@@ -42,7 +42,6 @@ OWN = (
     "hydra.launcher.wait=",
     "hydra.sweeper.max_time=",
 )
-NAMES = ("name", "checkpoint_every", "max_time")  #: keys of which a run of a sweep may have any value
 
 
 class Plan:
@@ -93,7 +92,7 @@ class Plan:
         Raises ConfigError where the folder is another run's, or does not lie in the sweep's.
         """
         named = self._name(job) == job.config["name"]  # a folder that is the name's own is no other name's
-        config = fingerprint(job.config, NAMES[1:] if named else NAMES)
+        config = fingerprint(job.config, [key for key in FREE if key != "name" or not named])
         if self.free.get(config):
             name = self.free[config].pop(0)
             if name != self._name(job):

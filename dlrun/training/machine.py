@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dlrun.architectures.recurrent import Layer
 from dlrun.datasets.dataset import Dataset
 from dlrun.errors import ConfigError
+from dlrun.matrix.libraries import STEPS
 from dlrun.training import torchrun
 
 
@@ -113,7 +114,7 @@ def not_compiled(device: torch.device, times: int = 0) -> str | None:
     """Why nothing can be compiled, or None; then the compiler's cache is a folder that nobody else writes to.
 
     What lies there is loaded and run. By default PyTorch takes one in the folder for temporary files, where another
-    user of the machine may have made it. A TORCHINDUCTOR_CACHE_DIR that the user has set is taken as it is.
+    user of the machine may have made it. One that the user has set, TORCHINDUCTOR_CACHE_DIR, may be shared with a group.
     """
     if times > TIMES:
         return (
@@ -121,7 +122,16 @@ def not_compiled(device: torch.device, times: int = 0) -> str | None:
         )
     if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
         return "no C++ compiler (g++ or clang++) is found"
-    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+    chosen = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    if chosen:
+        folder = Path(chosen).absolute()  # which the working directory at that moment would decide otherwise
+        for each in (folder, folder / STEPS):
+            if os.name == "posix" and each.exists() and each.stat().st_mode & 0o002:
+                return (
+                    f"everybody may write to {each}, from where compiled code is run: chmod o-w it, or set "
+                    "TORCHINDUCTOR_CACHE_DIR to another folder"
+                )
+    else:
         import pooch
 
         folder = Path(pooch.os_cache("dlrun")) / "compiled"
@@ -140,7 +150,7 @@ def not_compiled(device: torch.device, times: int = 0) -> str | None:
                 f"{folder} must be a folder of your own that nobody else may enter, since compiled code is run from "
                 "there: delete it, or set TORCHINDUCTOR_CACHE_DIR to another"
             )
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)  # where Triton's goes too
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)  # where Triton's goes too
     return None
 
 
