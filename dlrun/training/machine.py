@@ -114,7 +114,7 @@ def not_compiled(device: torch.device, times: int = 0) -> str | None:
     """Why nothing can be compiled, or None; then the compiler's cache is a folder that nobody else writes to.
 
     What lies there is loaded and run. By default PyTorch takes one in the folder for temporary files, where another
-    user of the machine may have made it. One that the user has set, TORCHINDUCTOR_CACHE_DIR, may be shared with a group.
+    user of the machine may have made it. One that the user has set (TORCHINDUCTOR_CACHE_DIR) may be a group's.
     """
     if times > TIMES:
         return (
