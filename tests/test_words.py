@@ -59,6 +59,25 @@ def test_what_is_chosen_decides_which_key_is_meant() -> None:
     assert lead("qqq", "1", known_keys([])) == ""
 
 
+def test_keys_of_other_sweepers_lead_to_these() -> None:
+    optuna: dict[str, Constraint | None] = {f"hydra.sweeper.{key}": None for key in ("n_trials", "n_jobs", "sampler")}
+    wanted = {
+        "keep packed": "; hydra.sweeper.keep is a key of hydra/sweeper=dlrun",
+        "samples 8": "; hydra.sweeper.samples is a key of hydra/sweeper=dlrun; did you mean hydra.sweeper.n_trials=8?",
+        "max_time 8": "; hydra.sweeper.max_time is a key of hydra/sweeper=dlrun, optuna",
+        "n_trails 8": "; did you mean hydra.sweeper.n_trials=8?",
+        "qqq 8": "",
+    }
+    for typed, told in wanted.items():
+        key, value = typed.split()
+        assert lead(f"hydra.sweeper.{key}", value, optuna) == told, typed
+    assert lead("keep", "packed", known_keys([])) == "; did you mean hydra.sweeper.keep=packed?"
+    assert (
+        lead("hydra.launcher.n_jobs", "2", {"hydra.launcher.workers": None})
+        == "; did you mean hydra.launcher.workers=2?"
+    )
+
+
 def test_synonyms_name_what_there_is_and_hide_no_key() -> None:
     names = {place.name for place in _places()}
     assert {key for key in SYNONYMS.values() if "." not in key} <= names | {c for g in groups() for c in choices(g)}
