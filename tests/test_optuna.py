@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from importlib.util import find_spec
 from math import inf, log10, nextafter
 from pathlib import Path
@@ -250,6 +252,7 @@ def test_a_study_is_of_one_problem(storage: Any, tmp_path: Path) -> None:
     assert searched(Launched(bowl), tmp_path / "more", storage="kept", problem=iris)["trials"] == {"complete": 24}
 
 
+@pytest.mark.slow
 @needs_optuna
 def test_a_problem_is_what_matters_to_what_is_searched(tmp_path: Path) -> None:
     from test_compose import loading
@@ -264,12 +267,7 @@ def test_a_problem_is_what_matters_to_what_is_searched(tmp_path: Path) -> None:
 
         search = ["lr=loguniform(1e-3,1)", "optimizer=sgd,adam", "seed=0,1"]
         one = problem(*search)
-        assert (one["lr"], one["optimizer"], one["seed"], one["epochs"]) == (
-            "loguniform(1e-3,1)",
-            "sgd,adam",
-            "0,1",
-            20,
-        )
+        assert (one["lr"], one["optimizer"], one["seed"]) == ("loguniform(1e-3,1)", "sgd,adam", "0,1")
         assert problem(*search, "note=x", "plots=none", "name=other") == one
         assert problem("lr=loguniform( 1e-3, 1)", "optimizer=choice(sgd,adam)", "seed=range(2)") == one
         for other in ("epochs=3", "dataset=digits", "lr=loguniform(1e-3,2)", "optimizer=sgd,momentum", "seed=0,1,2"):
@@ -300,12 +298,34 @@ def test_a_study_of_a_stranger_is_refused_where_it_says_other_things(damage: str
         trial: dict[str, Any] = {
             "runs": {**of, "user_attrs": {RUNS: [[5]]}},
             "folder": {**of, "user_attrs": {FOLDER: 5}},
-            "space": {**of, "params": {"x": 1}, "distributions": {"x": distributions["lr"]}},
+            "space": {**of, "params": {"x": 0.5}, "distributions": {"x": distributions["lr"]}},
             "range": {**of, "params": {**params, "lr": 1e8}, "distributions": wide},
             "choice": {**of, "params": {**params, "optimizer": "lion"}, "distributions": more},
         }[damage]
         study.add_trial(optuna.trial.create_trial(**trial))
     assert "cannot be read: " in refusal(tmp_path / "sweep")
+
+
+@pytest.mark.slow
+@needs_optuna
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update trial_params set distribution_json = '{}'",
+        "update trial_params set param_value = 17",
+        "update study_user_attributes set value_json = '{'",
+        "delete from trial_values",
+    ],
+)
+def test_a_damaged_database_is_told_of_in_a_message(damage: str, tmp_path: Path) -> None:
+    place = f"sqlite:///{tmp_path}/study.db"
+    searched(Launched(bowl), tmp_path / "sweep", storage=place, n_trials=1)
+    with closing(sqlite3.connect(tmp_path / "study.db")) as database, database:
+        database.execute(damage)
+    launched = Launched(bowl)
+    with pytest.raises(ConfigError, match=r"the study dlrun in sqlite.* cannot be read: .*study_name=\.\.\."):
+        searched(launched, tmp_path / "sweep", storage=place)
+    assert not launched.batches
 
 
 @needs_optuna

@@ -6,7 +6,7 @@ import pytest
 
 from dlrun.command.arguments import arranged
 from dlrun.command.verbs import VERBS
-from dlrun.config.catalogue import choices, groups
+from dlrun.config.catalogue import Constraint, choices, groups
 from dlrun.config.words import SYNONYMS, _places, did_you_mean, known_keys, lead
 from dlrun.errors import ConfigError
 
@@ -72,10 +72,8 @@ def test_keys_of_other_sweepers_lead_to_these() -> None:
         key, value = typed.split()
         assert lead(f"hydra.sweeper.{key}", value, optuna) == told, typed
     assert lead("keep", "packed", known_keys([])) == "; did you mean hydra.sweeper.keep=packed?"
-    assert (
-        lead("hydra.launcher.n_jobs", "2", {"hydra.launcher.workers": None})
-        == "; did you mean hydra.launcher.workers=2?"
-    )
+    stack: dict[str, Constraint | None] = {"hydra.launcher.workers": None}
+    assert lead("hydra.launcher.n_jobs", "2", stack) == "; did you mean hydra.launcher.workers=2?"
 
 
 def test_synonyms_name_what_there_is_and_hide_no_key() -> None:
