@@ -31,6 +31,7 @@ from dlrun.folder.reading import numbers, read_summary
 from dlrun.folder.resume import read_config
 from dlrun.job.summary import expected
 from dlrun.metrics import metrics_for
+from dlrun.report.study import study
 from dlrun.sweep.objective import maximised, refuse_unknown, value_of
 from dlrun.training.build import build
 
@@ -166,6 +167,8 @@ def test_a_search_asks_in_batches_and_goes_on_as_if_nothing_had_been(sampler: st
     best = (str(found["best_params"]["lr"]), found["best_params"]["optimizer"])
     assert found["best_value"] == pytest.approx(min(told.values())) == pytest.approx(told[best])
     assert [(runs[int(run)]["lr"], runs[int(run)]["optimizer"]) for run in found["best_runs"]] == [best] * 2
+    [table] = study(tmp_path / "whole")
+    assert table.rows[0][table.columns.index("its runs")].text == ", ".join(found["best_runs"])
     with pytest.raises(KeyboardInterrupt):
         searched(Launched(bowl, dies=1), tmp_path / "again", sampler=sampler)
     assert searched(again, tmp_path / "again", sampler=sampler) == found and again.batches == whole.batches
