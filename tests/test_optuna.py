@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from importlib.util import find_spec
 from math import inf, log10, nextafter
 from pathlib import Path
@@ -29,6 +31,7 @@ from dlrun.folder.reading import numbers, read_summary
 from dlrun.folder.resume import read_config
 from dlrun.job.summary import expected
 from dlrun.metrics import metrics_for
+from dlrun.report.study import study
 from dlrun.sweep.objective import maximised, refuse_unknown, value_of
 from dlrun.training.build import build
 
@@ -110,6 +113,7 @@ class Launched:
 
     def __init__(self, came: Callable[[float, bool, int], float | list[float] | None], dies: float = inf) -> None:
         self.came, self.dies, self.batches = came, dies, list[list[list[str]]]()
+        self.folder = Path("sweep")
 
     def __call__(self, jobs: list[list[str]], initial_job_idx: int) -> list[JobReturn]:
         assert initial_job_idx == sum(map(len, self.batches))
@@ -117,12 +121,21 @@ class Launched:
             raise KeyboardInterrupt
         self.batches.append(jobs)
         returned = [JobReturn() for _ in jobs]
-        for each, job in zip(returned, jobs, strict=True):
+        for number, (each, job) in enumerate(zip(returned, jobs, strict=True), initial_job_idx):
+            each.working_dir = str(self.folder / str(number))
             each.status, each.return_value = JobStatus.COMPLETED, self.came(*read(words(job)))
         return returned
 
 
-def searched(launch: Launched, folder: Path, *, objective: Any = None, seeds: str = "0,1", **options: Any) -> Any:
+def searched(
+    launch: Launched,
+    folder: Path,
+    *,
+    objective: Any = None,
+    seeds: str = "0,1",
+    problem: dict[str, Any] | None = None,
+    **options: Any,
+) -> Any:
     """What a search leaves in its folder: 12 points of a rate and an optimizer, in batches of 4."""
     from dlrun.sweep.search import Search
     from dlrun.sweep.space import Space
@@ -131,8 +144,9 @@ def searched(launch: Launched, folder: Path, *, objective: Any = None, seeds: st
     space = Space.of(parser().parse_overrides(command))
     config = OmegaConf.create({"objective": objective, "hydra": {"sweep": {"dir": str(folder)}}})
     folder.mkdir(exist_ok=True)
+    launch.folder = folder
     how = {"n_trials": 12, "n_jobs": 4, "sampler": "tpe", "seed": 0, "storage": None, "study_name": "dlrun"}
-    Search(space, config, launch, None, **{**how, **options}).run()
+    Search(space, problem or {}, config, launch, None, **{**how, **options}).run()
     return yaml.safe_load((folder / "optimization_results.yaml").read_text())
 
 
@@ -152,6 +166,9 @@ def test_a_search_asks_in_batches_and_goes_on_as_if_nothing_had_been(sampler: st
     assert len(told) == len(runs) / 2  # a point that is asked for twice is trained once
     best = (str(found["best_params"]["lr"]), found["best_params"]["optimizer"])
     assert found["best_value"] == pytest.approx(min(told.values())) == pytest.approx(told[best])
+    assert [(runs[int(run)]["lr"], runs[int(run)]["optimizer"]) for run in found["best_runs"]] == [best] * 2
+    [table] = study(tmp_path / "whole")
+    assert table.rows[0][table.columns.index("its runs")].text == ", ".join(found["best_runs"])
     with pytest.raises(KeyboardInterrupt):
         searched(Launched(bowl, dies=1), tmp_path / "again", sampler=sampler)
     assert searched(again, tmp_path / "again", sampler=sampler) == found and again.batches == whole.batches
@@ -185,6 +202,142 @@ def test_of_several_objectives_the_front_is_found(sampler: str, tmp_path: Path) 
     front = {(x, y) for x, y in told if x < inf and not any(a <= x and b >= y for a, b in told - {(x, y)})}
     assert found["direction"] == ["minimize", "maximize"]
     assert {tuple(each["values"]) for each in found["best_trials"]} == front
+
+
+@needs_optuna
+def test_runs_that_finish_without_a_value_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def came(lr: float, adam: bool, seed: int) -> float | None:
+        return None if adam else 1.0
+
+    launched = Launched(came)
+    for number in range(0, 24, 2):  # of these, those that have no value are told of, and none of the others
+        (tmp_path / "sweep" / str(number)).mkdir(parents=True)
+        (tmp_path / "sweep" / str(number) / "summary.json").write_text('{"status": "finished"}')
+    searched(launched, tmp_path / "sweep", sampler="random")
+    runs = [read(words(job)) for batch in launched.batches for job in batch]
+    without = sum(adam for _, adam, _ in runs[::2])
+    assert f"{without} runs finished without a value of best_val_loss" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def storage(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """In place of a database, one in memory that outlives a search: opening SQLite takes a second."""
+    import optuna
+
+    import dlrun.sweep.search
+
+    kept = optuna.storages.InMemoryStorage()
+    monkeypatch.setattr(dlrun.sweep.search, "_opened", lambda _: kept)
+    return kept
+
+
+def refusal(folder: Path, **options: Any) -> str:
+    """What a search is told, in a storage, before it launches anything."""
+    launched = Launched(bowl)
+    with pytest.raises(ConfigError, match=r"the study dlrun in kept .*hydra.sweeper.study_name=\.\.\.") as told:
+        searched(launched, folder, storage="kept", **options)
+    assert not launched.batches
+    return str(told.value)
+
+
+@needs_optuna
+def test_a_study_is_of_one_problem(storage: Any, tmp_path: Path) -> None:
+    iris = {"dataset": "iris", "epochs": 1}
+    with pytest.raises(KeyboardInterrupt):
+        searched(Launched(bowl, dies=1), tmp_path / "sweep", storage="kept", problem=iris)
+    for folder in ("sweep", "other"):
+        told = refusal(tmp_path / folder, problem={**iris, "epochs": 3})
+        assert told.endswith("what differs:\n  epochs: 1 there, 3 in this command")
+    told = refusal(tmp_path / "other", objective="train_loss", problem={"dataset": "iris", "lr": "loguniform(1e-3,1)"})
+    assert "epochs: 1 there, no such key in this command" in told and "lr: no such key there" in told
+    assert "objective: best_val_loss there, train_loss in this command" in told
+    assert searched(Launched(bowl), tmp_path / "sweep", storage="kept", problem=iris)["trials"] == {"complete": 12}
+    assert searched(Launched(bowl), tmp_path / "more", storage="kept", problem=iris)["trials"] == {"complete": 24}
+
+
+@pytest.mark.slow
+@needs_optuna
+def test_a_problem_is_what_matters_to_what_is_searched(tmp_path: Path) -> None:
+    from test_compose import loading
+
+    from dlrun.config.catalogue import conf_dir
+    from dlrun.sweep.space import Space
+
+    with loading(conf_dir(), "dlrun", f"hydra.sweep.dir={tmp_path}") as (config, loader):
+
+        def problem(*command: str) -> dict[str, Any]:
+            return Space.of(parser().parse_overrides(["dataset=iris", *command])).problem(config, loader)
+
+        search = ["lr=loguniform(1e-3,1)", "optimizer=sgd,adam", "seed=0,1"]
+        one = problem(*search)
+        assert (one["lr"], one["optimizer"], one["seed"]) == ("loguniform(1e-3,1)", "sgd,adam", "0,1")
+        assert problem(*search, "note=x", "plots=none", "name=other") == one
+        assert problem("lr=loguniform( 1e-3, 1)", "optimizer=choice(sgd,adam)", "seed=range(2)") == one
+        for other in ("epochs=3", "dataset=digits", "lr=loguniform(1e-3,2)", "optimizer=sgd,momentum", "seed=0,1,2"):
+            assert problem(*search, other) != one, other
+
+
+@needs_optuna
+@pytest.mark.parametrize(
+    "damage",
+    ["trials", "problem", "runs", "folder", "space", "range", "choice", "waiting", "fixed"],
+)
+def test_a_study_of_a_stranger_is_refused_where_it_says_other_things(damage: str, storage: Any, tmp_path: Path) -> None:
+    import optuna
+
+    from dlrun.sweep.search import FOLDER, PROBLEM, RUNS, WANTED
+
+    searched(Launched(bowl), tmp_path / "sweep", storage="kept", n_trials=1)
+    study = optuna.load_study(study_name="dlrun", storage=storage)
+    params, distributions = study.trials[0].params, study.trials[0].distributions
+    wide = {**distributions, "lr": optuna.distributions.FloatDistribution(1e-4, 1e9, log=True)}
+    more = {**distributions, "optimizer": optuna.distributions.CategoricalDistribution(("sgd", "adam", "lion"))}
+    of = {"params": params, "distributions": distributions, "value": 0.0}
+    if damage in ("trials", "problem"):
+        study.set_user_attr(WANTED if damage == "trials" else PROBLEM, "x" if damage == "trials" else 5)
+    elif damage in ("waiting", "fixed"):
+        study.enqueue_trial({"lr": 1e9} if damage == "waiting" else {"dataset": "digits"})
+    else:
+        trial: dict[str, Any] = {
+            "runs": {**of, "user_attrs": {RUNS: [[5]]}},
+            "folder": {**of, "user_attrs": {FOLDER: 5}},
+            "space": {**of, "params": {"x": 0.5}, "distributions": {"x": distributions["lr"]}},
+            "range": {**of, "params": {**params, "lr": 1e8}, "distributions": wide},
+            "choice": {**of, "params": {**params, "optimizer": "lion"}, "distributions": more},
+        }[damage]
+        study.add_trial(optuna.trial.create_trial(**trial))
+    assert "cannot be read: " in refusal(tmp_path / "sweep")
+
+
+@pytest.mark.slow
+@needs_optuna
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update trial_params set distribution_json = '{}'",
+        "update trial_params set param_value = 17",
+        "update study_user_attributes set value_json = '{'",
+        "delete from trial_values",
+    ],
+)
+def test_a_damaged_database_is_told_of_in_a_message(damage: str, tmp_path: Path) -> None:
+    place = f"sqlite:///{tmp_path}/study.db"
+    searched(Launched(bowl), tmp_path / "sweep", storage=place, n_trials=1)
+    with closing(sqlite3.connect(tmp_path / "study.db")) as database, database:
+        database.execute(damage)
+    launched = Launched(bowl)
+    with pytest.raises(ConfigError, match=r"the study dlrun in sqlite.* cannot be read: .*study_name=\.\.\."):
+        searched(launched, tmp_path / "sweep", storage=place)
+    assert not launched.batches
+
+
+@needs_optuna
+def test_a_study_of_which_is_not_known_what_it_searched_is_refused(storage: Any, tmp_path: Path) -> None:
+    import optuna
+
+    study = optuna.create_study(study_name="dlrun", storage=storage)
+    study.tell(study.ask(), 1.0)
+    assert "does not say what was searched" in refusal(tmp_path / "sweep")
 
 
 @needs_optuna

@@ -6,7 +6,7 @@ import pytest
 
 from dlrun.command.arguments import arranged
 from dlrun.command.verbs import VERBS
-from dlrun.config.catalogue import choices, groups
+from dlrun.config.catalogue import Constraint, choices, groups
 from dlrun.config.words import SYNONYMS, _places, did_you_mean, known_keys, lead
 from dlrun.errors import ConfigError
 
@@ -57,6 +57,23 @@ def test_what_is_chosen_decides_which_key_is_meant() -> None:
     assert "did you mean regularizer.dropout.p_hidden=0.3?" in lead("p_hidden", "0.3", in_list)
     assert "did you mean regularizer.dropout.p_hidden, in [0, 1)" in lead("p_hidden", "1", in_list)
     assert lead("qqq", "1", known_keys([])) == ""
+
+
+def test_keys_of_other_sweepers_lead_to_these() -> None:
+    optuna: dict[str, Constraint | None] = {f"hydra.sweeper.{key}": None for key in ("n_trials", "n_jobs", "sampler")}
+    wanted = {
+        "keep packed": "; hydra.sweeper.keep is a key of hydra/sweeper=dlrun",
+        "samples 8": "; hydra.sweeper.samples is a key of hydra/sweeper=dlrun; did you mean hydra.sweeper.n_trials=8?",
+        "max_time 8": "; hydra.sweeper.max_time is a key of hydra/sweeper=dlrun, optuna",
+        "n_trails 8": "; did you mean hydra.sweeper.n_trials=8?",
+        "qqq 8": "",
+    }
+    for typed, told in wanted.items():
+        key, value = typed.split()
+        assert lead(f"hydra.sweeper.{key}", value, optuna) == told, typed
+    assert lead("keep", "packed", known_keys([])) == "; did you mean hydra.sweeper.keep=packed?"
+    stack: dict[str, Constraint | None] = {"hydra.launcher.workers": None}
+    assert lead("hydra.launcher.n_jobs", "2", stack) == "; did you mean hydra.launcher.workers=2?"
 
 
 def test_synonyms_name_what_there_is_and_hide_no_key() -> None:

@@ -57,6 +57,7 @@ WITHOUT_TORCH = {
     "regularizer.l2.lambda=0.1": "regularizer.l2.lambda=0.1: there is no such key; regularizer=l2 is a choice, with",
     "dataset.path=houses.csv": "kmnist, mnist, table: dataset=table dataset.path=houses.csv",
     "+epoch=3": "epoch=3: there is no such key; did you mean epochs=3?",
+    "keep=packed": "keep=packed: there is no such key; did you mean hydra.sweeper.keep=packed?",
     "~lr": "~lr: a run needs each of its keys; leave it out, and it has its default",
     # choices
     "optimizer=adm": "optimizer=adm: there is no such choice; did you mean adam? `dlrun list optimizer` has all",

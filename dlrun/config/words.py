@@ -49,6 +49,10 @@ SYNONYMS = {
 }
 
 
+HYDRAS = ("hydra.launcher", "hydra.sweeper")  #: what of Hydra's part of a config has choices with keys of dlrun's
+#: of a sweeper's keys, what another sweeper has in their place
+COUNTERPARTS = {"samples": "n_trials", "trials": "n_trials"}
+
 TABLE = re.compile(r"\.(csv|tsv|tab|txt|data|dat|parquet)(\.gz)?$")  #: how names of tables end
 
 Keys = Mapping[str, Constraint | None]  #: full keys of a config, and what each may be
@@ -88,6 +92,8 @@ def lead(key: str, value: str, known: Keys) -> str:
         known: the full keys that this command's config has, and what each may be.
     """
     above, _, last = as_meant(key).strip("+~_").rpartition(".")
+    if above in HYDRAS:
+        return _of_hydras(f"{above}.{last}", value, known)
     head = above.partition(".")[0]
     group = _nearest(SYNONYMS.get(head, head), groups()) if head else ""
     if head and not group and (near := _nearest(key, list(known), cutoff=0.6)):
@@ -96,6 +102,8 @@ def lead(key: str, value: str, known: Keys) -> str:
     here = [place.name for place in places if group and place.key in known]
     words = [word for place in places for word in (place.name, place.choice) if word]
     name = SYNONYMS.get(last, last if last in words else "")
+    if not name and not head and (of_sweeps := [each for part in HYDRAS if (each := f"{part}.{last}") in _hydras()]):
+        return _meant(of_sweeps, value, {each: may_be for each in of_sweeps for may_be in _hydras()[each].values()})
     name = name or _nearest(last, here) or _nearest(last, words if group else [*words, *SYNONYMS])
     name = SYNONYMS.get(name, name)
     if "." in name:
@@ -109,6 +117,21 @@ def lead(key: str, value: str, known: Keys) -> str:
     there = dict.fromkeys(place.key for place in named if place.key in known and place.name == name)
     first = [key for key in there if "." not in key] or list(there)
     return _meant(first, value, known) if first else _of_choices(named, name, value)
+
+
+def _of_hydras(key: str, value: str, known: Keys) -> str:
+    """Where a key leads that this command's launcher or sweeper has not: to one of its own, or to another that has it.
+
+    Args: see `lead`.
+    """
+    above, _, last = key.rpartition(".")
+    if key not in _hydras():
+        beside = [own.rpartition(".")[2] for own in known if own.startswith(f"{above}.")]
+        meant = f"{above}.{_nearest(last, beside)}"
+        meant = meant if meant in known else SYNONYMS.get(last, "")
+        return _meant([meant], value, known) if meant in known else ""
+    told = f"; {key} is a key of {above.replace('.', '/')}={', '.join(_hydras()[key])}"
+    return told + (_meant([own], value, known) if (own := f"{above}.{COUNTERPARTS.get(last, '')}") in known else "")
 
 
 def known_keys(overrides: Iterable[str]) -> Keys:
@@ -192,6 +215,17 @@ def is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@cache
+def _hydras() -> dict[str, dict[str, Constraint | None]]:
+    """The keys of dlrun's launchers and sweepers, in full, each with those that have it and what it may be there."""
+    found: dict[str, dict[str, Constraint | None]] = {}
+    for part in HYDRAS:
+        for file in sorted((conf_dir() / part.replace(".", "/")).glob("*.yaml")):
+            for path, constraint in constraints(file).items() if file.stem != "claims" else ():  # a verb's own
+                found.setdefault(".".join((part, *path)), {})[file.stem] = constraint
+    return found
 
 
 @cache

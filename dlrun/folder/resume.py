@@ -77,11 +77,17 @@ def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]
         new["lr"] = new.get("optimizer.lr")
     if new.get("train_metrics") == "auto":
         new["train_metrics"] = old.get("train_metrics")
+    old, new = ({k: v for k, v in each.items() if k.split(".")[0] not in FREE} for each in (old, new))
+    return unlike(old, new)
+
+
+def unlike(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """A line for each key that has another value in a command than it has where something is already."""
     absent = "no such key"
     return [
         f"{key}: {old.get(key, absent)} there, {new.get(key, absent)} in this command"
         for key in {**old, **new}
-        if key.split(".")[0] not in FREE and old.get(key, absent) != new.get(key, absent)
+        if old.get(key, absent) != new.get(key, absent)
     ]
 
 

@@ -42,6 +42,7 @@ def study(folder: Path) -> Iterator[Grid]:
         {"study", "direction", "objective"} <= found.keys()
         and isinstance(found.get("direction"), list) == several
         and isinstance(found.get("best_trials", []), list)
+        and isinstance(found.get("best_runs", []), list)
         and isinstance(found.get("best_value"), float | int | None)
     ):
         raise ConfigError(f"{folder / RESULTS} does not tell of a study's trials and the best of them")
@@ -62,12 +63,13 @@ def study(folder: Path) -> Iterator[Grid]:
         best = found.get("best_value")
         row |= {
             "best trial": NOTHING if best is None else Cell(str(found.get("best_trial", ""))),
+            "its runs": Cell(", ".join(map(str, found.get("best_runs", [])))),
             "best value": NOTHING if best is None else Cell(number(best) if isfinite(best) else str(best)),
             "its values": Cell(", ".join(f"{key}={value}" for key, value in found.get("best_params", {}).items())),
         }
     words = [column not in ("on the front", "best trial", "best value") for column in row]
     remark = (
         "A trial is a point with all of its seeds, folds and splits, told as their mean. One of which a run diverged "
-        "was told as the worst value, one of which a run failed as none."
+        "was told as the worst value, one of which a run failed or has no value of the objective as none: it failed."
     )
     yield Grid("Search", list(row), [list(row.values())], remark, words)

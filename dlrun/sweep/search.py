@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import fsum, isinf
 from pathlib import Path
 from typing import Any
@@ -17,19 +19,24 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from dlrun.errors import ConfigError
 from dlrun.files.replacing import replacing
+from dlrun.folder.reading import summary_of
+from dlrun.folder.resume import unlike
 from dlrun.report.collect import find
 from dlrun.report.study import RESULTS
 from dlrun.sweep import beginning
 from dlrun.sweep.objective import maximised, names
 from dlrun.sweep.space import Space
+from dlrun.terminal.console import counted, say
 
 DIRECTIONS = ("minimize", "maximize")
-FOLDER, JOBS = "dlrun:folder", "dlrun:jobs"  #: of a trial: its sweep, and the overrides of its runs
+FOLDER, RUNS = "dlrun:folder", "dlrun:runs"  #: of a trial: its sweep, and the folders of its runs there
 WANTED = "dlrun:trials"  #: of a study: how many there are at the end of the search that has begun
+PROBLEM = "dlrun:problem"  #: of a study: what is searched, which all of its trials have in common
+ANOTHER = "give it another name by hydra.sweeper.study_name=..."
 
 
 class Search:
@@ -41,12 +48,14 @@ class Search:
     again, whose runs are in the sweep's folder already.
 
     Args:
+        problem: what is searched, by keys, as `Space.problem` tells it.
         config: of the sweep.
         launch: trains jobs, the first of which has this number.
         directions: of the objectives; None where each one's metric says what is better.
         n_trials, n_jobs, sampler, seed, storage, study_name: see conf/hydra/sweeper/optuna.yaml.
 
-    Raises ConfigError for directions, a sampler's batch or a storage that cannot be.
+    Raises ConfigError for directions, a sampler's batch or a storage that cannot be; `run` also for a study of another
+    problem, and for one that cannot be read.
 
     Reference: Akiba et al. 2019, arXiv:1907.10902.
     """
@@ -54,6 +63,7 @@ class Search:
     def __init__(
         self,
         space: Space,
+        problem: Mapping[str, Any],
         config: DictConfig,
         launch: Callable[..., Sequence[JobReturn]],
         directions: Sequence[str] | None,
@@ -67,9 +77,12 @@ class Search:
     ) -> None:
         self.space, self.launch = space, launch
         self.came: dict[tuple[str, ...], list[float] | None] = {}  #: what each job of this command came to
+        self.runs: dict[tuple[str, ...], str] = {}  #: the folders of these, in the sweep's
+        self.without = 0  #: how many of them finished without a value
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.objectives = names(config.objective)
         self.directions = _directions(self.objectives, directions)
+        self.problem = {**problem, "objective": ",".join(self.objectives)}
         self.n_trials, self.n_jobs, self.sampler, self.seed = n_trials, n_jobs, sampler, seed
         if sampler == "nsgaii" and n_jobs < 2:
             raise ConfigError("hydra.sweeper.sampler=nsgaii: its generations are the batches: give n_jobs=2 or more")
@@ -91,32 +104,79 @@ class Search:
             else:
                 _fail(study, self._left(study))  # what was refused would be refused again
             raise
+        if self.without:
+            say(
+                f"{counted(self.without, 'run')} finished without a value of {' and '.join(self.objectives)}: a trial "
+                "with such a run counts as failed"
+            )
         with replacing(self.folder / RESULTS) as part:
             OmegaConf.save(OmegaConf.create(self._found(study)), part)
 
     def _study(self) -> Study:
-        """The study in the storage, which is made where there is none. Raises ConfigError for one of other aims."""
-        study = optuna.create_study(
-            storage=self.storage,
-            study_name=self.name,
-            directions=[StudyDirection[direction.upper()] for direction in self.directions],
-            load_if_exists=True,
-        )
-        there = [direction.name.lower() for direction in study.directions]
-        if there != self.directions:
-            raise ConfigError(
-                f"objective={','.join(self.objectives)}: the study {self.name} in {self.place} is to "
-                f"{' and '.join(there)}, this search to {' and '.join(self.directions)}: give it another name by "
-                "hydra.sweeper.study_name=..."
+        """The study in the storage, which is made where there is none.
+
+        Raises ConfigError for one of another problem, and for one that cannot be read or is not as dlrun leaves it.
+        """
+        another = f"the study {self.name} in {self.place}"
+        with self._readable():
+            study = optuna.create_study(
+                storage=self.storage,
+                study_name=self.name,
+                directions=[StudyDirection[direction.upper()] for direction in self.directions],
+                load_if_exists=True,
             )
+            directions = [direction.name.lower() for direction in study.directions]
+            trials, there = study.get_trials(deepcopy=False), study.user_attrs.get(PROBLEM)
+        if directions != self.directions:
+            raise ConfigError(
+                f"objective={','.join(self.objectives)}: {another} is to {' and '.join(directions)}, this search to "
+                f"{' and '.join(self.directions)}: {ANOTHER}"
+            )
+        if there is None and trials:
+            raise ConfigError(f"{another} does not say what was searched, so its trials may be of anything: {ANOTHER}")
+        with self._readable():
+            differ = [] if there is None else unlike(dict(there), self.problem)
+        if differ:
+            listed = "\n".join(f"  {each}" for each in differ)
+            raise ConfigError(f"{another} is of another search: {ANOTHER}; what differs:\n{listed}")
+        with self._readable():
+            self._check(study.user_attrs.get(WANTED, 0), trials)
+        if there is None:
+            study.set_user_attr(PROBLEM, self.problem)
         return study
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Raises ConfigError for whatever Optuna raises at a study that is damaged."""
+        try:
+            yield
+        except Exception as problem:  # it looks at nothing in a database before it takes it for what it should be
+            told = (str(problem) or type(problem).__name__).splitlines()[0]
+            raise ConfigError(f"the study {self.name} in {self.place} cannot be read: {told}: {ANOTHER}") from problem
+
+    def _check(self, wanted: Any, trials: Sequence[FrozenTrial]) -> None:
+        """Raise unless the trials lie in the space, those that wait to be asked for too, and have what is read of
+        them."""
+        if type(wanted) is not int:
+            raise ValueError(f"{WANTED} is {wanted!r}, and no number")
+        space = self.space.distributions
+        for trial in trials:
+            params = trial.params | dict(trial.system_attrs.get("fixed_params", {}))
+            if not params.keys() <= space.keys() or any(space[key] != of for key, of in trial.distributions.items()):
+                raise ValueError(f"trial {trial.number} is of another space")
+            own = {key: space[key] for key in params}
+            create_trial(state=trial.state, values=trial.values, params=params, distributions=own)  # which checks them
+            whole = trial.values is None or (self._is_whole(trial) and len(trial.values) == len(self.directions))
+            names = [trial.user_attrs.get(FOLDER, ""), *trial.user_attrs.get(RUNS, [])]
+            if not whole or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"trial {trial.number} is damaged")
 
     def _search(self, study: Study) -> None:
         """Bring the trials to their end that an earlier command began here, and the search that it was in; else begin
         another, or none where a complete one is resumed."""
         left = self._left(study)
-        _fail(study, [trial for trial in left if JOBS not in trial.user_attrs])  # it is not known what to train
-        left = [trial for trial in left if JOBS in trial.user_attrs]
+        _fail(study, [trial for trial in left if not self._is_whole(trial)])  # of which it is not known what to train
+        left = [trial for trial in left if self._is_whole(trial)]
         wanted, done = study.user_attrs.get(WANTED, 0), _finished(study)
         if not left and done >= wanted:
             wanted = done if beginning.resuming and done else done + self.n_trials
@@ -130,30 +190,39 @@ class Search:
             left, done = [], _finished(study)
 
     def _ask(self, study: Study, count: int) -> list[FrozenTrial]:
-        """So many points more, noted with what is trained for each."""
+        """So many points more, noted with where they are trained."""
         study.sampler = _sampler(self.sampler, [self.seed, len(study.get_trials(deepcopy=False))], self.n_jobs)
         asked = [study.ask(self.space.distributions) for _ in range(count)]
         for trial in asked:
             trial.set_user_attr(FOLDER, str(self.folder))
-            trial.set_user_attr(JOBS, self.space.jobs(trial.params))
         trials = study.get_trials(deepcopy=False)
         return [trials[trial.number] for trial in asked]
 
     def _train(self, study: Study, trials: Sequence[FrozenTrial]) -> bool:
         """Train what the trials lack, equal points once, and tell of each; false where time was over before."""
-        own = {trial.number: [tuple(job) for job in trial.user_attrs[JOBS]] for trial in trials}
+        own = {trial.number: [tuple(job) for job in self.space.jobs(trial.params)] for trial in trials}
         new = list(dict.fromkeys(job for jobs in own.values() for job in jobs if job not in self.came))
         returned = self.launch(list(map(list, new)), initial_job_idx=len(self.came)) if new else []
         if len(returned) < len(new):
             return False
-        self.came |= {job: _values(each) for job, each in zip(new, returned, strict=True)}
-        for number, jobs in own.items():
+        for job, each in zip(new, returned, strict=True):
+            folder = Path(each.working_dir or "")
+            self.came[job] = values = _values(each)
+            self.runs[job] = os.path.relpath(folder, self.folder)
+            self.without += values is None and summary_of(folder)["status"] in ("finished", "stopped_early")
+        for trial in trials:
+            number, jobs = trial.number, own[trial.number]
+            Trial(study, trial._trial_id).set_user_attr(RUNS, [self.runs[job] for job in jobs])
             runs = [values for job in jobs if (values := self.came[job]) is not None]
             if len(runs) < len(jobs):
                 study.tell(number, state=TrialState.FAIL)  # a run that failed says nothing of its values
             else:
                 study.tell(number, [fsum(values) / len(runs) for values in zip(*runs, strict=True)])
         return True
+
+    def _is_whole(self, trial: FrozenTrial) -> bool:
+        """Whether all of its point was noted before the command that asked for it was ended."""
+        return trial.params.keys() == self.space.axes.keys()
 
     def _left(self, study: Study) -> list[FrozenTrial]:
         """The trials that a command which was ended left in the sweep's folder."""
@@ -172,16 +241,25 @@ class Search:
         }
         if not single:
             best = [trial for trial in study.best_trials if _ending(trial) == "complete"]
-            told = [{"trial": trial.number, "values": trial.values, "params": self._params(trial)} for trial in best]
-            found["best_trials"] = told
+            found["best_trials"] = [
+                {
+                    "trial": trial.number,
+                    "values": trial.values,
+                    "params": self.space.values(trial.params),
+                    "runs": self._runs(trial),
+                }
+                for trial in best
+            ]
         elif counts["complete"] or counts["diverged"]:
             one = study.best_trial
-            found |= {"best_trial": one.number, "best_value": one.value, "best_params": self._params(one)}
+            found |= {"best_trial": one.number, "best_runs": self._runs(one)}
+            found |= {"best_value": one.value, "best_params": self.space.values(one.params)}
         return found
 
-    def _params(self, trial: FrozenTrial) -> dict[str, Any]:
-        """As its runs have them; of a search with other keys in the same study, as Optuna does."""
-        return self.space.values(trial.params) if trial.params.keys() == self.space.axes.keys() else trial.params
+    def _runs(self, trial: FrozenTrial) -> list[str]:
+        """The folders of its runs in the sweep's; of another sweep in the same study, from the root."""
+        own, runs = Path(trial.user_attrs.get(FOLDER, "")), trial.user_attrs.get(RUNS, [])
+        return runs if own == self.folder else [str(own / run) for run in runs]
 
 
 def _directions(objectives: Sequence[str], directions: Sequence[str] | None) -> list[str]:

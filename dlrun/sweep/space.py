@@ -12,8 +12,11 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from dlrun.config.check import leaves
 from dlrun.config.distributions import LOG
 from dlrun.errors import ConfigError
+from dlrun.folder.resume import FREE
+from dlrun.sweep.compose import compose
 from dlrun.sweep.halving import REPEATS
 from dlrun.sweep.sampling import bounds, check_values, ends, points_of, printed, refuse_nested, values_of
 
@@ -51,6 +54,13 @@ class Axis:
         least, greatest = ends(low, high)
         continuous = FloatDistribution(least, greatest, log=LOG in sweep.tags)
         return cls(told, continuous, lambda x: float(printed(x, low, high)), [least, greatest])
+
+    @property
+    def where(self) -> str:
+        """What is searched, without its key: the choices, or the range as it was typed."""
+        if isinstance(self.distribution, CategoricalDistribution):
+            return ",".join(map(str, self.distribution.choices))
+        return "".join(self.told.partition("=")[2].split())
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,18 @@ class Space:
         first = [f"{key}={axis.ends[0]}" for key, axis in self.axes.items()]
         values = {key: (axis.told, axis.ends) for key, axis in self.axes.items()}
         check_values(config, loader, [*self.fixed, *first, *self.repeats[0]], values)
+
+    def problem(self, config: DictConfig, loader: ConfigLoader) -> dict[str, Any]:
+        """What is searched, by which a study is told apart from another: each key of the runs' config that matters to
+        what they compute, with its value, or with all that it may be."""
+        first = [f"{key}={axis.ends[0]}" for key, axis in self.axes.items()]
+        [job] = compose(config, loader, [[*self.fixed, *first, *self.repeats[0]]], 0)
+        fixed = {".".join(path): value for path, value in leaves(job.config) if path[0] not in FREE}
+        repeated: dict[str, dict[str, None]] = {}
+        for key, _, value in (word.partition("=") for repeat in self.repeats for word in repeat):
+            repeated.setdefault(key.lstrip("+"), {})[value] = None
+        swept = {key.lstrip("+"): axis.where for key, axis in self.axes.items()}
+        return fixed | {key: ",".join(values) for key, values in repeated.items()} | swept
 
     def values(self, params: Values) -> dict[str, Any]:
         """What the runs of a trial have where Optuna says `params`, in the order of the axes, which is not Optuna's."""

@@ -57,4 +57,11 @@ class Optuna(BasicSweeper):
         overrides = OverridesParser.create(loader).parse_overrides([*self._parse_config(), *arguments])
         space = Space.of(overrides)
         space.check(self.config, loader)
-        Search(space, self.config, self.launcher.launch, self.directions, **self.options).run()
+        Search(
+            space,
+            space.problem(self.config, loader),
+            self.config,
+            self.launcher.launch,
+            self.directions,
+            **self.options,
+        ).run()
