@@ -63,6 +63,8 @@ def test_what_stacks_take_is_added_up() -> None:
     assert found.parts == pytest.approx((2 * ONE.seconds + 2 * STARTING, TWO.seconds + STARTING))
     assert found.after == AFTER + 22 * AFTER_RUN + 22 * 11 * AFTER_ROW
     assert found.memory == 4 * 10**6 and found.files == FILES + 12 * 10 + 10 * 12
+    packed = estimated([[(8, ONE), (8, TWO), (600, ONE)], [(2, TWO)]], places=2, packed=True)
+    assert packed.files == FILES + 3 * (1 + 1 + 2 + 1) and packed.at_work == 600 * 10 + 8 * 12 + 2 * 12
     assert remarks([ONE, replace(TWO, stops=True, uncounted=("landscape",))], {"prune": "halving"}) == [
         "hydra.sweeper.prune may leave off some of it",
         "runs may stop early, and take less",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +25,18 @@ from dlrun.errors import ConfigError
 from dlrun.folder import notes, packs
 from dlrun.folder.contents import exists, read
 from dlrun.folder.reading import read_metrics, read_summary
+from dlrun.folder.records import unwritable
 from dlrun.report import collect
 from dlrun.sweep import packing
+from dlrun.sweep.packed import _values
 from dlrun.sweep.packing import drop, pack, unpack
+from dlrun.sweep.plan import Plan
 from dlrun.sweep.removing import remove
 
 ODD = ("0,0,0.1,nan,inf,0.1,0.1,-0.0,0.1", "0.5,5,1e-05,1.5e+300,5e-324,0.1,0.1,2.0,0.30000000000000004")
+
+
+FAILED = {"it failed": 1}  #: why one of the five keeps its folder
 
 
 @pytest.fixture
@@ -76,7 +84,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_the_same_bytes_come_back_and_are_read_alike_in_between(sweep):
     before, tables = content(sweep), collect.collect([sweep])
     curves = read_metrics(sweep / "3")
-    assert pack(sweep, runs_of(sweep)) == {}
+    assert pack(sweep, runs_of(sweep)) == FAILED
     assert [path.name for path in sweep.iterdir() if path.is_dir()] == ["4", "packed"] or (sweep / "4").is_dir()
     assert not any((sweep / str(number)).exists() for number in range(4))  # and the failed one can be tried again
     pd.testing.assert_frame_equal(collect.collect([sweep]), tables)
@@ -114,6 +122,7 @@ def test_packs_are_tables_that_others_read(sweep):
 def test_any_curves_come_back(tmp_path, rows, odd):
     shutil.rmtree(tmp_path / "s", ignore_errors=True)
     run = write_run(tmp_path / "s" / "0", "seed=0")
+    (tmp_path / "s" / "plan.json").write_text("{}")
     header = (run / "metrics.csv").read_text().splitlines()[0]
     lines = [",".join([f"{i}", f"{i}", *map(repr, row)]) for i, row in enumerate(rows)]
     text = "\n".join([header, *lines, *(["7,7.0,1,2,3,4,5,6,07"] if odd else []), ""])  # which no run writes
@@ -164,7 +173,7 @@ def test_whatever_ends_a_packing_loses_nothing(sweep, step, monkeypatch):
 def test_a_folder_with_what_is_none_of_dlruns_stays_whole(sweep, other, told):
     other(sweep / "0")
     before = content(sweep / "0")
-    [(why, count)] = pack(sweep, runs_of(sweep)).items()
+    [(why, count)] = (pack(sweep, runs_of(sweep)) - Counter(FAILED)).items()
     assert told in why and count == 1
     assert content(sweep / "0") == before
     assert not (sweep / "1").exists()
@@ -180,10 +189,10 @@ def test_what_changed_meanwhile_stays_and_counts(sweep, monkeypatch):
         return write(*arguments)
 
     monkeypatch.setattr(packing, "write", slow)
-    assert pack(sweep, runs_of(sweep)) == {"it changed while it was packed": 1}
+    assert pack(sweep, runs_of(sweep)) == FAILED | {"it changed while it was packed": 1}
     assert notes.notes_of(sweep / "0").texts == ("while it was packed",)
     monkeypatch.undo()
-    assert pack(sweep, runs_of(sweep)) == {}
+    assert pack(sweep, runs_of(sweep)) == FAILED
     assert notes.notes_of(sweep / "0").texts == ("while it was packed",)
     assert sorted(name for each in packs.packs(sweep) for name in each.runs) == ["0", "1", "2", "3"]
 
@@ -245,6 +254,8 @@ class as_it_was:
         ({"run": ["../out", "1", "3"]}, "no folder in the sweep's"),
         ({"run": ["/out", "1", "3"]}, "no folder in the sweep's"),
         ({"run": ["1", "1", "3"]}, "each once"),
+        ({"run": ["packed/7", "1", "3"]}, "packs lie in packed"),
+        ({"run": [300 * "x", "1", "3"]}, "no name that a folder can have"),
         ({"./../../evil": ["x", "x", "x"]}, "no folder in the sweep's"),
         ({"./.bashrc": ["x", "x", "x"]}, "no file of a run"),
         ({"./config.yaml/x": ["x", "x", "x"]}, "no file of a run"),
@@ -311,6 +322,136 @@ def test_a_packed_sweep_is_the_sweep(tmp_path, monkeypatch):
     assert command(*pruning) == 0
     assert collect.collect(["pruned"])["status"].unique().tolist() == ["finished"]
     assert sorted(collect.find(["pruned"])) == sorted(packs.places(Path("pruned").resolve())) == ["0", "1", "2", "3"]
+
+
+def test_a_folder_called_packed_is_no_pack_by_its_name(tmp_path):
+    """Without what packs hold, or apart from a sweep's plan.json, be it a run's own or a table of another program."""
+    dated = write_run(tmp_path / "packed" / "20261127", "seed=0")
+    (tmp_path / "packed" / "20261126").mkdir()
+    assert collect.find([tmp_path]) == {"packed/20261127": dated}
+    Plan(tmp_path, retry_failed=False)
+    (tmp_path / "plan.json").write_text("{}")
+    assert collect.find([tmp_path]) == {"packed/20261127": dated} and packs.place_of(tmp_path / "0") is None
+    (tmp_path / "plan.json").unlink()
+    (tmp_path / "packed" / "20261126" / packs.RUNS).write_text("a table of another program")
+    assert collect.find([tmp_path]) == {"packed/20261127": dated} and packs.place_of(tmp_path / "0") is None
+    with pytest.raises(ConfigError, match="holds runs that are no sweep's"):
+        Plan(tmp_path, retry_failed=False)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "[" * 200_000,
+        '{"w": {"dtype": "F32", "shape": [1' + 400 * "0" + ', 1.5], "data_offsets": [0, 4]}}',
+        '{"w": {"dtype": "F32", "shape": [' + 100_000 * "1," + '1], "data_offsets": [0, 4]}}',
+        '{"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4], "more": 1}}',
+        b"\xff",
+    ],
+)
+def test_a_crafted_header_ends_no_packing(sweep, header):
+    text = header.encode() if isinstance(header, str) else header
+    (sweep / "0" / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    kept = pack(sweep, runs_of(sweep))
+    assert [why for why in kept if why.startswith("model.safetensors cannot be read")] and kept.total() == 2
+    assert (sweep / "0").exists() and not (sweep / "1").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        ("metrics.csv", "train_loss", "run", "column"),
+        ("metrics.csv", "\n", "\n\udcff", "no text"),
+        (".hydra/overrides.yaml", "lr=", "./config.yaml=", "no key of a config"),
+    ],
+)
+def test_a_crafted_table_harms_no_other_run(sweep, file, old, new, told):
+    path = sweep / "0" / file
+    path.write_bytes(path.read_text().replace(old, new).encode(errors="surrogateescape"))
+    kept = pack(sweep, runs_of(sweep))
+    assert any(told in why for why in kept) and kept.total() == 2
+    assert (sweep / "0").exists() and read(sweep / "1", "summary.json")
+
+
+@pytest.mark.parametrize("clears", ["unpack", "pack_rest", "remove"])
+def test_what_a_killed_unpacking_left_is_cleared(sweep, clears, monkeypatch):
+    before = content(sweep / "0")
+    pack(sweep, runs_of(sweep))
+    with monkeypatch.context() as patch:
+        patch.setattr(packing.shutil, "rmtree", lambda *arguments, **words: None)  # as after kill -9
+        patch.setattr(Path, "write_bytes", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            unpack(sweep, ["0"])
+    assert not [path for path in sweep.iterdir() if path.name.startswith(".")]
+    assert len(list((sweep / packs.PACKED).glob(".*"))) == 1
+    if clears == "unpack":
+        assert unpack(sweep, ["0"]) == ["0"] and content(sweep / "0") == before
+    elif clears == "pack_rest":
+        packing.pack_rest(sweep, runs_of(sweep))
+    else:
+        remove(sweep, "lr > 0.25", dry=False)
+    assert not list((sweep / packs.PACKED).glob(".*"))
+
+
+def test_a_run_that_another_process_packs_meanwhile_is_told_of_by_none(sweep, monkeypatch):
+    own, others = packing.locked, []
+
+    @contextmanager
+    def late(folder, *arguments, **words):
+        if folder == sweep / "0" and not others:
+            others.append(pack(sweep, [folder]))
+            raise unwritable(folder, FileNotFoundError(2, "No such file or directory", str(folder / ".lock")))
+        with own(folder, *arguments, **words):
+            yield
+
+    def first(folder, *arguments, **words):
+        monkeypatch.setattr(packing, "locked", own)
+        return late(folder, *arguments, **words)
+
+    monkeypatch.setattr(packing, "locked", first)
+    assert pack(sweep, runs_of(sweep)) == FAILED
+    assert not (sweep / "0").exists() and others == [{}]
+
+
+def test_what_cannot_be_written_is_told_as_it_is(sweep, monkeypatch):
+    def refuse(*arguments: object, **words: object) -> None:
+        raise PermissionError(13, "Permission denied", str(sweep / ".lock"))
+
+    pack(sweep, runs_of(sweep))
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(ConfigError, match=r"cannot write to .*sweep \(Permission denied: .*\)$"):
+        unpack(sweep, ["0"])
+    assert all(why.endswith(".lock)") for why in remove(sweep, "lr > 0.25", dry=False).at_work.values())
+
+
+def test_unpacking_what_is_not_there_makes_nothing(sweep, tmp_path):
+    pack(sweep, runs_of(sweep))
+    with pytest.raises(ConfigError, match="there is no such folder"):
+        unpack(tmp_path / "sweeep", ["0"])
+    with pytest.raises(ConfigError, match=f"`dlrun unpack {sweep} 0`"):
+        unpack(sweep / "0", [])
+    with pytest.raises(ConfigError, match="no run of this name"):
+        unpack(sweep, [300 * "x"])
+    with pytest.raises(ConfigError, match="no packed runs"):
+        unpack(tmp_path, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep"] and not (sweep / "0").exists()
+
+
+def test_those_that_keep_their_folders_are_told(sweep, capsys):
+    (sweep / "1" / "summary.json").unlink()
+    packing.pack_rest(sweep, runs_of(sweep))
+    told = capsys.readouterr().out
+    assert "3 of 5 runs are packed, in 2 packs" in told
+    assert "1 folder not packed: it failed" in told and "1 folder not packed: it was interrupted" in told
+
+
+def test_a_column_has_one_type_in_every_pack():
+    assert _values("lr", ["1", "", "null", "2"]).to_pylist() == [1.0, None, None, 2.0]
+    types = [_values("lr", cells).type for cells in (["1"], ["0.1"], ["nan"], [""], ["1", "null"])]
+    assert set(map(str, types)) == {"double"}
+    assert _values("bias", ["true", "", "false"]).to_pylist() == [True, None, False]
+    assert _values("optimizer", ["sgd", "", "1"]).to_pylist() == ["sgd", None, "1"]
+    assert _values("run", ["0", "1"]).to_pylist() == ["0", "1"]
 
 
 def test_without_pyarrow_nothing_begins(monkeypatch, sweep):

@@ -10,7 +10,7 @@ from dlrun.errors import ConfigError
 from dlrun.files import opening
 from dlrun.files.opening import LARGEST
 from dlrun.folder.names import KNOWN_BY, LOCK, shell_command
-from dlrun.folder.packs import PACKED, place_of
+from dlrun.folder.packs import place_of, sweep_of
 
 
 def read_bytes(folder: Path, name: str, largest: int = LARGEST) -> bytes:
@@ -54,7 +54,6 @@ def holds_run(folder: Path) -> bool:
 def refuse_packed(folder: Path, what: str) -> None:
     """Raise ConfigError for a packed run, which would have this folder. what: for which that is needed."""
     folder = folder.absolute()
-    if place_of(folder):
-        sweep = next(above for above in folder.parents if (above / PACKED).is_dir())
+    if place_of(folder) and (sweep := sweep_of(folder)):
         unpack = f"{shell_command('unpack', sweep)} {quote(folder.relative_to(sweep).as_posix())}"
         raise ConfigError(f"{what}{folder}: this run is packed: `{unpack}` gives it its folder, for this to go on")

@@ -20,10 +20,13 @@ class Busy(ConfigError):
 
 
 @contextmanager
-def locked(folder: Path, patience: float = 0, tell: Callable[[str], None] | None = None) -> Iterator[None]:
+def locked(
+    folder: Path, patience: float = 0, tell: Callable[[str], None] | None = None, new: bool = True
+) -> Iterator[None]:
     """Make the folder where there is none, and keep other processes out of it.
 
-    patience: seconds to wait for one that is at work there. tell: told that this waits, if it does.
+    patience: seconds to wait for one that is at work there. tell: told that this waits, if it does. new: whether
+    it is a folder for new runs, of which there could be another.
 
     Raises Busy if there is one, ConfigError if the folder cannot be written.
     """
@@ -42,7 +45,7 @@ def locked(folder: Path, patience: float = 0, tell: Callable[[str], None] | None
     except Timeout:
         raise Busy(f"another process is at work in {folder}: wait for it, end it, or choose another folder") from None
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise unwritable(folder, error, new) from error
     _held.append(lock)
     try:
         yield

@@ -1,6 +1,7 @@
 """Runs of a sweep that lie packed, many in three files, in place of a folder each: hydra.sweeper.keep=packed.
 
-A pack is a folder in the sweep's `packed/`, which is there as a whole or not at all, and is never changed:
+A pack is a folder in the `packed/` beside a sweep's plan.json, which is there as a whole or not at all, and is never
+changed:
 
 runs.parquet: a row for each run. Its columns are those of sweep.csv as far as a run knows them by itself; then, each
 named by its path, ./config.yaml, the files that the run left, as they were, of tensors the header of the file.
@@ -12,6 +13,7 @@ model.safetensors is `model/0.weight` here. A matrix that encodes, and has its c
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +27,7 @@ from dlrun.errors import ConfigError
 from dlrun.files.opening import LARGEST, inside, opened
 from dlrun.folder import wellformed
 from dlrun.folder.cells import cell
-from dlrun.folder.names import CONFIG, METRICS
+from dlrun.folder.names import CONFIG, METRICS, PLAN
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,6 +45,8 @@ SIZES = {
     for size, names in {8: "F64 I64 U64 C64", 4: "F32 I32 U32", 2: "F16 BF16 I16 U16", 1: "I8 U8 BOOL"}.items()
     for name in names.split()
 }  #: bytes of a number, by safetensors' names of types
+TENSOR = {"dtype", "shape", "data_offsets"}  #: what is told of each
+SIDES = 64  #: numbers of a shape, and two offsets, at most
 
 T = TypeVar("T")
 
@@ -65,6 +69,8 @@ class Pack:
             raise self._damaged(RUNS, "its column run does not name runs, each once")
         for name in names:
             wellformed.below(name, self.folder / RUNS)
+            if name.split("/")[0] == PACKED:
+                raise ConfigError(f"{self.folder / RUNS}: {name!r} is no folder of a run: packs lie in {PACKED}")
         return names
 
     @cached_property
@@ -195,7 +201,10 @@ def layout(header: bytes) -> dict[str, Any]:
 
     Raises ValueError for one that is none, or has gaps between its tensors.
     """
-    found = json.loads(header[8:])
+    try:
+        found = json.loads(header[8:])
+    except RecursionError as problem:
+        raise ValueError("its header is nested too deeply") from problem
     if not isinstance(found, dict):
         raise ValueError("it has no header of tensors")
     found.pop("__metadata__", None)
@@ -204,6 +213,9 @@ def layout(header: bytes) -> dict[str, Any]:
         end = 0
         for tensor in ordered.values():
             start, stop = tensor["data_offsets"]
+            sizes = [start, stop, *tensor["shape"]]
+            if tensor.keys() != TENSOR or len(sizes) > SIDES or not all(map(wellformed.is_count, sizes)):
+                raise ValueError("its header does not tell where its tensors are")
             if start != end or stop - start != SIZES[tensor["dtype"]] * prod(tensor["shape"]) or stop < start:
                 raise ValueError("its header does not tell where its tensors are")
             end = stop
@@ -214,9 +226,29 @@ def layout(header: bytes) -> dict[str, Any]:
 
 def packs(sweep: Path) -> list[Pack]:
     """The packs in a sweep's folder, in the order of their names. Raises ConfigError where a link leads to them."""
-    folder = inside(sweep, PACKED)
-    names = [each.name for each in folder.iterdir()] if folder.is_dir() else []
-    return [_pack(inside(folder, name)) for name in sorted(names) if re.fullmatch(r"[0-9a-f]{8}", name)]
+    return [_pack(inside(each.parent, each.name)) for each in folders_of_packs(sweep)] if has_packs(sweep) else []
+
+
+def folders_of_packs(folder: Path) -> list[Path]:
+    """The folders that look like packs, whether a plan.json tells of a sweep or not: a date may be a name, too."""
+    packed = inside(folder, PACKED)
+    found = sorted(packed.iterdir()) if packed.is_dir() else []
+    return [
+        each
+        for each in found
+        if re.fullmatch(r"[0-9a-f]{8}", each.name)
+        and (each.is_symlink() or any(os.path.lexists(each / file) for file in (RUNS, CURVES, WEIGHTS)))
+    ]
+
+
+def has_packs(folder: Path) -> bool:
+    """Whether this is a sweep's folder in which runs may lie packed."""
+    return (folder / PACKED).is_dir() and (folder / PLAN).exists()
+
+
+def sweep_of(folder: Path) -> Path | None:
+    """The sweep with whose packed runs the one that would have this folder may lie."""
+    return next(filter(has_packs, folder.parents), None)
 
 
 def places(sweep: Path) -> dict[str, tuple[Pack, int]]:
@@ -243,20 +275,17 @@ def places(sweep: Path) -> dict[str, tuple[Pack, int]]:
 
 def place_of(folder: Path) -> tuple[Pack, int] | None:
     """Where the run that would have this folder lies packed; None for one that has its folder, which counts."""
-    for sweep in folder.parents:
-        if (sweep / PACKED).is_dir():
-            found = places(sweep).get(folder.relative_to(sweep).as_posix())
-            return None if found and (folder / CONFIG).exists() else found
-    return None
+    if not (sweep := sweep_of(folder)):
+        return None
+    found = places(sweep).get(folder.relative_to(sweep).as_posix())
+    return None if found and (folder / CONFIG).exists() else found
 
 
 def packed_below(folder: Path) -> Iterator[Path]:
     """The folders that packed runs in or below a folder of a sweep, or the sweep itself, would have."""
-    for sweep in (folder, *folder.parents):
-        if (sweep / PACKED).is_dir():
-            start = "" if sweep == folder else f"{folder.relative_to(sweep).as_posix()}/"
-            yield from (sweep / name for name in places(sweep) if name.startswith(start) or name == start[:-1])
-            return
+    if sweep := folder if has_packs(folder) else sweep_of(folder):
+        start = "" if sweep == folder else f"{folder.relative_to(sweep).as_posix()}/"
+        yield from (sweep / name for name in places(sweep) if name.startswith(start) or name == start[:-1])
 
 
 class _Places:

@@ -212,9 +212,11 @@ class Run:
             self._csv.flush()
 
 
-def unwritable(folder: Path, error: OSError) -> Unwritable:
-    """What to tell of a run's folder in which nothing can be written."""
+def unwritable(folder: Path, error: OSError, new: bool = True) -> Unwritable:
+    """What to tell of a run's folder in which nothing can be written. new: whether another would do."""
     reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+    if not new:
+        return Unwritable(f"cannot write to {folder} ({reason})")
     return Unwritable(f"cannot write to the run's folder {folder} ({reason}); set hydra.run.dir=...")
 
 

@@ -6,6 +6,7 @@ Each function gives what a file says, or raises ConfigError that names it and sa
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,6 +18,7 @@ from dlrun.errors import ConfigError
 from dlrun.files.parsing import json_of, yaml_of
 
 STATUSES = ("finished", "stopped_early", "pruned", "diverged", "failed", "interrupted")
+PART, WAY = 255, 2000  #: bytes of a folder's name, and of the way down to it
 COUNT = 2**53  #: whole numbers up to here are exact in every table
 SMALLEST = 5e-324  #: number above 0
 COLUMNS, LETTERS = 10_000, 1000  #: of a diagnostic's table, and of a word in it, at most
@@ -150,7 +152,7 @@ def plan(text: str, file: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: runs must say of each run's folder its number and config")
     for name, run in runs.items():
         below(name, file)
-        if not isinstance(run, dict) or not _is_count(run.get("number")) or not isinstance(run.get("config"), str):
+        if not isinstance(run, dict) or not is_count(run.get("number")) or not isinstance(run.get("config"), str):
             raise ConfigError(f"{file}: {name} has no number and config")
     looks = found.get("looks")
     if looks is not None and not _are_looks(looks):
@@ -162,7 +164,7 @@ def _are_looks(found: Any) -> bool:
     if not isinstance(found, dict) or found.keys() != {"seeds", "margin"}:
         return False
     seeds, margin = found["seeds"], found["margin"]
-    if not isinstance(seeds, list) or not seeds or not all(_is_count(each) for each in seeds):
+    if not isinstance(seeds, list) or not seeds or not all(is_count(each) for each in seeds):
         return False
     return all(a < b for a, b in pairwise([1, *seeds])) and type(margin) in (int, float) and 0 <= margin < inf
 
@@ -196,7 +198,7 @@ def is_record(found: Any, step: int) -> bool:
     counts = [*lengths, *found.get("runs_left", []), *found.get("taken", [])]
     return (
         all(isinstance(each, dict) for each in (*files, *reports, found.get("versions", {})))
-        and all(map(_is_count, counts))
+        and all(map(is_count, counts))
         and isinstance(found.get("seconds", 0.0), float | int)
         and isinstance(found.get("started", ""), str)
     )
@@ -206,7 +208,13 @@ def below(name: str, file: str | Path) -> None:
     """Raise ConfigError for the name of a run, in a file, that is no plain way down from the sweep's folder."""
     path = PurePosixPath(name)
     if not path.parts or path.is_absolute() or ".." in path.parts or str(path) != name or "\0" in name:
-        raise ConfigError(f"{file}: {name!r} is no folder in the sweep's")
+        raise ConfigError(f"{file}: {_short(name)} is no folder in the sweep's")
+    try:
+        lengths = [len(os.fsencode(part)) for part in path.parts]
+    except UnicodeEncodeError:  # half a letter, which JSON can hold
+        lengths = [PART + 1]
+    if max(lengths) > PART or sum(lengths) > WAY:
+        raise ConfigError(f"{file}: {_short(name)} is no name that a folder can have")
 
 
 def _is_number(value: Any) -> bool:
@@ -215,7 +223,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, float | None)
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Whether this is a whole number, not negative, that every table holds exactly."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < COUNT
 
 

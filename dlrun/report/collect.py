@@ -18,7 +18,7 @@ from dlrun.folder import wellformed
 from dlrun.folder.columns import NEEDED
 from dlrun.folder.contents import read
 from dlrun.folder.formulas import unguarded
-from dlrun.folder.names import CONFIG, KNOWN_BY, METRICS, OVERRIDES, SUMMARY, shell_command
+from dlrun.folder.names import CONFIG, KNOWN_BY, METRICS, OVERRIDES, PLAN, SUMMARY, shell_command
 from dlrun.folder.notes import notes_of
 from dlrun.folder.packs import PACKED, packed_below
 from dlrun.report.cells import BETWEEN, TEXT, Row, as_typed, cell_of, csv_lines, frame, read_csv, write_csv
@@ -214,7 +214,7 @@ def _runs(folder: str | Path, links: bool = False) -> Iterator[Path]:
             if not links:
                 yield Path(here)
             continue
-        if PACKED in inside and not links:
+        if {PACKED, PLAN} <= inside.keys() and not links:
             yield from packed_below(Path(here))
         searched += 1
         if searched > SEARCHED:

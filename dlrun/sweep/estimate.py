@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from dlrun.errors import ConfigError
 from dlrun.sweep import beginning
 from dlrun.sweep.compose import named
 from dlrun.sweep.halving import REPEATS
+from dlrun.sweep.packing import TOGETHER
 from dlrun.sweep.rehearsal import Takes, Unrehearsed, rehearsed
 from dlrun.sweep.trainers import Foreseen, Trainer, start_method
 from dlrun.sweep.width import peak
@@ -30,6 +32,7 @@ AFTER, AFTER_RUN, AFTER_ROW = 1.5, 2.3e-3, 2.5e-5
 STARTING = 0.1  #: seconds until a worker process is at work
 FILES, OF_HYDRA = 8, 3  #: of a sweep itself, and of a run in .hydra, which a sweep's tasks bring along
 OF_RUN, OF_NUMBER = 1500, 45  #: bytes in them of a run, and of each number of an evaluation
+IN_PACK = 3  #: files
 SHOWN = 12  #: structures that are told of one by one
 
 
@@ -42,6 +45,7 @@ class Estimate:
     memory: int  #: beyond that of the process which starts them
     files: int
     size: int
+    at_work: int = 0  #: files beyond these, in the folders of stacks that are not packed yet
 
 
 def makespan(seconds: Sequence[float], places: int) -> float:
@@ -52,22 +56,27 @@ def makespan(seconds: Sequence[float], places: int) -> float:
     return max(free)
 
 
-def estimated(parts: Sequence[Sequence[tuple[int, Takes]]], places: int) -> Estimate:
+def estimated(parts: Sequence[Sequence[tuple[int, Takes]]], places: int, packed: bool = False) -> Estimate:
     """What the stacks take.
 
     parts: stacks in the order in which they begin, by their runs and what each of them takes.
     places: of each part, at which one stack trains at a time.
+    packed: whether complete stacks are packed, in three files for each `TOGETHER` runs.
     """
     stacks = [stack for part in parts for stack in part]
     runs, rows = sum(n for n, _ in stacks), sum(n * takes.evaluations for n, takes in stacks)
     numbers = sum(n * takes.evaluations * (takes.columns - 1) for n, takes in stacks)
     largest = [sorted((takes.memory for _, takes in part), reverse=True)[:places] for part in parts]
+    files = [[n * takes.files for n, takes in part] for part in parts]
+    busiest = sum(sum(sorted(part, reverse=True)[:places]) for part in files)
+    in_packs = sum(IN_PACK * math.ceil(n / TOGETHER) for n, _ in stacks)
     return Estimate(
         parts=tuple(makespan([takes.seconds + STARTING for _, takes in part], places) for part in parts),
         after=AFTER + AFTER_RUN * runs + AFTER_ROW * rows,
         memory=max(map(sum, largest)),
-        files=FILES + sum(n * takes.files for n, takes in stacks),
+        files=FILES + (in_packs if packed else sum(map(sum, files))),
         size=numbers * OF_NUMBER + sum(n * (takes.size + OF_RUN) for n, takes in stacks),
+        at_work=busiest if packed else 0,
     )
 
 
@@ -113,9 +122,12 @@ def tell(config: DictConfig, stacks: Sequence[Sequence[Task]], trainer: Trainer,
     beginning.begun[0] = (whole, time.perf_counter())  # of a command with several plans, the next
     if len(own) > SHOWN:
         say(f"  and {counted(len(own) - SHOWN, 'more structure')}", indent=4)
-    estimate = estimated([[(len(stack), found[_key(stack)]) for stack in part] for part in parts], places)
+    packed = config.hydra.sweeper.get("keep") == "packed"
+    estimate = estimated([[(len(stack), found[_key(stack)]) for stack in part] for part in parts], places, packed)
     needs = estimate.memory + (peak() if local == "cpu" else 0)
-    disk = f"{counted(estimate.files, 'file')} of {amount(estimate.size)}"
+    disk = f"{counted(estimate.files, 'file')} of {'at most ' * packed}{amount(estimate.size)}"
+    if packed:
+        disk += f" once all are packed, and up to {estimate.at_work:,} more while stacks train"
     each_task = " in a task" if trainer.remote else ""
     say(f"{trainer.foreseen(estimate.parts, before + estimate.after)}; {amount(needs)} of memory{each_task}; {disk}")
     for told in remarks(list(found.values()), config.hydra.sweeper):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.errors import ConfigError
-from dlrun.files.opening import inside
+from dlrun.files.opening import decoded, inside
 from dlrun.files.replacing import naming, to_disk
 from dlrun.folder import contents, wellformed
 from dlrun.folder.columns import NEEDED
@@ -28,7 +28,7 @@ from dlrun.folder.packs import (
     layout,
     metrics_text,
 )
-from dlrun.report.cells import Row, frame
+from dlrun.report.cells import TEXT, Row
 from dlrun.report.collect import columns_of, read_run
 
 if TYPE_CHECKING:
@@ -44,11 +44,13 @@ def write(sweep: Path, folders: Sequence[Path]) -> dict[Path, str]:
         name = folder.relative_to(sweep).as_posix()
         try:
             row, found = read_run(folder, name), _files(folder)
-        except ConfigError as problem:
+            if taken := [key for key in row if key.startswith(FILE)]:
+                raise ConfigError(f"{taken[0]} is no key of a config")
+            if curves.add(name, found.get(METRICS, b"")):
+                del found[METRICS]
+        except (ConfigError, OSError) as problem:
             left_out[folder] = str(problem)
             continue
-        if curves.add(name, found.get(METRICS, b"")):
-            del found[METRICS]
         files.add(found)
         rows.append(row)
     if not rows:
@@ -88,7 +90,9 @@ class Curves:
         """Add those of a run; whether `metrics_text` makes the same bytes of them."""
         import numpy as np
 
-        header, rows = wellformed.metrics(content.decode(), METRICS, NEEDED[METRICS])
+        header, rows = wellformed.metrics(decoded(content, METRICS), METRICS, NEEDED[METRICS])
+        if "run" in header:
+            raise ConfigError(f"{METRICS} has a column run, which is none of dlrun's")
         self.runs.append(run)
         self.lengths.append(len(rows))
         columns = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else {}
@@ -141,14 +145,12 @@ class Files:
         return {name: column[0] or b"" for name, column in self.columns.items() if is_tensors(name)}
 
     def write(self, path: Path, rows: list[Row]) -> None:
-        """Write them beside the rows that the runs have in sweep.csv, in which numbers are numbers."""
+        """Write them beside the rows that the runs have in sweep.csv, in which numbers are double in every pack."""
         import pyarrow as pa
         from pyarrow.parquet import ParquetWriter
 
         header = columns_of(rows)
-        table = pa.Table.from_pandas(
-            frame(header, [dict.fromkeys(header, "") | row for row in rows]), preserve_index=False
-        )
+        table = pa.table({key: _values(key, [row.get(key, "") for row in rows]) for key in header})
         for name, column in self.columns.items():
             table = table.append_column(FILE + name, _texts(column))
         with ParquetWriter(path, table.schema, **OPTIONS) as writer:
@@ -166,6 +168,22 @@ def _type(name: str) -> pa.DataType:
     import pyarrow as pa
 
     return pa.int64() if name == "step" else pa.float64()
+
+
+def _values(name: str, cells: Sequence[str]) -> pa.Array:
+    """Cells of sweep.csv as truth values, numbers or texts, of which all of them are; null where empty."""
+    import pyarrow as pa
+
+    values = [cell or None for cell in cells]
+    if name in TEXT:
+        return pa.array(values, pa.string())
+    if {"true", "false"} >= (there := set(filter(None, values))) and there:
+        return pa.array([value and value == "true" for value in values], pa.bool_())
+    try:  # a null that was typed is no number either
+        numbers = [None if value in (None, "null") else float(value) for value in values]
+        return pa.array(numbers, pa.float64(), from_pandas=False)
+    except ValueError:
+        return pa.array(values, pa.string())
 
 
 def _texts(column: Sequence[bytes | None]) -> pa.Array:

@@ -19,6 +19,7 @@ from dlrun.files.opening import inside, opened, read_bytes
 from dlrun.files.replacing import naming
 from dlrun.folder.checkpoint import checkpointed
 from dlrun.folder.clearing import beside, clear_parts, written
+from dlrun.folder.contents import refuse_packed
 from dlrun.folder.lock import Busy, locked
 from dlrun.folder.names import CONFIG, HYDRA, KNOWN_BY, LOCK, LOG, shell_command
 from dlrun.folder.packs import (
@@ -36,6 +37,7 @@ from dlrun.folder.packs import (
 )
 from dlrun.folder.reading import read_summary, status_of
 from dlrun.folder.resume import COMPLETE
+from dlrun.report.collect import find
 from dlrun.sweep.packed import write
 from dlrun.terminal.console import counted, say
 
@@ -64,21 +66,28 @@ def pack(sweep: Path, folders: Sequence[Path], patience: float = 0) -> Counter[s
     patience: seconds to wait for such a process, which may pack the run itself.
     """
     kept = Counter[str]()
-    complete = {folder: status_of(folder) in COMPLETE for folder in folders if (folder / CONFIG).exists()}
+    ends = {folder: status_of(folder) for folder in folders if (folder / CONFIG).exists()}
+    complete = {folder: end in COMPLETE for folder, end in ends.items()}
     going_on = {folder for stack in checkpointed(complete)[0] for folder in stack}
+    for folder, end in ends.items():
+        if end not in COMPLETE:
+            kept["it failed" if end == "failed" else "it was interrupted"] += 1
+        elif folder in going_on:
+            kept["its stack goes on from a checkpoint"] += 1
     groups: dict[str, dict[Path, Stand]] = {}
     with ThreadPoolExecutor(AT_A_TIME) as threads:
         with ExitStack() as locks:
             for folder in (folder for folder, ended in complete.items() if ended and folder not in going_on):
                 try:
-                    locks.enter_context(locked(folder, patience))
+                    locks.enter_context(locked(folder, patience, new=False))
                     if (folder / CONFIG).exists():  # no other process has packed it meanwhile
                         stand = _stand(folder)
                         groups.setdefault(_alike(folder, stand), {})[folder] = stand
                 except Busy:
                     kept["another process is at work in it"] += 1
-                except ConfigError as problem:
-                    kept[str(problem)] += 1
+                except (ConfigError, OSError) as problem:
+                    if not place_of(folder):  # or another process has packed it meanwhile, and the folder is gone
+                        kept[str(problem)] += 1
             # those that were packed before, by a command that was ended in the middle, or that were unpacked by a copy
             drop(sweep, {folder.relative_to(sweep).as_posix() for stands in groups.values() for folder in stands})
             for stands in groups.values():
@@ -94,8 +103,7 @@ def pack(sweep: Path, folders: Sequence[Path], patience: float = 0) -> Counter[s
 
 def pack_rest(sweep: Path, folders: Sequence[Path]) -> None:
     """Pack what still lies in folders of these runs, and say how many are packed, and why others are not."""
-    for each in inside(sweep, PACKED).glob(".*.part"):  # of a process that was killed
-        shutil.rmtree(each)
+    clear_litter(sweep)
     kept = pack(sweep, folders, PATIENCE)
     count = sum(place_of(folder) is not None for folder in folders)
     say(
@@ -108,11 +116,23 @@ def pack_rest(sweep: Path, folders: Sequence[Path]) -> None:
         say(f"and {kept.total() - sum(number for _, number in kept.most_common(SHOWN))} for other reasons", indent=2)
 
 
+def clear_litter(sweep: Path) -> None:
+    """Remove what processes that were killed left in a sweep's `packed/`. The caller holds the sweep's lock."""
+    folder = inside(sweep, PACKED)
+    for each in folder.glob(f".{'[0-9a-f]' * 8}.part"):
+        away = folder / f".{secrets.token_hex(4)}.part"
+        each.rename(away)  # in one step: what still writes there comes to no pack
+        shutil.rmtree(away)
+    _gone(folder)
+
+
 def drop(sweep: Path, names: Collection[str]) -> None:
     """Take these runs out of a sweep's packs, which are written anew without them."""
     if not names or places(sweep).keys().isdisjoint(names):
         return
-    with locked(sweep / PACKED, PATIENCE):  # of several processes one at a time, each of what the last one left
+    with locked(
+        sweep / PACKED, PATIENCE, new=False
+    ):  # of several processes one at a time, each of what the last one left
         for each in packs(sweep):
             rest = [sweep / name for name in each.runs if name not in names]
             if len(rest) == len(each.runs):
@@ -133,17 +153,25 @@ def unpack(sweep: Path, names: Sequence[str]) -> list[str]:
     Raises ConfigError, with nothing written, for a run that is not packed, and where something else is in the place of
     its folder.
     """
-    with locked(sweep):
+    refuse_packed(sweep, "unpack ")
+    if not sweep.is_dir():
+        raise ConfigError(f"unpack {sweep}: there is no such folder")
+    if not places(sweep):
+        raise ConfigError(f"unpack {sweep}: it has no packed runs; name the folder of their sweep")
+    with locked(sweep, new=False):
+        clear_litter(sweep)
         there = places(sweep)
         chosen = list(dict.fromkeys(names)) or [name for name in there if not (sweep / name / CONFIG).exists()]
         if not chosen:
             raise ConfigError(f"unpack {sweep}: it has no packed runs")
         for name in chosen:
-            if (sweep / name / CONFIG).exists():
-                raise ConfigError(f"unpack {name}: this run is not packed, {sweep / name} is its folder")
             if name not in there:
+                if name in find([sweep]):
+                    raise ConfigError(f"unpack {name}: this run is not packed, {sweep / name} is its folder")
                 raise ConfigError(f"unpack {name}: {sweep} has no run of this name")
             target = inside(sweep, name)
+            if (target / CONFIG).exists():
+                raise ConfigError(f"unpack {name}: this run is not packed, {target} is its folder")
             _remove_rest(target)
             if target.exists() and (not target.is_dir() or {each.name for each in target.iterdir()} - {LOCK}):
                 raise ConfigError(f"{target} is there already, and is not overwritten: move it away first")
@@ -151,25 +179,27 @@ def unpack(sweep: Path, names: Sequence[str]) -> list[str]:
             if others := sorted({*pack.files} - _own(frozenset(pack.files))):  # a stranger's
                 raise ConfigError(f"{pack.folder / RUNS}: {others[0]} is no file of a run")
         for name in chosen:
-            _unpack(*there[name], sweep / name)
+            _unpack(*there[name], sweep, name)
         if hasattr(os, "sync"):
             os.sync()  # once for all of them, before they are nowhere else
         drop(sweep, set(chosen))
     return chosen
 
 
-def _unpack(pack: Pack, row: int, folder: Path) -> None:
-    part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+def _unpack(pack: Pack, row: int, sweep: Path, name: str) -> None:
+    folder = sweep / name
+    part = inside(sweep, PACKED) / f".{secrets.token_hex(4)}.part"
     with naming(folder):
         try:
-            for name in pack.files:
-                if pack.has(row, name):
-                    path = part / name
+            for file in pack.files:
+                if pack.has(row, file):
+                    path = part / file
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(pack.read(row, name))
+                    path.write_bytes(pack.read(row, file))
             (folder / LOCK).unlink(missing_ok=True)
             with suppress(FileNotFoundError):
                 folder.rmdir()
+            folder.parent.mkdir(parents=True, exist_ok=True)
             part.rename(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)

@@ -24,7 +24,7 @@ from dlrun.folder.contents import exists, holds_run
 from dlrun.folder.environment import keep
 from dlrun.folder.lock import locked
 from dlrun.folder.names import CONFIG, LOCK, PLAN, shell_command
-from dlrun.folder.packs import PACKED
+from dlrun.folder.packs import PACKED, folders_of_packs
 from dlrun.folder.reading import status_of
 from dlrun.folder.resume import COMPLETE, FREE, differences, fingerprint, has_more_time, read_config
 from dlrun.sweep.compose import Job
@@ -68,7 +68,7 @@ class Plan:
         if (
             not self.runs
             and folder.exists()
-            and ((folder / PACKED).is_dir() or any(holds_run(each) for each in folder.iterdir() if each.is_dir()))
+            and (folders_of_packs(folder) or any(holds_run(each) for each in folder.iterdir() if each.is_dir()))
         ):
             raise ConfigError(f"the folder {folder} holds runs that are no sweep's: choose another hydra.sweep.dir")
         for name in self.runs:

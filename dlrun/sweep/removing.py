@@ -14,13 +14,13 @@ from dlrun.folder import checkpoint
 from dlrun.folder.clearing import beside, clear, refuse_foreign_sweep
 from dlrun.folder.lock import Busy, locked
 from dlrun.folder.names import CHECKPOINT, HYDRA, PLAN
-from dlrun.folder.packs import PACKED, place_of
+from dlrun.folder.packs import place_of
 from dlrun.folder.reading import status_of
 from dlrun.folder.resume import COMPLETE
 from dlrun.report import collect
 from dlrun.report.where import condition
 from dlrun.sweep.jobs import held
-from dlrun.sweep.packing import drop
+from dlrun.sweep.packing import clear_litter, drop
 from dlrun.terminal.console import counted
 
 
@@ -67,7 +67,7 @@ def remove(folder: Path, where: str, dry: bool) -> Removed:
                 found.bytes += place[0].size(place[1])
                 continue
             try:
-                with locked(runs[run]):
+                with locked(runs[run], new=False):
                     size = _size(runs[run])
                     if not dry:
                         _remove(runs[run])
@@ -81,6 +81,7 @@ def remove(folder: Path, where: str, dry: bool) -> Removed:
         found.sweeps = sorted({sweep for run in found.runs if (sweep := sweeps[run])})
         if not dry:
             for sweep in found.sweeps:
+                clear_litter(sweep)
                 drop(sweep, {os.path.relpath(runs[run], sweep) for run in found.runs if sweeps[run] == sweep})
             _write_tables(found.sweeps)
     return found
@@ -88,14 +89,14 @@ def remove(folder: Path, where: str, dry: bool) -> Removed:
 
 def _sweep(run: Path) -> Path | None:
     """The folder of the sweep that a run belongs to."""
-    return next((above for above in run.parents if (above / PLAN).exists() or (above / PACKED).is_dir()), None)
+    return next((above for above in run.parents if (above / PLAN).exists()), None)
 
 
 def _busy_sweeps(sweeps: set[Path], locks: ExitStack) -> Iterator[tuple[Path, dict[str, str]]]:
     """Of each sweep what may not be touched, and why: run by run, or "" for all of it. The others are kept locked."""
     for sweep in sorted(sweeps):
         try:
-            locks.enter_context(locked(sweep))
+            locks.enter_context(locked(sweep, new=False))
             yield sweep, {name: f"Slurm's job {job} holds it" for name, job in held(sweep).items()}
         except ConfigError as problem:  # another process, or Slurm does not answer
             yield sweep, {"": str(problem)}
