@@ -115,8 +115,8 @@ def undominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def csv_of(made: Mapping[str, Front]) -> bytes:
-    """front.csv: every setting of which all runs finished, with its means and intervals, and whether it is on the front;
-    of several datasets, of each."""
+    """front.csv: every setting that is not left out, with its means and intervals, and whether it is on the front; of
+    several datasets, of each."""
     rows, header = [], dict[str, None]()
     for label, each in made.items():
         for row in each.table.to_dict("records"):
