@@ -696,10 +696,8 @@ def test_a_front_that_is_no_more_goes_and_its_absence_is_told(tmp_path: Path) ->
     for at in range(2):
         write_run(tmp_path / str(at), f"lr={at}", accuracy=0.5 + at / 5, config=config, width=2)
     told = " ".join(printed(tmp_path).split())
-    assert (
-        "Front: less best_val_loss, fewer seconds, fewer parameters" in told
+    assert "Front: less best_val_loss, fewer seconds, fewer parameters" in told
     assert "front.csv has these settings" in told
-    )
     assert "seconds: that of the whole stack" in told
     assert (tmp_path / "front.csv").exists() and (tmp_path / "front.png").exists()
     (tmp_path / "front.pdf").write_text("one's own")

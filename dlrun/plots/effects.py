@@ -96,7 +96,7 @@ def _bars(axes: Axes, bars: Sequence[Bar], most: int = BARS) -> None:
 
 def _means(axes: Axes, axis: str, shown: Shown) -> None:
     values, numeric = shown.means[axis], axis in shown.numeric
-    places = [float(name) for name, _ in values] if numeric else list(range(len(values)))
+    places = [float(name) if numeric else float(at) for at, (name, _) in enumerate(values)]
     means = [mean for _, mean in values]
     axes.plot(places, means, "o-" if numeric else "o", color=LR, linewidth=3, markersize=8)
     logarithmic = numeric and min(places) > 0 and max(places) >= WIDE * min(places)
