@@ -315,6 +315,7 @@ def test_help_has_whole_words_on_a_narrow_terminal(
     for name, value in {"TTY_COMPATIBLE": "1", "COLUMNS": "60", "TERM": "xterm"}.items():
         monkeypatch.setenv(name, value)
     narrow = dlrun("help").out
+    assert all(f"dlrun {verb} " in plain for verb in VERBS)
     assert narrow.split() == plain.split()
     assert all(len(line) <= 60 or " " not in line.strip() for line in narrow.splitlines())
     assert max(map(len, plain.splitlines())) > 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from math import nan
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from dlrun.plots import comparison, sensitivity
+from dlrun.plots import comparison, effects, sensitivity
+from dlrun.plots.page import apart, in_order
 
 LONG = "architecture.hidden=[256,128,64] regularizer=[l2,dropout] regularizer.dropout.p_hidden=0.3 initializer=lsuv"
 
@@ -53,7 +55,7 @@ def test_mean_and_band_over_seeds() -> None:
     [filled] = axes.collections
     np.testing.assert_allclose(band(filled), [values.min(0), values.max(0)])
     assert words(page) == ["lr=1 (n = 3)", "lr=2 (n = 1)"]
-    assert sentence(page) == "line: mean over seeds, band: lowest to highest"
+    assert sentence(page).startswith("line: mean over seeds, band: lowest to highest; ")
     assert (page.get_suptitle(), axes.get_xlabel(), axes.get_ylabel()) == ("sweep", "epoch", "val_accuracy")
 
 
@@ -98,7 +100,7 @@ def test_of_many_seeds_the_band_holds_the_middle_half() -> None:
     page = comparison.figure(curves(runs), {"x": list(runs), "y": ["0", "1"]}, "val_accuracy", "")
     filled = page.axes[0].collections[0]
     np.testing.assert_allclose(band(filled), np.quantile(values, [0.25, 0.75], axis=0))
-    assert sentence(page) == "line: mean over seeds, band: the middle half of them"
+    assert sentence(page).startswith("line: mean over seeds, band: the middle half of them; ")
 
 
 def test_settings_that_end_close_to_each_other_are_shown_closer() -> None:
@@ -338,3 +340,27 @@ def test_colours_follow_decades_where_there_are_many(lowest: float, wide: bool) 
     frame = found().assign(mean=[lowest, 0.6, 0.9, np.nan, 0.8])
     image = sensitivity.heatmap(frame, ("lr", "optimizer"), "m", "", larger_is_better=False).axes[0].images[0]
     assert isinstance(image.norm, LogNorm) == wide
+
+
+def test_bands_without_a_height_are_not_spoken_of() -> None:
+    equal = comparison.figure(curves({"a": [0.1, 0.2], "b": [0.1, 0.2]}), {"x": ["a", "b"]}, "val_accuracy", "")
+    apart = comparison.figure(curves({"a": [0.1, 0.2], "b": [0.1, 0.3]}), {"x": ["a", "b"]}, "val_accuracy", "")
+    assert "band" not in sentence(equal) and "band: lowest to highest" in sentence(apart)
+    row = {"line": "", "mean": 0.5, "low": 0.5, "high": 0.5, "runs": 2, "diverged": 0}
+    frame = pd.DataFrame([{**row, "lr": lr} for lr in (0.1, 0.2)])
+    assert "band" not in sentence(sensitivity.figure(frame, [""], "m", ""))
+
+
+def test_lists_of_numbers_have_their_order_and_close_ticks_are_left_out() -> None:
+    assert in_order(["[16]", "relu", "[4]", "2", "10", "[4,8]"]) == ["2", "10", "[4]", "[4,8]", "[16]", "relu"]
+    assert apart([1, 1.1, 10, 100, 99]) == [1, 10, 99]
+    rates = [0.001, 0.0011, 0.01, 0.5, 0.51, *np.geomspace(0.02, 0.9, 9)]
+    for last in (5, None):
+        means = {"lr": [(f"{rate:.4g}", rate) for rate in sorted(rates[:last])]}
+        page = effects.figure({"": effects.Shown([effects.Bar("lr", 1, nan, nan, 1)], means, {"lr"}, "m")}, "", "")
+        page.canvas.draw()
+        labels = [text for text in page.axes[1].get_xticklabels() if text.get_text()]
+        ends = [page.axes[1].transData.transform((float(text.get_text()), 1))[0] for text in labels]
+        slanted = labels[0].get_rotation() == 45
+        assert len(labels) > 2 and (slanted or not collisions(labels))
+        assert min(np.diff(ends)) * 0.5**0.5 > labels[0].get_fontsize() * page.dpi / 72  # between slanted lines

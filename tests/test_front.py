@@ -53,7 +53,7 @@ def test_intervals_of_few_runs_are_not_drawn_and_long_ones_are_cut() -> None:
     assert 0.8 < heights[0][0] < 1 and heights[0][1] < 2.2  # of the means alone
     assert 0.2 < heights[1][0] < 0.5 and heights[1][1] < 3
     assert [text.get_text() for text in few.legends[0].get_texts()] == ["a=1", "a=2"]
-    assert "less is better" in few.axes[0].get_xlabel() and few.axes[0].get_xscale() == "linear"
+    assert "fewer is better" in few.axes[0].get_xlabel() and few.axes[0].get_xscale() == "linear"
 
 
 @pytest.mark.slow
@@ -64,7 +64,7 @@ def test_any_sweep_of_several_objectives_has_a_front(
     sweep = ["dataset=iris", "epochs=2", "optimizer=sgd", "architecture.hidden=[4],[8]", "plots=none"]
     asked = ["lr=0.1,0.001,1e30", "seed=0,1", "objective=[best_val_loss,parameters]", "hydra.sweep.dir=sweep"]
     ended = dlrun("-m", *sweep, *asked)
-    assert ended.code == 1 and "Front: less best_val_loss, less parameters" in ended.out  # 1e30 diverges
+    assert ended.code == 1 and "Front: less best_val_loss, fewer parameters" in ended.out  # 1e30 diverges
     assert "2 settings are left out" in " ".join(ended.out.split())
     with (tmp_path / "sweep" / "front.csv").open() as lines:
         rows = list(csv.DictReader(lines))

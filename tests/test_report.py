@@ -668,7 +668,47 @@ def test_settings_that_pruning_ended_are_listed_and_compared_with_none(tmp_path:
     for seed in range(2):
         shutil.rmtree(tmp_path / f"b{seed}")
     told = " ".join(printed(tmp_path).split())
+    assert not (tmp_path / "sensitivity.png").exists() and "no such picture or table any more: sensitivity.png" in told
     assert "of 1 setting no run finished: there is no picture of how the result hangs on the axes" in told
+
+
+def test_pictures_say_in_one_line_how_many_settings_were_pruned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at, status in enumerate(["finished"] * 2 + ["pruned"] * 3):
+        write_run(tmp_path / str(at), f"lr={at + 1}", f"optimizer={'sgd' if at < 2 else 'adam'}", status=status)
+    pages: list[Any] = []
+    monkeypatch.setattr(pictures, "png", lambda page: pages.append(page) or b"")
+    found = findings(tmp_path)
+    runs = collect.find([tmp_path])
+    pictures.draw(found, collect.curves(tmp_path), "", runs)
+    assert len(pages) == 3  # curves, over the rates, heat map
+    for page in pages[:2]:
+        [legend] = page.legends
+        assert " ".join(legend.get_title().get_text().split()).endswith("without 3 settings that were pruned")
+        assert not any("adam" in text.get_text() for text in legend.get_texts())
+    assert pages[2].axes[0].get_title().endswith("without 3 settings that were pruned")
+
+
+@pytest.mark.slow
+def test_a_front_that_is_no_more_goes_and_its_absence_is_told(tmp_path: Path) -> None:
+    config = "objective: [best_val_loss, seconds, parameters]\n"
+    for at in range(2):
+        write_run(tmp_path / str(at), f"lr={at}", accuracy=0.5 + at / 5, config=config, width=2)
+    told = " ".join(printed(tmp_path).split())
+    assert "Front: less best_val_loss, fewer seconds, fewer parameters" in told
+    assert "front.csv has these settings" in told
+    assert "seconds: that of the whole stack" in told
+    assert (tmp_path / "front.csv").exists() and (tmp_path / "front.png").exists()
+    (tmp_path / "front.pdf").write_text("one's own")
+    for at in range(2):
+        file = tmp_path / str(at) / "summary.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"parameters": None, "test_accuracy": None}))
+    told = " ".join(printed(tmp_path).split())
+    assert "there is no front of best_val_loss, seconds, parameters: of each setting" in told
+    assert not list(tmp_path.glob("front.[cp][sn]*")) and (tmp_path / "front.pdf").exists()
+    assert not (tmp_path / "comparison.png").exists()
+    assert "1/1, 0 with a value" in told and " 0/1" not in told
 
 
 def test_one_seed_is_told_once(tmp_path: Path) -> None:

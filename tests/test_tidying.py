@@ -419,3 +419,12 @@ def test_notes_that_are_long_or_no_folder(sweep: Path, dlrun) -> None:
         assert code == 2 and told in said
     code, said = dlrun("rm", str(sweep), "--where", "lr<1", "--where", "lr>5", "--dry-run")
     assert code == 2 and "give one --where" in said
+
+
+@pytest.mark.parametrize("sign", ["==", "!="])
+def test_a_tag_that_is_one_of_several_is_not_compared_with_the_whole_cell(sign: str) -> None:
+    row = {"tags": "one,two"}
+    with pytest.raises(ConfigError, match="to ask for one tag: '\"one\" in tags'"):
+        condition(f"tags{sign}one", ["tags"])(row)
+    assert condition(f"tags{sign}'one,two'", ["tags"])(row) == (sign == "==")
+    assert condition(f"tags{sign}one", ["tags"])({"tags": "one"}) == (sign == "==")

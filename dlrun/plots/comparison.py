@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -60,12 +60,14 @@ def figure(
     heading: str,
     fates: Mapping[str, str] | None = None,
     over: str = "seeds",
+    left_out: str = "",
 ) -> Figure:
     """The curves of a metric, of the first 8 settings; a second panel shows closer those that end near each other.
 
     curves: the rows of curves.csv. settings: each one's name and its runs that finished, the best setting first. A
     curve ends where the first of its runs does: a mean over those that are left would jump. fates: what became of other
-    runs, by the names of their settings. over: what the runs of a setting are.
+    runs, by the names of their settings. over: what the runs of a setting are. left_out: what the picture has to say of
+    settings that it lacks.
     """
     rows = curves[curves["metric"] == metric]
     unit = time_unit(rows)
@@ -85,8 +87,9 @@ def figure(
     if view:
         _zoom(panels, *view)
     lost = {name: fate for name, fate in fates.items() if name not in settings}
-    left_out = f"the {DRAWN} best of {len(settings)} settings by validation; " if len(settings) > DRAWN else ""
-    finish(page, panels, heading, f"{left_out}line: mean over {over}, band: {spread(many)}; {TABLES}", lost)
+    best = f"the {DRAWN} best of {len(settings)} settings by validation; " if len(settings) > DRAWN else ""
+    band = band_told([(curve.low, curve.high) for curve in found.values()], many)
+    finish(page, panels, heading, f"{best}line: mean over {over}{band}; {TABLES}{left_out}", lost)
     return page
 
 
@@ -97,12 +100,13 @@ def on_datasets(
     order: Sequence[str],
     ranked_by: str,
     fates: Mapping[str, str],
+    left_out: str = "",
 ) -> Figure:
     """The curves of settings on each of several datasets, a panel for each, on axes of their own.
 
     datasets: of each the metric's column, and the runs that finished of each setting. order: the settings, the best
     first, of which 8 are drawn. ranked_by: how they are ranked, in words. fates: what became of runs that have not
-    finished, by setting and dataset.
+    finished, by setting and dataset. left_out: as of `figure`.
     """
     shown = dict(list(datasets.items())[:PANELS])
     page = Figure(figsize=(12, 9), layout="constrained")
@@ -111,6 +115,7 @@ def on_datasets(
     panels = page.subplots(-(-len(shown) // columns), columns, squeeze=False)
     many = any(are_many(settings) for _, settings in shown.values())
     handles: dict[str, Artist] = {}
+    ends: list[tuple[np.ndarray, np.ndarray]] = []
     for axes, (name, (metric, settings)) in zip(panels.flat, shown.items(), strict=False):
         rows = curves[curves["metric"] == metric]
         unit = time_unit(rows) if len(rows) else "epoch"
@@ -119,6 +124,7 @@ def on_datasets(
             setting: _curve(rows[rows["run"].isin(settings[setting])], unit, many, len(settings[setting]))
             for setting in own
         }
+        ends += [(curve.low, curve.high) for curve in found.values()]
         colours = [COLOURS[order.index(setting)] for setting in own]
         _draw(axes, found, {}, colours)
         scale(axes, metric, np.concatenate([np.zeros(0), *(curve.mean for curve in found.values())]))
@@ -136,8 +142,8 @@ def on_datasets(
         f"the first {PANELS} of {len(datasets)} datasets" if len(datasets) > PANELS else "",
         f"the {DRAWN} best of {len(order)} settings" if len(order) > DRAWN else "",
         f"settings {ranked_by}",
-        f"line: mean over runs, band: {spread(many)}",
-        TABLES,
+        f"line: mean over runs{band_told(ends, many)}",
+        f"{TABLES}{left_out}",
     ]
     legend = {setting: handles[setting] for setting in order if setting in handles}
     finish(page, list(panels.flat), heading, "; ".join(filter(None, told)), fates, legend)
@@ -152,6 +158,11 @@ def are_many(settings: Mapping[str, Sequence[str]]) -> bool:
 def spread(many: bool) -> str:
     """What a band is."""
     return "the middle half of them" if many else "lowest to highest"
+
+
+def band_told(ends: Sequence[tuple[Any, Any]], many: bool) -> str:
+    """What a caption says of the bands that begin and end there; nothing where none has a height."""
+    return f", band: {spread(many)}" if any((np.asarray(high) > np.asarray(low)).any() for low, high in ends) else ""
 
 
 def band(values: np.ndarray, many: bool) -> tuple[np.ndarray, np.ndarray]:

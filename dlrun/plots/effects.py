@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dlrun.plots.comparison import finish
-from dlrun.plots.page import LARGE, LR, SMALL, TRAIN, VAL, shortened
+from dlrun.plots.page import LARGE, LR, SMALL, TRAIN, VAL, apart, shortened
 
 BARS = 10  #: effects that are drawn
 CURVES = 2  #: axes whose values' means are drawn, of one dataset
@@ -96,15 +96,17 @@ def _bars(axes: Axes, bars: Sequence[Bar], most: int = BARS) -> None:
 
 def _means(axes: Axes, axis: str, shown: Shown) -> None:
     values, numeric = shown.means[axis], axis in shown.numeric
-    places = [float(name) for name, _ in values] if numeric else list(range(len(values)))
+    places = [float(name) if numeric else float(at) for at, (name, _) in enumerate(values)]
     means = [mean for _, mean in values]
     axes.plot(places, means, "o-" if numeric else "o", color=LR, linewidth=3, markersize=8)
-    if numeric and min(places) > 0 and max(places) >= WIDE * min(places):
+    logarithmic = numeric and min(places) > 0 and max(places) >= WIDE * min(places)
+    if logarithmic:
         axes.set_xscale("log")
-    if len(values) <= TICKS:  # else numbers have the ticks of any axis, and of other values some are named
-        some = list(range(len(values)))
+    if numeric:  # many on a linear axis have the ticks of any axis
+        named = apart(places, logarithmic=logarithmic, most=TICKS) if logarithmic or len(values) <= TICKS else []
+        some = [places.index(place) for place in named]
     else:
-        some = [] if numeric else list(range(0, len(values), -(-len(values) // TICKS)))
+        some = list(range(0, len(values), -(-len(values) // TICKS)))
     if some:
         names = [shortened(values[at][0], 14) for at in some]
         turned = sum(map(len, names)) > 26

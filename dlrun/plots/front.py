@@ -18,6 +18,8 @@ from dlrun.plots.page import GREY, LARGE, SMALL, is_wide, shortened
 
 PANELS = 4
 ROOM = 0.5  #: of the means' range, beyond which bars are cut off
+#: what an objective such as seconds is where runs trained together
+SHARED = "that of the whole stack in which a run trained, the same for all of its runs"
 FEWEST = 3  #: runs, of fewer of which an interval crosses the whole page
 
 
@@ -26,7 +28,7 @@ class Shown(NamedTuple):
 
     table: a row per setting, the best in the first objective first: label, runs, front, and of each objective
     NAME_mean, NAME_low and NAME_high. larger: whether more of each is better. left_out: settings that are not in it.
-    over: what a mean is over.
+    over: what a mean is over. shared: objectives that are those of stacks.
     """
 
     table: pd.DataFrame
@@ -34,6 +36,7 @@ class Shown(NamedTuple):
     larger: Sequence[bool]
     left_out: int
     over: str
+    shared: Sequence[str] = ()
 
 
 def figure(found: Mapping[str, Shown], heading: str) -> Figure:
@@ -74,10 +77,17 @@ def figure(found: Mapping[str, Shown], heading: str) -> Figure:
         f"the first {PANELS} of {len(panels)} panels" if len(panels) > PANELS else "",
         f"points: means over {first.over}" + (f"; bars: 95 % intervals, of {FEWEST} runs or more" if several else ""),
         "line: no setting came beyond it" if len(first.objectives) == 2 else "",
-        f"without {lost} settings of which a run did not finish" if lost else "",
+        f"without {lost} setting{'s' * (lost > 1)} of which a run did not finish or has no value" if lost else "",
+        *(f"{name}: {SHARED}" for name in dict.fromkeys(each for shown in found.values() for each in shown.shared)),
     ]
     finish(page, list(grid.flat), heading, "; ".join(filter(None, told)), legend=handles)
     return page
+
+
+def better(name: str, *, larger_is_better: bool) -> str:
+    """The word for what is better of an objective: more accuracy, less loss, fewer parameters."""
+    few = "fewer" if name.endswith("s") and not name.endswith("ss") else "less"
+    return "more" if larger_is_better else few
 
 
 def _of_enough(table: pd.DataFrame) -> pd.DataFrame:
@@ -114,7 +124,7 @@ def _draw(axes: Axes, shown: Shown, other: int, colours: Mapping[str, str]) -> N
             markerfacecolor=colour if row["label"] in colours else "white",
         )  # fmt: skip
     for name, more, axis in ((x, shown.larger[other], axes.xaxis), (y, shown.larger[0], axes.yaxis)):
-        axis.set_label_text(f"{name} ({'more' if more else 'less'} is better)", fontsize=LARGE - 2)
+        axis.set_label_text(f"{name} ({better(name, larger_is_better=more)} is better)", fontsize=LARGE - 2)
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
         axis.set_minor_formatter(NullFormatter())
     axes.yaxis.labelpad = 12  # as in `comparison.scale`

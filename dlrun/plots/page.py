@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from itertools import pairwise
+from math import isfinite
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,7 @@ PARTS = 1000  # of a line, which are no further apart than the points of a pictu
 FEW = 40  # rows that can be told apart as dots
 CLOSER = 4  # times that all is higher than what the best take, for these to be shown closer
 HEAVY = 150_000  # bytes of a picture, whose like would make a page slow to send
+T = TypeVar("T")
 FAR = 10  # times that another would make it higher, to be left outside
 
 
@@ -152,3 +154,30 @@ def heading(page: Figure, folder: str | Path, summary: dict[str, Any], told: str
 def shortened(text: str, length: int) -> str:
     """A user's text that is to stand beside an axis."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def apart(values: Iterable[float], *, logarithmic: bool = True, most: int = 8) -> list[float]:
+    """The values, without those whose labels would run into one another on an axis that has room for so many."""
+    own = sorted(set(values))
+    places = np.log10(own) if logarithmic else np.array(own)
+    kept: list[int] = []
+    for at, place in enumerate(places):
+        if not kept or place - places[kept[-1]] > (places[-1] - places[0]) / most:
+            kept.append(at)
+    return [own[at] for at in kept]
+
+
+def in_order(values: Sequence[T]) -> list[T]:
+    """Numbers in their order, also where words among them made words of them; then lists of numbers such as [4,8],
+    in theirs, by their first numbers; then words, as they appear."""
+    return sorted(values, key=_order)
+
+
+def _order(value: object) -> tuple[int, list[float]]:
+    text = str(value).strip()
+    listed = text.startswith("[") and text.endswith("]")
+    try:
+        numbers = [float(part) for part in (text[1:-1].split(",") if listed else [text])]
+    except ValueError:
+        return 2, []
+    return (int(listed), numbers) if all(map(isfinite, numbers)) else (2, [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from math import ceil, floor, isfinite, log10
+from math import ceil, floor, log10
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,8 @@ from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from dlrun.plots.comparison import COLOURS, DRAWN, TABLES, finish, scale, spread, style
-from dlrun.plots.page import FEW, GREY, LARGE, SMALL, competition, gaps, is_wide
+from dlrun.plots.comparison import COLOURS, DRAWN, TABLES, band_told, finish, scale, style
+from dlrun.plots.page import FEW, GREY, LARGE, SMALL, apart, competition, gaps, in_order, is_wide
 
 SPARSE = 4  #: times as many pairs of values as settings, from which most cells would be empty
 
@@ -61,7 +61,7 @@ def figure(
             )  # fmt: skip
     axes.set_xscale("log")
     if not drawn:
-        axes.set_xticks(_apart(found["lr"]))
+        axes.set_xticks(apart(found["lr"]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     scale(axes, metric, found["mean"].to_numpy())
@@ -69,26 +69,34 @@ def figure(
     best = f"the {DRAWN} best of {len(lines)} lines by validation; " if len(lines) > DRAWN else ""
     best = f"the {DRAWN} best of {len(lines)} settings by validation, and the others in grey; " if drawn else best
     crosses = "; cross: runs that diverged" if found["diverged"].any() else ""
-    finish(page, [axes], heading, f"{best}line: mean over seeds, band: {spread(many)}; {TABLES}{crosses}{left_out}")
+    band = band_told([(found["low"], found["high"])], many)
+    finish(page, [axes], heading, f"{best}line: mean over seeds{band}; {TABLES}{crosses}{left_out}")
     return page
 
 
 def heatmap(
-    found: pd.DataFrame, axes_swept: tuple[str, str], metric: str, heading: str, *, larger_is_better: bool
+    found: pd.DataFrame,
+    axes_swept: tuple[str, str],
+    metric: str,
+    heading: str,
+    *,
+    larger_is_better: bool,
+    left_out: str = "",
 ) -> Figure:
     """The mean over seeds for each pair of values of two axes, the brighter the better; empty where no run finished.
     Where few of the pairs were tried, as in a search whose points are drawn, each is a dot where its numbers lie.
 
     found: a row per setting: the two axes' values, NaN where a run was given none, mean, runs, diverged.
+    left_out: what the picture has to say of settings without a finished run.
     """
     (x, y) = sorted(axes_swept, key=lambda axis: axis != "lr")
     places = [pd.to_numeric(found[axis], errors="coerce") for axis in (x, y)]
     if SPARSE * len(found) < places[0].nunique() * places[1].nunique() and not any(
         each.isna().any() for each in places
     ):
-        return _dots(found, x, y, metric, heading, larger_is_better=larger_is_better)
+        return _dots(found, x, y, metric, heading, larger_is_better=larger_is_better, left_out=left_out)
     found = found.assign(**{axis: found[axis].astype(object).where(found[axis].notna(), "default") for axis in (x, y)})
-    columns, rows = _values(found[x]), _values(found[y])
+    columns, rows = in_order(found[x].drop_duplicates().tolist()), in_order(found[y].drop_duplicates().tolist())
     page = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(page)
     axes = page.subplots()
@@ -120,11 +128,16 @@ def heatmap(
     for axis, names, turned in ((axes.xaxis, x_names, 90 if upright else 0), (axes.yaxis, y_names, 0)):
         some = range(0, len(names), -(-len(names) // FEW))  # more would run into one another
         axis.set_ticks(some, [names[i] for i in some], fontsize=SMALL, rotation=turned, parse_math=False)
+    if not np.isfinite(means).all():
+        white = "white: no run, or none that finished"
+        axes.set_title("; ".join(filter(None, (white, left_out))), fontsize=SMALL)
     _name(page, axes, image, x, y, metric, heading, extend)
     return page
 
 
-def _dots(found: pd.DataFrame, x: str, y: str, metric: str, heading: str, *, larger_is_better: bool) -> Figure:
+def _dots(
+    found: pd.DataFrame, x: str, y: str, metric: str, heading: str, *, larger_is_better: bool, left_out: str
+) -> Figure:
     """Settings where their numbers lie, the brighter the better; crosses where no run finished."""
     page = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(page)
@@ -145,7 +158,7 @@ def _dots(found: pd.DataFrame, x: str, y: str, metric: str, heading: str, *, lar
         axis.set_minor_formatter(NullFormatter())
         axis.set_tick_params(labelsize=SMALL)
     if len(lost):
-        axes.set_title("cross: no run finished", fontsize=SMALL)
+        axes.set_title("; ".join(filter(None, ("cross: no run finished", left_out))), fontsize=SMALL)
     _name(page, axes, image, x, y, metric, heading, extend)
     return page
 
@@ -186,30 +199,6 @@ def _form(low: float, high: float) -> str:
     return f".{max(decimals)}f" if max(decimals) <= 6 else ".3g"
 
 
-def _apart(rates: pd.Series) -> list[float]:
-    """The rates that were swept, without those whose labels would run into one another on a logarithmic axis."""
-    least, greatest = np.log10(rates.min()), np.log10(rates.max())
-    kept: list[float] = []
-    for rate in sorted(rates.unique()):
-        if not kept or np.log10(rate / kept[-1]) > (greatest - least) / 8:
-            kept.append(rate)
-    return kept
-
-
 def _longest(names: Sequence[str]) -> int:
     """Letters in the longest line of the names."""
     return max(len(line) for name in names for line in name.splitlines())
-
-
-def _values(axis: pd.Series) -> list[object]:
-    """Numbers in their order, also where words among them made words of them; then words, as they appear."""
-    values = axis.drop_duplicates().tolist()
-    numbers = {value: float(value) for value in values if _is_number(value)}
-    return sorted(numbers, key=lambda value: numbers[value]) + [value for value in values if value not in numbers]
-
-
-def _is_number(value: object) -> bool:
-    try:
-        return isfinite(float(value))  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False

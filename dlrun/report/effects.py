@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from math import inf, nan, prod
+from math import nan, prod
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dlrun.plots.comparison import is_cut, is_logarithmic
+from dlrun.plots.page import in_order
 from dlrun.report.findings import Findings
 from dlrun.report.grid import short
 from dlrun.report.statistics import FINISHED
@@ -192,7 +193,8 @@ def _levels(table: pd.DataFrame, keys: Sequence[str]) -> tuple[NDArray[np.intp],
     columns = [table[key].tolist() for key in keys]
     rows = list(zip(*columns, strict=True))
     told = {tuple(map(typed, row)): row for row in rows}
-    order = sorted(told, key=lambda texts: [_place(text) for text in texts])
+    ranks = [{text: at for at, text in enumerate(in_order(sorted(set(column))))} for column in zip(*told, strict=True)]
+    order = sorted(told, key=lambda texts: [rank[text] for rank, text in zip(ranks, texts, strict=True)])
     number = {texts: at for at, texts in enumerate(order)}
     names = [", ".join(map(_told, told[texts])) for texts in order]
     return np.array([number[tuple(map(typed, row))] for row in rows], np.intp), names
@@ -200,13 +202,6 @@ def _levels(table: pd.DataFrame, keys: Sequence[str]) -> tuple[NDArray[np.intp],
 
 def _told(value: Any) -> str:
     return "none" if lacking(value) else f"{value:.4g}" if isinstance(value, float) else typed(value)
-
-
-def _place(text: str) -> tuple[float, str]:
-    try:
-        return float(text), text
-    except ValueError:
-        return inf, text
 
 
 def _blocks(table: pd.DataFrame) -> NDArray[np.intp]:

@@ -19,8 +19,10 @@ from dlrun.report.cells import cell_of, csv_lines
 from dlrun.report.collect import config_of
 from dlrun.report.findings import Findings, bounds_of, metrics_of, more_is_better
 from dlrun.report.statistics import FINISHED
+from dlrun.report.strata import is_stacked
 from dlrun.report.study import directions_of
 
+OF_STACK = ("seconds", "steps_per_second", "compile_seconds")  #: numbers of runs that are those of their stack
 ENDS = ("mean", "low", "high")  #: of each objective: over a setting's runs, and the mean's 95 % interval
 
 
@@ -39,6 +41,7 @@ class Front:
     left_out: int  #: settings with a run that has not finished
     over: str  #: what a mean is over: seeds
     axes: Sequence[str]
+    shared: Sequence[str] = ()  #: objectives that are a stack's, the same for all runs that trained in it
 
     @property
     def best(self) -> pd.DataFrame:
@@ -52,14 +55,20 @@ def fronts(found: Findings, runs: Mapping[str, Path], folder: Path, objectives: 
     runs: the folder of each run. folder: the sweep's. objectives: numbers of summary.json; by default those of the
     last run's config.
 
-    Raises ConfigError for an objective that the runs lack.
+    Where there are several and no setting has them all, a note of `found` says so. Raises ConfigError for an objective
+    that the runs lack.
     """
     asked = objectives or config_of(runs[found.table["run"].iloc[-1]]).get("objective")
     names = [str(each) for each in asked] if isinstance(asked, list | tuple) else []
-    if len(names) < 2 or not found.table["status"].isin(FINISHED).any():
+    if len(names) < 2:
         return {}
     made = {label: _of_one(each, runs, folder, names) for label, each in (found.strata or {"": found}).items()}
-    return {label: each for label, each in made.items() if len(each.table)}
+    whole = {label: each for label, each in made.items() if len(each.table)}
+    if not whole:
+        found.notes.append(
+            f"there is no front of {', '.join(names)}: of each setting a run did not finish or has no such value"
+        )
+    return whole
 
 
 def _of_one(found: Findings, runs: Mapping[str, Path], folder: Path, names: Sequence[str]) -> Front:
@@ -71,7 +80,7 @@ def _of_one(found: Findings, runs: Mapping[str, Path], folder: Path, names: Sequ
     columns: dict[str, pd.Series] = {}
     whole = pd.Series(data=True, index=found.table["setting"].drop_duplicates())
     for name, more in zip(names, larger, strict=True):
-        if first and not any(name in numbers(summary) for summary in summaries):
+        if first and not any(name in numbers(each) or (name in each and each[name] is None) for each in summaries):
             known = numbers(read_summary(runs[first]))
             told = f"objective {name}: the runs' summaries have no such number{did_you_mean(name, known)}"
             raise ConfigError(then(told, f"there are {', '.join(known)}"))
@@ -88,7 +97,9 @@ def _of_one(found: Findings, runs: Mapping[str, Path], folder: Path, names: Sequ
     means = table[[f"{name}_mean" for name in names]].to_numpy(float)
     table = table.assign(front=undominated(np.where(larger, -means, means)))
     order = table.sort_values(f"{names[0]}_mean", ascending=not larger[0], kind="stable")
-    return Front(names, larger, order.reset_index(drop=True), len(whole) - len(table), found.repeats.over, found.axes)
+    shared = [name for name in names if name in OF_STACK and is_stacked(found.table)]
+    left_out, over = len(whole) - len(table), found.repeats.over
+    return Front(names, larger, order.reset_index(drop=True), left_out, over, found.axes, shared)
 
 
 def undominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -104,8 +115,8 @@ def undominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def csv_of(made: Mapping[str, Front]) -> bytes:
-    """front.csv: every setting with its means and intervals, and whether it is on the front; of several datasets, of
-    each."""
+    """front.csv: every setting that is not left out, with its means and intervals, and whether it is on the front; of
+    several datasets, of each."""
     rows, header = [], dict[str, None]()
     for label, each in made.items():
         for row in each.table.to_dict("records"):

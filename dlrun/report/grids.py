@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from dlrun.folder.names import CURVES, FRONT, LOG, METRICS, SUMMARY, in_all_forms
+from dlrun.plots import front
 from dlrun.report.across import MOST_NUMBERS, RESAMPLES, Across
 from dlrun.report.collect import SWEEP
 from dlrun.report.effects import Effects
@@ -20,7 +21,7 @@ from dlrun.report.findings import TIMES, Findings
 from dlrun.report.front import Front
 from dlrun.report.grid import NOTHING, Cell, Grid
 from dlrun.report.statistics import FINISHED
-from dlrun.report.strata import REPEATS, varied
+from dlrun.report.strata import REPEATS, is_stacked, varied
 from dlrun.report.survival import Median
 from dlrun.report.tables import SPLIT, lacking, typed
 from dlrun.terminal.console import counted, number
@@ -159,21 +160,18 @@ def front_grid(found: Front, where: str) -> Grid:
     columns = [column for name in found.objectives for column in (name, "95 % interval")]
     left_out = counted(found.left_out, "setting") + (" is" if found.left_out == 1 else " are")
     return Grid(
-        f"Front{where}: {', '.join(f'{_more(more)} {name}' for name, more in aims)}",
+        f"Front{where}: {', '.join(f'{front.better(name, larger_is_better=more)} {name}' for name, more in aims)}",
         [*axes, *columns, "n"],
         rows,
         f"{len(best)} of {counted(len(found.table), 'setting')}, of which no other is better in one of these and as "
-        f"good in all; means over {found.over}, n runs, each with its own interval; {FRONT} has all settings. "
+        f"good in all; means over {found.over}, n runs, each with its own interval; {FRONT} has these settings. "
         "Means of few seeds are partly luck, and a front gathers the lucky."
-        + (f" {left_out} left out, of which a run did not finish or has no such value." if found.left_out else ""),
+        + (f" {left_out} left out, of which a run did not finish or has no such value." if found.left_out else "")
+        + "".join(f" {name}: {front.SHARED}." for name in found.shared),
         [*(not pd.api.types.is_numeric_dtype(found.table[axis]) for axis in axes), *[False] * (len(columns) + 1)],
         named_by=len(axes),
         spoken=True,
     )
-
-
-def _more(larger_is_better: bool) -> str:
-    return "more" if larger_is_better else "less"
 
 
 def _mean(value: float) -> Cell:
@@ -189,6 +187,7 @@ def _of_one(found: Findings, where: str, first: int) -> Iterator[Grid]:
     words = [not pd.api.types.is_numeric_dtype(found.settings[axis]) for axis in axes]
     part = "test" if found.quoted.startswith("test") else "val"
     pruned = set(found.table.loc[found.table["status"] == "pruned", "setting"])
+    finished = found.table.loc[found.table["status"].isin(FINISHED), "setting"].value_counts()
     measured: dict[str, Callable[[dict[Any, Any]], Cell]] = {
         "val": lambda row: Cell("pruned", "") if not row["n"] and row["setting"] in pruned else _number(row["val"]),
         f"{part} ± std": lambda row: (
@@ -199,7 +198,7 @@ def _of_one(found: Findings, where: str, first: int) -> Iterator[Grid]:
         ),
         "median": lambda row: _number(row["median"]),
         "best": lambda row: _number(row["best"]),
-        "n": lambda row: Cell(f"{row['n']}/{row['runs']}", row["n"]),
+        "n": lambda row: Cell(_of_all(row, finished), row["n"]),
     }
     if found.settings["diverged"].any():
         measured["diverged"] = _share
@@ -327,6 +326,13 @@ def _joint(found: Findings) -> str:
     return f"The intervals hold all together with 95 %{looks}; each by itself misses in {each} %{pairs}."
 
 
+def _of_all(row: dict[Any, Any], finished: pd.Series) -> str:
+    """How many of a setting's runs finished, of all; and with how many values, where some have none."""
+    ended = int(finished.get(row["setting"], 0))
+    lack = f", {row['n']} with a value" if row["n"] < ended else ""
+    return f"{ended}/{row['runs']}{lack}"
+
+
 def _setting(row: dict[Any, Any], axes: Sequence[str]) -> Iterator[Cell]:
     """What names a setting: its axes' values."""
     for axis in axes:
@@ -371,11 +377,6 @@ def runs_grid(found: Findings, runs: Mapping[str, Path], into: Path) -> Grid:
         text=[True, *(not pd.api.types.is_numeric_dtype(table[column]) for column in values)],
         settings=[ranks[setting] for setting in table["setting"]],
     )
-
-
-def is_stacked(table: pd.DataFrame) -> bool:
-    """Whether some runs trained together, so that their seconds are those of all of them."""
-    return "width" in table and bool((pd.to_numeric(table["width"], errors="coerce") > 1).any())
 
 
 def of_interest(found: Findings) -> tuple[pd.DataFrame, str]:

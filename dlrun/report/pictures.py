@@ -37,10 +37,11 @@ NAMES = (*(name for picture in PICTURES for name in in_all_forms(f"{picture}.png
 
 
 class Pictures(NamedTuple):
-    """Those of the page, as PNG, by name; and the files beside it, by theirs."""
+    """Those of the page, as PNG, by name; the files beside it, by theirs; and of what form these are."""
 
     shown: dict[str, bytes]
     files: dict[str, bytes]
+    form: str = "png"
 
 
 def draw(
@@ -57,10 +58,9 @@ def draw(
     folders: of each run. over: what settings are over several datasets. matters: which axis does, by dataset.
     made: the front, by dataset. What cannot be drawn is told in the notes of `found`.
     """
-    pictures = Pictures({}, {})
-    if not found.settings["n"].any():
-        return pictures
     form = form_of(config_of(folders[found.table["run"].iloc[0]]))
+    pictures = Pictures({}, {}, form)
+    any_value = bool(found.settings["n"].any())
 
     def add(name: str, page: Figure) -> None:
         pictures.shown[name] = png(page)
@@ -70,11 +70,13 @@ def draw(
     labels = [label_of(row, found.axes) or "all runs" for row in rows]
     fates = fates_of(found.table)
     with _told(found, "curves", METRICS):
-        for name, page in _of_results(found, curves, heading, labels, fates, over):
+        for name, page in _of_results(found, curves, heading, labels, fates, over) if any_value else ():
             add(name, page)
     if made:
         pictures.files[FRONT] = csv_of(made)
         add("front", front.figure({name: _drawn(each) for name, each in made.items()}, heading))
+    if not any_value:
+        return pictures
     if matters:
         add("effects", effects.figure({name: _bars(each) for name, each in matters.items()}, heading, _rests(matters)))
     by_setting = dict(zip(settings["setting"], labels, strict=True))
@@ -119,43 +121,61 @@ def _of_results(
     ended = found.table[found.table["status"].isin(FINISHED)].groupby("setting", sort=False)
     runs = ended["run"].agg(list)
     drawn = {label: runs[row["setting"]] for label, row in zip(labels, rows, strict=True) if row["n"]}
-    fates = {label: others[row["setting"]] for label, row in zip(labels, rows, strict=True) if row["setting"] in others}
+    gone = pruned_of(found.table)
+    fates = {
+        label: others[row["setting"]]
+        for label, row in zip(labels, rows, strict=True)
+        if row["setting"] in others and row["setting"] not in gone
+    }
+    without = (
+        f"; without {counted(len(gone), 'setting')} that {'was' if len(gone) == 1 else 'were'} pruned" if gone else ""
+    )
     if found.strata:
-        yield from _of_datasets(found, curves, heading, over)
+        yield from _of_datasets(found, curves, heading, over, without)
     else:
-        yield "comparison", comparison.figure(curves, drawn, column, heading, fates, over=found.repeats.over)
+        yield (
+            "comparison",
+            comparison.figure(curves, drawn, column, heading, fates, over=found.repeats.over, left_out=without),
+        )
 
     many = comparison.are_many(drawn)
     finals = ended[f"last_{column}"]
     low, high = map(finals.quantile, comparison.QUARTILES) if many else (finals.min(), finals.max())
     ends = {"mean": finals.mean(), "low": low, "high": high}
     data = settings.assign(**{end: settings["setting"].map(value) for end, value in ends.items()})
-    pruned = ~np.isfinite(data["mean"].astype(float)) & (data["diverged"] == 0)
-    gone = counted(int(pruned.sum()), "setting")
-    if len(data) > 1 and (~pruned).sum() < 2 and found.axes:
-        found.notes.append(f"of {gone} no run finished: there is no picture of how the result hangs on the axes")
+    lost = ~np.isfinite(data["mean"].astype(float)) & (data["diverged"] == 0)
+    if len(data) > 1 and (~lost).sum() < 2 and found.axes:
+        of_lost = counted(int(lost.sum()), "setting")
+        found.notes.append(f"of {of_lost} no run finished: there is no picture of how the result hangs on the axes")
         return
     if "lr" in found.axes and not found.strata:  # of several datasets the lines would not compare
         rates = pd.to_numeric(data["lr"], errors="coerce")
         words = data.loc[rates.isna(), "lr"].drop_duplicates().tolist()
         rest = [axis for axis in found.axes if axis != "lr"]
-        swept = data.assign(lr=rates, line=[label_of(row, rest) for row in rows])[(rates > 0) & ~pruned]
+        swept = data.assign(lr=rates, line=[label_of(row, rest) for row in rows])[(rates > 0) & ~lost]
         if swept["lr"].nunique() > 1:
             lines = swept["line"].drop_duplicates().tolist()
-            without = f"; without lr={','.join(map(str, words))}" if words else ""
-            without += f"; without {gone} of which no run finished" if pruned.any() else ""
-            page = sensitivity.figure(swept, lines, f"last {column}", heading, many=many, left_out=without)
+            left_out = f"; without lr={','.join(map(str, words))}" if words else ""
+            left_out += without
+            if others_lost := int(lost.sum()) - len(gone):
+                left_out += f"; without {counted(others_lost, 'setting')} of which no run finished"
+            page = sensitivity.figure(swept, lines, f"last {column}", heading, many=many, left_out=left_out)
             yield "sensitivity", page
     if len(found.axes) == 2 and (not found.strata or (over and over.comparable)):
         x, y = found.axes
-        page = sensitivity.heatmap(data, (x, y), f"last {column}", heading, larger_is_better=found.larger_is_better)
+        told = without.removeprefix("; ")
+        page = sensitivity.heatmap(
+            data, (x, y), f"last {column}", heading, larger_is_better=found.larger_is_better, left_out=told
+        )
         yield "heatmap", page
 
 
 def _drawn(found: Front) -> front.Shown:
     rows = found.table.to_dict("records")
     labels = [label_of(row, found.axes) or "all runs" for row in rows]
-    return front.Shown(found.table.assign(label=labels), found.objectives, found.larger, found.left_out, found.over)
+    return front.Shown(
+        found.table.assign(label=labels), found.objectives, found.larger, found.left_out, found.over, found.shared
+    )
 
 
 def _bars(found: Effects) -> effects.Shown:
@@ -176,7 +196,7 @@ def _rests(matters: Mapping[str, Effects]) -> str:
 
 
 def _of_datasets(
-    found: Findings, curves: pd.DataFrame, heading: str, over: Across | None
+    found: Findings, curves: pd.DataFrame, heading: str, over: Across | None, without: str
 ) -> Iterator[tuple[str, Figure]]:
     """The pictures of settings on several datasets."""
     axes = next(iter(found.strata.values())).axes
@@ -188,13 +208,18 @@ def _of_datasets(
         good = each.table[each.table["status"].isin(FINISHED)]
         runs = good.groupby("setting", sort=False)["run"].agg(list)
         panels[dataset] = (f"val_{each.metric}", {named[key]: own for key, own in runs.items()})
+    gone = {dataset: pruned_of(each.table) for dataset, each in found.strata.items()}
     lost = {
         f"{named[key]} on {dataset}": fate
         for dataset, each in found.strata.items()
         for key, fate in fates_of(each.table).items()
+        if key not in gone[dataset]
     }
     ranked_by = "by their mean rank" if over else "in the order of validation on the first dataset"
-    yield "comparison", comparison.on_datasets(curves, panels, heading, [named[key] for key in order], ranked_by, lost)
+    page = comparison.on_datasets(
+        curves, panels, heading, [named[key] for key in order], ranked_by, lost, left_out=without
+    )
+    yield "comparison", page
     if over:
         yield "datasets", datasets.figure(
             over.table, [named[key] for key in order], over.taus, over.profiles, f"test {over.metric}", heading,
@@ -205,6 +230,11 @@ def _of_datasets(
 def label_of(row: Mapping[Any, Any], axes: Sequence[str]) -> str:
     """What tells a setting from its rivals, with the last parts of its keys alone."""
     return name(dict(zip(short(axes), [row[axis] for axis in axes], strict=True)))
+
+
+def pruned_of(table: pd.DataFrame) -> set[str]:
+    """The settings of which all runs were pruned."""
+    return set(table["setting"]) - set(table.loc[table["status"] != "pruned", "setting"])
 
 
 def fates_of(table: pd.DataFrame) -> dict[str, str]:

@@ -16,7 +16,7 @@ from dlrun.errors import ConfigError
 from dlrun.files.opening import beginning
 from dlrun.files.replacing import replacing
 from dlrun.folder.clearing import PAGE, refuse_foreign_sweep
-from dlrun.folder.names import MEASURED, MEASURES, shell_command
+from dlrun.folder.names import FRONT, MEASURED, MEASURES, shell_command
 from dlrun.folder.notes import notes_of
 from dlrun.plots.page import smaller
 from dlrun.report import collect
@@ -31,6 +31,7 @@ from dlrun.report.grids import MOST, effects_grid, front_grid, grids, most_of, r
 from dlrun.report.looking import peeking, plan_of, planned, stopping
 from dlrun.report.pictures import FILMS, Pictures, draw
 from dlrun.report.pictures import NAMES as PICTURES
+from dlrun.report.pictures import PICTURES as KINDS
 from dlrun.report.study import study
 from dlrun.report.tables import name
 from dlrun.terminal.console import counted, error
@@ -107,6 +108,8 @@ def report(
     except ConfigError as problem:
         found.notes.append(str(problem))
     tables = [*(grid.ends(most_of(found) if grid.settings else MOST) for grid in shown), runs_grid(found, runs, into)]
+    if gone := _remove_stale(into, pictures):
+        found.notes.append(f"removed, since these runs have no such picture or table any more: {', '.join(gone)}")
     _write(into / PAGE, _html(found, tables, pictures, title, data_of(found, runs), drawn(found, curves)).encode())
     for picture, content in pictures.files.items():
         _write(into / picture, content)
@@ -145,12 +148,29 @@ def redraw(folder: Path, ours: bool = False) -> list[Path]:
     curves = collect.curves(into)
     found = find(collect.frame(header, rows), runs, curves, None, None)
     before = len(found.notes)
-    pictures = draw(found, curves, into.name, runs, across(found), which_matter(found), fronts(found, runs, into)).files
+    drawn_now = draw(found, curves, into.name, runs, across(found), which_matter(found), fronts(found, runs, into))
+    if gone := _remove_stale(into, drawn_now):
+        found.notes.append(f"removed, since these runs have no such picture or table any more: {', '.join(gone)}")
+    pictures = drawn_now.files
     for line in found.notes[before:]:
         error(line)
     for picture, content in pictures.items():
         _write(into / picture, content)
     return [into / picture for picture in pictures]
+
+
+def _remove_stale(folder: Path, pictures: Pictures) -> list[str]:
+    """Remove what an earlier report drew and this one does not, which would tell of other runs; returns the names.
+
+    Only beside a report: there these names are dlrun's, and of no form but the one that is drawn.
+    """
+    if not (folder / PAGE).exists():
+        return []
+    files = [*(f"{picture}.{pictures.form}" for picture in KINDS), FRONT, *FILMS]
+    stale = [file for file in files if file not in pictures.files and (folder / file).is_file()]
+    for file in stale:
+        (folder / file).unlink()
+    return stale
 
 
 def _refuse_others_files(folder: Path) -> None:

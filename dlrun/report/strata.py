@@ -147,3 +147,8 @@ def _overlap(run: Path, quoted: str, folds: bool) -> Iterator[float]:
         share = float(told["rows"][part]) / float(told["rows"]["train"])
         if 0 < share < float("inf"):
             yield share
+
+
+def is_stacked(table: pd.DataFrame) -> bool:
+    """Whether some runs trained together, so that their seconds are those of all of them."""
+    return "width" in table and bool((pd.to_numeric(table["width"], errors="coerce") > 1).any())

@@ -42,7 +42,8 @@ def condition(text: str, columns: list[str]) -> Test:
     tags`, and joins these by `and`, `or`, `not` and parentheses. A value is a number, a word, or a text in quotes.
     Numbers are compared as numbers; where a cell is none, <, >, <= and >= do not hold.
 
-    Raises ConfigError for anything else, and for a column that the table has not.
+    Raises ConfigError for anything else, and for a column that the table has not; and what it returns, where `tags==x`
+    meets a run that has the tag x and others.
     """
     if len(text) > LONGEST:
         raise ConfigError(f"--where: a condition has {LONGEST:,} letters at most, and this one {len(text):,}")
@@ -138,6 +139,11 @@ def _compared(column: str, sign: str, value: str, text: str) -> Test:
     typed = as_typed(value)
 
     def equal(row: Row) -> bool:
+        if column == TAGS and value != row[column] and value in row[column].split(","):
+            raise ConfigError(
+                f"--where {text}: {TAGS} {sign} {value} compares the whole cell, and a run has {row[column]}; "
+                f"to ask for one tag: '\"{value}\" in {TAGS}'"
+            )
         cell = _number(row[column])
         return cell == number if cell is not None and number is not None else row[column] in (value, typed)
 

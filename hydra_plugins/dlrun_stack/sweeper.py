@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
+from inspect import signature
 from itertools import chain, pairwise, product
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ class Sweeper(BasicSweeper):
         self.trials, self.decades, self.trial_seeds = trials, decades, trial_seeds
         self.looks, self.margin = list(looks), margin
         self.of_launches = {"max_time": max_time, "prune": prune}
+        self.rungs = {"first_rung": first_rung, "eta": eta}
         self.retry_failed = retry_failed
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -71,6 +73,18 @@ class Sweeper(BasicSweeper):
         assert self.launcher is not None
         self.task_function = task_function
         self.launcher = recorded(self.launcher, hydra_context, config, self.retry_failed)
+
+    def _needing(self, until_decided: bool) -> dict[str, tuple[Any, str, bool]]:
+        """Options that say how another is meant: what each is, which other, and whether that is there."""
+        pruning = {
+            key: (value, "hydra.sweeper.prune=halving", self.of_launches["prune"] is not None)
+            for key, value in self.rungs.items()
+        }
+        trials = {
+            key: (value, "hydra.sweeper.trials=N", bool(self.trials))
+            for key, value in (("decades", self.decades), ("trial_seeds", self.trial_seeds))
+        }
+        return pruning | trials | {"looks": (self.looks, UNTIL, until_decided)}
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs; with trials, those of the trials first; with seed=until_decided, as many as it takes."""
@@ -82,6 +96,10 @@ class Sweeper(BasicSweeper):
             raise ConfigError(f"hydra.sweeper.{key}: {decides} needs all of its first runs whole; leave one out")
         if self.of_launches["prune"] and self.max_batch_size:
             raise ConfigError("hydra.sweeper.prune: it compares all runs, and max_batch_size parts them; leave one out")
+        for key, (value, needs, there) in self._needing(until_decided).items():
+            default = signature(Sweeper.__init__).parameters[key].default
+            if not there and value != (list(default) if isinstance(default, tuple) else default):
+                raise ConfigError(f"hydra.sweeper.{key}={value}: only with {needs}")
         if until_decided:
             return self._until_decided(arguments, seeds)
         if self.margin is not None:
