@@ -83,8 +83,8 @@ def _is_folder(word: str) -> bool:
 def unpack_verb(arguments: list[str]) -> int:
     """dlrun unpack FOLDER [RUN...]
 
-    Give packed runs of a sweep (hydra.sweeper.keep=packed) their folders again, with
-    the same files; without RUN all of them. Nothing is overwritten.
+    Give packed runs of a sweep (hydra.sweeper.keep=packed) their folders again,
+    with the same files; without RUN all of them. Nothing is overwritten.
 
     dlrun unpack outputs/first 3 17
     """
