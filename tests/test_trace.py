@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dlrun.matrix.noise import Noise
 from dlrun.matrix.trace import Recording
+from dlrun.training.machine import not_compiled
 
 
 def affine(memory: Tensor) -> object:
@@ -37,6 +38,7 @@ def replay(request: pytest.FixtureRequest) -> str:
 def test_replay_reads_new_inputs_and_the_memory_as_it_is_now(replay: str) -> None:
     if replay != "program" and not (shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("no C++ compiler on this machine")
+    assert not_compiled(torch.device("cpu")) is None  # which has chosen the compiler's cache
     memory = torch.randn(1, 8, dtype=torch.float64)
     twin = memory.clone()
     example = torch.randn(4, 3, dtype=torch.float64)

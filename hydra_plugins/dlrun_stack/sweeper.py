@@ -89,14 +89,15 @@ class Sweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs; with trials, those of the trials first; with seed=until_decided, as many as it takes."""
         typed = [word for word in arguments if _of_seeds(word)]
-        seeds = typed or [word for word in self._parse_config() if _of_seeds(word)]  # which what is typed overrules
-        until_decided = any(UNTIL_DECIDED in word for word in seeds)
+        in_files = [word for word in self._parse_config() if _of_seeds(word)]
+        seeds = typed or in_files  # which what is typed overrules
+        until_decided, asked = (any(UNTIL_DECIDED in word for word in words) for words in (seeds, [*seeds, *in_files]))
         decides = UNTIL if until_decided else "hydra.sweeper.trials" if self.trials else ""
         for key in [key for key, value in self.of_launches.items() if value is not None and decides]:
             raise ConfigError(f"hydra.sweeper.{key}: {decides} needs all of its first runs whole; leave one out")
         if self.of_launches["prune"] and self.max_batch_size:
             raise ConfigError("hydra.sweeper.prune: it compares all runs, and max_batch_size parts them; leave one out")
-        for key, (value, needs, there) in self._needing(until_decided).items():
+        for key, (value, needs, there) in self._needing(asked).items():
             default = signature(Sweeper.__init__).parameters[key].default
             if not there and value != (list(default) if isinstance(default, tuple) else default):
                 raise ConfigError(f"hydra.sweeper.{key}={value}: only with {needs}")

@@ -13,7 +13,6 @@ const state = {
 };
 let kept = new Set(data.settings.map(setting => setting.id)); // those shown
 const slots = new Map(); // the colour of each: it keeps it for as long as it is shown
-const curved = new Set(data.settings.filter(setting => setting.grid !== null).map(setting => setting.id)); // what was pruned has no mean
 const drawing = []; // functions that draw
 let waiting = false;
 let dragging = false; // while a brush or frame is drawn
@@ -28,7 +27,7 @@ function draw() {
   kept = new Set(data.settings.filter((setting, at) => isKept(setting, at)).map(setting => setting.id));
   for (const id of slots.keys()) if (!isShown(id)) slots.delete(id);
   const free = data.colours.light.map((_, at) => at).filter(at => ![...slots.values()].includes(at));
-  for (const { id } of data.settings) if (free.length && curved.has(id) && isShown(id) && !slots.has(id)) slots.set(id, free.shift());
+  for (const { id } of data.settings) if (free.length && isShown(id) && !slots.has(id)) slots.set(id, free.shift());
   for (const each of drawing) each();
 }
 
