@@ -33,7 +33,8 @@ QUICK = [
     if not PAGES[command.page].startswith(commands.GENERATED) and not command.elsewhere and not command.python
     if re.match(r"dlrun (?!-m|claims|completion)", command.text)
     and not re.search(
-        r"\| head|mnist|california|=500|experiment=|kept/sweep|diagnose|resume|report|=cnn|before|after|--plan|300|unpack",
+        r"\| head|mnist|california|=500|experiment=|kept/sweep|diagnose|resume|report|=cnn|before|after|--plan|300"
+        r"|unpack",
         command.typed,
     )
     and command.page != "docs/cluster.md"
