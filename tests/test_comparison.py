@@ -281,7 +281,7 @@ def test_names_of_any_length_leave_half_of_the_page_to_the_curves(names: list[st
     [legend], [axes] = page.legends, page.axes
     box = legend.get_window_extent()
     assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= page.bbox.width
-    assert axes.get_window_extent().height >= 0.39 * page.bbox.height
+    assert axes.get_window_extent().height >= 0.4 * page.bbox.height
     assert [text.replace("\n", " ") for text in words(page)] == [f"{name} (n = 1)" for name in list(settings)[:8]]
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from dlrun.matrix import libraries
 from dlrun.matrix.trace import Recording
+from dlrun.training.stack import Stack
+from dlrun.training.step import _compiled
 
 
 class Loaded:
@@ -150,3 +152,23 @@ def test_of_those_who_want_the_same_one_builds(folder: Path) -> None:
     for each in threads:
         each.join()
     assert len(built) == 1 and len(found) == 4
+
+
+def test_a_step_that_no_library_can_take_is_compiled_in_the_process_and_told(
+    stack_of: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operation of one's own, say; that the disk is full is told as such, and nothing is tried in its place."""
+    problem: Exception = NotImplementedError("no entry for mine::twice\nof many lines")
+
+    def refuse(recording: Recording) -> None:
+        raise problem
+
+    monkeypatch.setattr(Recording, "as_library", refuse)
+    monkeypatch.setattr(Recording, "compiled", lambda recording: "compiled")
+    stack = stack_of("dataset=iris", "architecture.hidden=[4]", "steps=1")
+    recording = Recording(lambda x: (x * 2,), [torch.ones(3)])
+    assert _compiled(stack, recording) == "compiled"  # type: ignore[comparison-overlap]
+    assert [told.endswith("by each: no entry for mine::twice") for told in stack.remarks] == [True]
+    problem = OSError(28, "No space left on device")
+    with pytest.raises(OSError, match="No space"):
+        _compiled(stack, recording)

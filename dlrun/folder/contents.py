@@ -9,7 +9,8 @@ from shlex import quote
 from dlrun.errors import ConfigError
 from dlrun.files import opening
 from dlrun.files.opening import LARGEST
-from dlrun.folder.names import KNOWN_BY, LOCK, shell_command
+from dlrun.folder.names import LOCK, shell_command
+from dlrun.folder.names import holds_run as holds_files
 from dlrun.folder.packs import place_of, sweep_of
 
 
@@ -48,7 +49,7 @@ def exists(folder: Path, name: str) -> bool:
 
 def holds_run(folder: Path) -> bool:
     """Whether a run was written here before, or lies packed."""
-    return any((folder / name).exists() for name in KNOWN_BY) or place_of(folder) is not None
+    return holds_files(folder) or place_of(folder) is not None
 
 
 def refuse_packed(folder: Path, what: str) -> None:

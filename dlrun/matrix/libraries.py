@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from torch import Tensor, fx
+
+import dlrun
 
 STEPS = "steps"  #: in the compiler's cache, with a folder for each library
 LIBRARY, DIGESTS = "step.so", "digests.json"
@@ -42,6 +43,8 @@ def library(graph: fx.Graph, inputs: Sequence[Tensor], build: Callable[[Path], N
     folder = cache_folder() / _key(graph, inputs)
     loaded = _loaded(folder)
     if loaded is None:
+        from filelock import FileLock
+
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = folder.with_suffix(".lock")
         with FileLock(lock):
@@ -129,6 +132,7 @@ def _of_this_machine() -> list[Any]:
     found = os.stat(compiler) if compiler else None
     options = sorted((k, v) for k, v in os.environ.items() if k.startswith(("TORCHINDUCTOR_", "AOT_INDUCTOR_")))
     return [
+        dlrun.__version__,
         torch.__version__,
         torch.version.git_version,
         platform.machine(),

@@ -290,14 +290,15 @@ def finish(
     if lost and len(lost) > LOST:
         handles.append(Line2D([], [], linestyle=""))
         labels.append(f"and {len(lost) - LOST} more with unfinished runs")
+    told = textwrap.fill(sentence, 100)
     for size in range(SMALL, 4, -2):  # smaller where the names would leave the curves less than half of the page
         wrapped = [textwrap.fill(label, 36 * SMALL // size) for label in labels]  # two columns fill the page's width
         lines = max((text.count("\n") + 1 for text in wrapped), default=0) * -(-len(wrapped) // 2)
-        if lines * size <= 12 * SMALL:
+        if lines * size + told.count("\n") * SMALL <= 12 * SMALL:
             break
     placed = page.legend(
         handles, wrapped, loc="outside lower center", ncols=2, fontsize=size, frameon=False, handlelength=2.5,
-        title=textwrap.fill(sentence, 100), title_fontsize=SMALL,
+        title=told, title_fontsize=SMALL,
     )  # fmt: skip
     for text in placed.get_texts():
         text.set_parse_math(False)

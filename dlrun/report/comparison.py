@@ -142,7 +142,7 @@ def verdict(
     ends = min(found.low, found.difference - half), max(found.high, found.difference + half)
     more = region.seeds_still(Estimate(found.difference, *ends, found.n), width)
     if more:
-        still = f": about {about(more)} more {'splits' if overlap else 'seeds'}"
+        still = f": about {about(more)} more {'split' if overlap else 'seed'}{'s' * (more > 1)}"
     elif overlap:
         still = ": no number of further splits of the same samples would tell"
     else:

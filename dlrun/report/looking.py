@@ -61,7 +61,9 @@ def stopping(found: Findings, looks: Looks) -> str:
 def _still(row: dict[Any, Any]) -> str:
     if row["kind"] == EQUAL:
         return str(row["verdict"])
-    return f"about {about(int(row['more']))} more seeds" if pd.notna(row["more"]) else "no number of seeds is in sight"
+    if pd.isna(row["more"]):
+        return "no number of seeds is in sight"
+    return f"about {about(int(row['more']))} more seed{'s' * (row['more'] > 1)}"
 
 
 def peeking(plan: dict[str, Any]) -> Iterator[str]:

@@ -130,9 +130,7 @@ def drop(sweep: Path, names: Collection[str]) -> None:
     """Take these runs out of a sweep's packs, which are written anew without them."""
     if not names or places(sweep).keys().isdisjoint(names):
         return
-    with locked(
-        sweep / PACKED, PATIENCE, new=False
-    ):  # of several processes one at a time, each of what the last one left
+    with locked(sweep / PACKED, PATIENCE, new=False):  # one process at a time, each of what the last one left
         for each in packs(sweep):
             rest = [sweep / name for name in each.runs if name not in names]
             if len(rest) == len(each.runs):

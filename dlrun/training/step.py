@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dlrun.matrix.noise import Noise
 from dlrun.matrix.rows import call
-from dlrun.matrix.trace import Recording
+from dlrun.matrix.trace import Program, Recording
 from dlrun.training.objective import Step, StepObjective
 from dlrun.training.stack import Stack
 from dlrun.training.state import State
@@ -110,9 +110,7 @@ def prepare(
     noise = Noise(stack.seeds, stack.team.noise, samples, samples == stack.batch_size, state.step)
     recording = Recording(first_part, [batch, *moving], scratch=[stack.g], noise=noise)
     start = time.perf_counter()
-    kept = stack.theta.device.type == "cpu" and stack.team.size == 1  # messages between processes are no library's
-    compiled = recording.as_library if kept else recording.compiled
-    replay = compiled() if compiling else recording.program()
+    replay = _compiled(stack, recording) if compiling else recording.program()
     if compiling:
         replay(batch, *moving)  # the first call compiles what is left
     seconds = time.perf_counter() - start if compiling else 0.0
@@ -122,3 +120,19 @@ def prepare(
     if stack.rule.traceable:
         return program, recording.outputs, seconds
     return whole, recording.outputs[2:], seconds
+
+
+def _compiled(stack: Stack, recording: Recording) -> Program:
+    """The step fused: on a CPU as a library that is kept, but for messages between processes, which are no library's,
+    and for what cannot be built as one."""
+    if stack.theta.device.type == "cpu" and stack.team.size == 1:
+        try:
+            return recording.as_library()
+        except OSError:
+            raise
+        except Exception as problem:  # the compiler's, of an operation that a library cannot call
+            told = (str(problem) or type(problem).__name__).splitlines()[0]
+            stack.remarks.append(
+                f"its compiled step is not kept for later commands, and is compiled anew by each: {told}"
+            )
+    return recording.compiled()
