@@ -176,8 +176,15 @@ def unpack(sweep: Path, names: Sequence[str]) -> list[str]:
         for pack in dict.fromkeys(there[name][0] for name in chosen):
             if others := sorted({*pack.files} - _own(frozenset(pack.files))):  # a stranger's
                 raise ConfigError(f"{pack.folder / RUNS}: {others[0]} is no file of a run")
-        for name in chosen:
-            _unpack(*there[name], sweep, name)
+        done: list[str] = []
+        try:
+            for name in chosen:
+                _unpack(*there[name], sweep, name)
+                done.append(name)
+        except (ConfigError, OSError):  # a pack is damaged, or the disk full: all are still packed, and stay so
+            for name in done:
+                _remove_copy(there[name][0], sweep / name)
+            raise
         if hasattr(os, "sync"):
             os.sync()  # once for all of them, before they are nowhere else
         drop(sweep, set(chosen))
@@ -289,6 +296,14 @@ def _remove_rest(folder: Path) -> None:
         with suppress(FileNotFoundError, ConfigError):
             if read_bytes(folder, name, LARGEST) == pack.read(row, name):
                 _unlink(folder / name)
+    _gone(folder / HYDRA[0])
+    _gone(folder)
+
+
+def _remove_copy(pack: Pack, folder: Path) -> None:
+    """Remove the files of a run that this process has just unpacked and that is still packed."""
+    for name in pack.files:
+        (folder / name).unlink(missing_ok=True)
     _gone(folder / HYDRA[0])
     _gone(folder)
 
