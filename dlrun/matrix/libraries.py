@@ -22,11 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-import dlrun
-
 STEPS = "steps"  #: in the compiler's cache, with a folder for each library
 LIBRARY, DIGESTS = "step.so", "digests.json"
 OTHERS = ("extern_kernel_nodes.json",)  #: which a library reads where it has no entry of its own for an operation
+FORM = 1  #: raised where libraries come to be built, or called, otherwise: older ones are not loaded then
 ROOM = 2**28  #: bytes that all libraries may take; a small network's takes 2 MiB
 
 Library = Callable[..., tuple[Tensor, ...]]
@@ -132,7 +131,7 @@ def _of_this_machine() -> list[Any]:
     found = os.stat(compiler) if compiler else None
     options = sorted((k, v) for k, v in os.environ.items() if k.startswith(("TORCHINDUCTOR_", "AOT_INDUCTOR_")))
     return [
-        dlrun.__version__,
+        FORM,
         torch.__version__,
         torch.version.git_version,
         platform.machine(),
