@@ -9,6 +9,7 @@ diagnostics  each diagnostic beside a training, and products of second derivativ
         (scripts/bench_looks.py, scripts/bench_diagnostics.py); wants MNIST; some ten minutes, so one round by default
 rivals  steps of networks of all kinds beside loops by hand and JAX, whole sweeps beside JAX, and what a compiled start
         costs (scripts/bench_rivals.py); DLRUN_JAX_PYTHON names the Python of an environment with jax, if another
+guard   whether dlrun's steps are those of a loop by hand or more, with a wide margin, for the gate: fails if they are not
 growth  how time grows with runs, epochs, rows and parameters: slopes, and growth.png in the working directory
 page    the report of 1,000 runs of 50 evaluations: its size, the time until it can be used, and that of a brush
         (scripts/bench_page.py); wants Debian's chromium and chromium-driver
@@ -294,6 +295,15 @@ def rivals(rounds: int, folder: Path) -> str:
     return "\n\n".join([*parts, *notes])
 
 
+def guard(rounds: int, _: Path) -> str:
+    """Raises SystemExit where the median ratio of a job is below `LEAST`."""
+    found = bench_rivals.guard(rounds)
+    told = table("steps of dlrun over those by hand", found, ".2f")
+    if slow := [name for name in found[0] if median(turn[name] for turn in found) < bench_rivals.LEAST]:
+        raise SystemExit(f"{told}\n\nbelow {bench_rivals.LEAST}: {', '.join(slow)}")
+    return told
+
+
 def growth(rounds: int, folder: Path) -> str:
     """Medians by size, and slopes; the picture lies in the working directory."""
     found = bench_growth.measured(DLRUN, dlrun, XOR, folder, rounds)
@@ -306,7 +316,7 @@ def growth(rounds: int, folder: Path) -> str:
 
 
 MEASUREMENTS = {
-    each.__name__: each for each in (speed, sweep, runs, start, memory, checkpoint, diagnostics, rivals, growth, page)
+    each.__name__: each for each in (speed, sweep, runs, start, memory, checkpoint, diagnostics, rivals, guard, growth, page)
 }
 
 

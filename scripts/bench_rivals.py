@@ -97,6 +97,28 @@ def steps(name: str, rounds: int, folder: Path) -> tuple[list[dict[str, float]],
         torch.set_num_threads(before)
 
 
+GUARDED = {
+    "digits MLP 128-128": JOBS["digits MLP 128-128"],
+    "digits CNN": Job("dataset=digits architecture=cnn batch_size=64", 200),
+    "LSTM 64, 50 steps": JOBS["LSTM 64, 50 steps"],
+}  #: of data that are at hand everywhere
+LEAST = 0.6  #: of the steps by hand that dlrun has to take: far below what it does, so that a busy machine is no alarm
+SHARE = 10  #: the part of a job's steps that the guard takes at a time
+
+
+def guard(rounds: int) -> list[dict[str, float]]:
+    """dlrun's steps over those by hand, uncompiled, in turns in this process: a ratio for each job and round."""
+    torch.set_num_threads(1)
+    stacks = {name: stack_of(job.words, 1, "cpu") for name, job in GUARDED.items()}
+
+    def ratio(name: str) -> float:
+        job, stack = GUARDED[name], stacks[name]
+        ours = steps_per_second(stack, job.steps // SHARE, "cpu")
+        return ours / by_hand(stack, job.steps // SHARE, "cpu", network=job.network and job.network())
+
+    return [{name: ratio(name) for name in GUARDED} for _ in range(rounds)]
+
+
 def whole(dlrun: Sequence[str], sweep: Sequence[str], xor: Sequence[str], folder: Path, cores: int) -> dict[str, float]:
     """Seconds of whole commands: sweeps with their folders and report, beside JAX's processes, one for each core."""
     grid = [f"seed=range({RUNS // 4})", "lr=1e-4,3e-4,1e-3,3e-3", f"epochs={EPOCHS}", "train_metrics=running"]
