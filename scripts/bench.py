@@ -9,7 +9,7 @@ diagnostics  each diagnostic beside a training, and products of second derivativ
         (scripts/bench_looks.py, scripts/bench_diagnostics.py); wants MNIST; some ten minutes, so one round by default
 rivals  steps of networks of all kinds beside loops by hand and JAX, whole sweeps beside JAX, and what a compiled start
         costs (scripts/bench_rivals.py); DLRUN_JAX_PYTHON names the Python of an environment with jax, if another
-guard   whether dlrun's steps are those of a loop by hand or more, with a wide margin, for the gate: fails if they are not
+guard   fails where dlrun takes far fewer steps than a loop by hand, in one process and in turns: for the gate
 growth  how time grows with runs, epochs, rows and parameters: slopes, and growth.png in the working directory
 page    the report of 1,000 runs of 50 evaluations: its size, the time until it can be used, and that of a brush
         (scripts/bench_page.py); wants Debian's chromium and chromium-driver
@@ -316,7 +316,8 @@ def growth(rounds: int, folder: Path) -> str:
 
 
 MEASUREMENTS = {
-    each.__name__: each for each in (speed, sweep, runs, start, memory, checkpoint, diagnostics, rivals, guard, growth, page)
+    each.__name__: each
+    for each in (speed, sweep, runs, start, memory, checkpoint, diagnostics, rivals, guard, growth, page)
 }
 
 
