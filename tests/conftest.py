@@ -11,6 +11,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
@@ -30,6 +31,7 @@ settings.register_profile("dlrun", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("dlrun")
 PLAIN = re.compile(r"\w+(\.\w+)*=[\w.+-]*")  #: a number, a word or null, and no list
 GROUPS = groups()
+Plugins.instance()  # Hydra runs plugins' modules anew when it first looks: before tests import them, or classes are twofold
 torch.set_num_threads(1)  # several threads on small tensors wait for each other more than they work
 
 

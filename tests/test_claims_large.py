@@ -1,4 +1,6 @@
-"""The lectures' own sizes: each recipe of `dlrun claims --large` composes, passes the check, and takes a step."""
+"""The lectures' own sizes: each recipe of `dlrun claims --large` composes, passes the check, and takes a step.
+
+Of its settings, which are alike, every third takes it, and those from whose weights others begin."""
 
 from __future__ import annotations
 
@@ -63,6 +65,7 @@ def test_a_large_recipe_takes_a_step(
     name: str, files: Path, tmp_path: Path, train: Callable[[Stack], tuple[Outcome, list[list[Row]]]]
 ) -> None:
     claim = load(name, large=True)
+    trained = {place for words in claim.settings.values() for word in words for place in PLACE.findall(word)}
     begun: dict[str, Path] = {}
     taken: dict[tuple[str, ...], Path] = {}  # settings that differ in what is small here alone are one
     for setting in (setting for stage in claim.stages() for setting in stage):
@@ -71,7 +74,7 @@ def test_a_large_recipe_takes_a_step(
         small = shrunk(words, files)
         path = taken.setdefault(tuple(small), tmp_path / f"{setting}.safetensors")
         begun[setting] = path
-        if path.exists():
+        if path.exists() or (setting not in trained and len(begun) % 3 != 1):
             continue
         stack = build([config(*small, "device=cpu", "compile=false")])
         outcome, [rows] = train(stack)
