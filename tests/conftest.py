@@ -31,7 +31,8 @@ settings.register_profile("dlrun", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("dlrun")
 PLAIN = re.compile(r"\w+(\.\w+)*=[\w.+-]*")  #: a number, a word or null, and no list
 GROUPS = groups()
-Plugins.instance()  # Hydra runs plugins' modules anew when it first looks: before tests import them, or classes are twofold
+# Hydra runs plugins' modules anew when it first looks for them: after tests imported some, classes would be twofold.
+Plugins.instance()
 torch.set_num_threads(1)  # several threads on small tensors wait for each other more than they work
 
 
