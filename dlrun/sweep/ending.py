@@ -48,7 +48,6 @@ def complete(
 
     Returns the runs' summaries.
     """
-    write_tables([folder], folder)
     summaries = [summary_of(run) for run in runs]
     statuses.extend(summary["status"] for summary in summaries if not (trials and summary["status"] == "diverged"))
     counts = Counter(summary["status"].replace("_", " ") for summary in summaries)
@@ -64,6 +63,7 @@ def complete(
         again = f"{shell_command('resume', folder)} max_time=..."
         say(f"max_time ended {timed} of them before their last epoch: `{again}` goes on with more")
     if len(find([folder])) == 1:
+        write_tables([folder], folder)
         for tracker, told in summaries[0].get("tracker", {}).items() if summaries else ():
             say(f"tracker={tracker} failed: {told.get('failed')}")
         say(str(folder))
