@@ -218,6 +218,22 @@ def test_equal_values_are_one_setting_however_they_were_typed(tmp_path: Path) ->
     assert found.constant == {"lr": 0.01, "architecture.hidden": "[64,64]"}
 
 
+def test_evaluations_are_those_of_curves_csv(sweep: Path) -> None:
+    runs = collect.find([sweep])
+    collect.write_tables([sweep], sweep)
+    table, found = collect.curves(sweep), collect.evaluations(runs)
+    assert found.metrics() == table["metric"].unique().tolist() and found.last_epoch == table["epoch"].max()
+    for metric in found.metrics():
+        pd.testing.assert_frame_equal(
+            found.long([metric]),
+            table[table["metric"] == metric].reset_index(drop=True),
+            check_dtype=False,
+            check_categorical=False,
+            check_like=True,
+        )
+    assert found.long(["none"]).empty and found.metrics([]) == []
+
+
 def test_curves_are_the_metrics_melted(sweep: Path) -> None:
     with (sweep / "3" / "metrics.csv").open("a") as file:
         file.write("3,30,0.1,0.00")  # cut short by a crash
