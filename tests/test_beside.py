@@ -175,7 +175,7 @@ def run(folder: Path, *overrides: str, table: pd.DataFrame | str | None, **optio
 def seen(folder: Path) -> chosen.Seen:
     runs = collect.find([folder])
     collect.write_tables([folder], folder)
-    found = find(collect.table(folder), runs, collect.curves(folder))
+    found = find(collect.table(folder), runs, collect.evaluations(runs))
     return chosen.seen("activations", found, runs, {name: f"<{name}>" for name in found.settings["setting"]})
 
 
@@ -232,7 +232,7 @@ def test_a_table_that_cannot_be_drawn_costs_its_picture_alone(tmp_path: Path) ->
     run(tmp_path / "1", "lr=2", "seed=0", table=twice)
     runs = collect.find([tmp_path])
     collect.write_tables([tmp_path], tmp_path)
-    found = find(collect.table(tmp_path), runs, collect.curves(tmp_path))
-    drawn = pictures.draw(found, collect.curves(tmp_path), "sweep", runs)
+    found = find(collect.table(tmp_path), runs, collect.evaluations(runs))
+    drawn = pictures.draw(found, collect.evaluations(runs), "sweep", runs)
     assert [*drawn.shown] == ["comparison", "sensitivity"]
     assert any(note.startswith("there is no picture of activations: activations.csv cannot") for note in found.notes)

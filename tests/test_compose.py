@@ -110,13 +110,13 @@ def assert_equal_to_hydras(config: DictConfig, loader: Any, jobs: list[list[str]
         expected = [by_hydra(config, loader, overrides, number) for number, overrides in enumerate(jobs, first)]
     except Exception:
         with pytest.raises((HydraException, ConfigError)):  # what Hydra refuses is refused
-            [(job.config, job.files()) for job in compose(config, loader, jobs, first)]
+            [(job.config, dict(job.files)) for job in compose(config, loader, jobs, first)]
         return
     composed = compose(config, loader, jobs, first)
     for job, overrides, (own, folder, files) in reversed(list(zip(composed, jobs, expected, strict=True))):
         assert job.overrides == overrides
         assert repr(job.config) == repr(own)  # 1 is not 1.0 or true here
-        assert (job.folder, job.files()) == (folder, files)
+        assert (job.folder, job.files) == (folder, files)
     assert HydraConfig.instance().cfg is before
 
 
@@ -176,9 +176,9 @@ def test_dlruns_own_config_equals_hydras_and_each_structure_is_composed_once(tmp
         for number in (3, 98, 100):
             own, folder, files = by_hydra(config, loader, jobs[number], number)
             assert (composed[number].config, composed[number].folder) == (own, folder)
-            assert composed[number].files() == files
+            assert composed[number].files == files
         again = compose(config, counted, jobs[1:3], 1)
-        assert counted.composed == 2 and again[1].files() == composed[2].files()
+        assert counted.composed == 2 and again[1].files == composed[2].files
 
 
 def test_a_sweep_that_was_checked_before_its_folder_was_named_goes_into_that_folder() -> None:

@@ -35,7 +35,7 @@ def unpacked(text: str) -> list[float]:
 
 def of(folder: Path) -> dict[str, Any]:
     found = findings(folder)
-    return json.loads(json.dumps(drawn(found, collect.curves(folder)), allow_nan=False))
+    return json.loads(json.dumps(drawn(found, collect.evaluations(collect.find([folder]))), allow_nan=False))
 
 
 def metrics(run: Path, column: str) -> list[float]:

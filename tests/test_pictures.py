@@ -108,9 +108,9 @@ def test_a_sweeps_picture_that_cannot_be_drawn_is_told(tmp_path: Path, monkeypat
         write_run(tmp_path / str(i), f"lr={i + 1}")
     runs = collect.find([tmp_path])
     collect.write_tables([tmp_path], tmp_path)
-    found = find(collect.table(tmp_path), runs, collect.curves(tmp_path))
+    found = find(collect.table(tmp_path), runs, collect.evaluations(runs))
     monkeypatch.setattr("dlrun.plots.sensitivity.figure", lambda *_, **__: broken())
-    drawn = pictures.draw(found, collect.curves(tmp_path), "sweep", runs)
+    drawn = pictures.draw(found, collect.evaluations(runs), "sweep", runs)
     assert [*drawn.shown] == ["comparison"]
     [note] = [note for note in found.notes if "cannot be drawn" in note]
     assert note.startswith("there is no picture of ") and "ValueError" in note

@@ -352,7 +352,7 @@ def test_a_sweep_on_one_surface_has_a_race(sweep: Path) -> None:
 def contestants(folder: Path) -> dict[str, Racer]:
     runs = collect.find([folder])
     collect.write_tables([folder], folder)
-    found = find(collect.table(folder), runs, collect.curves(folder))
+    found = find(collect.table(folder), runs, collect.evaluations(runs))
     return racers(found, runs, {setting: setting for setting in found.settings["setting"]})
 
 

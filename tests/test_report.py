@@ -32,6 +32,7 @@ from dlrun.errors import ConfigError
 from dlrun.folder import formulas
 from dlrun.report import collect, pictures
 from dlrun.report.drawn import drawn
+from dlrun.report.evaluations import Evaluations
 from dlrun.report.findings import Findings, find
 from dlrun.report.grid import Cell, Grid
 from dlrun.report.grids import MOST, _time, grids, runs_grid
@@ -95,7 +96,7 @@ def sweep(tmp_path: Path) -> Path:
 
 def findings(*folders: Path, **options: Any) -> Findings:
     collect.write_tables(folders, folders[0])
-    return find(collect.table(folders[0]), collect.find(folders), collect.curves(folders[0]), **options)
+    return find(collect.table(folders[0]), (runs := collect.find(folders)), collect.evaluations(runs), **options)
 
 
 def printed(*folders: Path, **options: Any) -> str:
@@ -215,6 +216,22 @@ def test_equal_values_are_one_setting_however_they_were_typed(tmp_path: Path) ->
     found = findings(tmp_path)
     assert found.axes == [] and found.settings["n"].tolist() == [3]
     assert found.constant == {"lr": 0.01, "architecture.hidden": "[64,64]"}
+
+
+def test_evaluations_are_those_of_curves_csv(sweep: Path) -> None:
+    runs = collect.find([sweep])
+    collect.write_tables([sweep], sweep)
+    table, found = collect.curves(sweep), collect.evaluations(runs)
+    assert found.metrics() == table["metric"].unique().tolist() and found.last_epoch == table["epoch"].max()
+    for metric in found.metrics():
+        pd.testing.assert_frame_equal(
+            found.long([metric]),
+            table[table["metric"] == metric].reset_index(drop=True),
+            check_dtype=False,
+            check_categorical=False,
+            check_like=True,
+        )
+    assert found.long(["none"]).empty and found.metrics([]) == []
 
 
 def test_curves_are_the_metrics_melted(sweep: Path) -> None:
@@ -621,10 +638,10 @@ def test_the_page_of_very_many_runs_is_small() -> None:
     places = dict.fromkeys(table["run"], Path("nowhere"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dlrun.report.findings.metrics_of", lambda run: ("accuracy", {"accuracy"}))
-        found = find(table, places, pd.DataFrame())
+        found = find(table, places, Evaluations())
     shown = [*(grid.ends(MOST) for grid in grids(found)), runs_grid(found, places, Path())]
     assert [len(grid.rows) for grid in shown] == [1000, 1000, 800]
-    page = page_of(found, shown, pictures.Pictures({}, {}), "many", [], drawn(found, pd.DataFrame()))
+    page = page_of(found, shown, pictures.Pictures({}, {}), "many", [], drawn(found, Evaluations()))
     assert len(page) < 1.7e6  # the pictures and the curves take less than 1.4 MB
 
 
@@ -642,7 +659,7 @@ def test_a_setting_that_diverged_as_a_whole_is_told_everywhere(tmp_path: Path) -
             pictures.comparison, "figure", lambda *arguments, **_: seen.setdefault("fates", arguments[-1]) and Figure()
         )
         patch.setattr(pictures, "png", lambda page: b"")
-        pictures.draw(found, collect.curves(tmp_path), "", collect.find([tmp_path]))
+        pictures.draw(found, collect.evaluations(runs := collect.find([tmp_path])), "", runs)
     assert seen["fates"] == {"lr=9": "3 of 3 diverged"}
 
 
@@ -681,7 +698,7 @@ def test_pictures_say_in_one_line_how_many_settings_were_pruned(
     monkeypatch.setattr(pictures, "png", lambda page: pages.append(page) or b"")
     found = findings(tmp_path)
     runs = collect.find([tmp_path])
-    pictures.draw(found, collect.curves(tmp_path), "", runs)
+    pictures.draw(found, collect.evaluations(runs), "", runs)
     assert len(pages) == 3  # curves, over the rates, heat map
     for page in pages[:2]:
         [legend] = page.legends

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 PACKED = "packed"  #: in a sweep's folder
 RUNS, CURVES, WEIGHTS = "runs.parquet", "curves.parquet", "weights.safetensors"
+NAME = re.compile(r"[0-9a-f]{8}")  #: of a pack
 FILE = "./"  #: how the columns of files begin, as no key of a config does
 SHARED = re.compile(r"zca-\w+\.safetensors", re.ASCII)  #: files whose name tells their content
 GROUP = 256  #: runs that are read at a time
@@ -76,7 +77,7 @@ class Pack:
     @cached_property
     def files(self) -> list[str]:
         """The names of the files that runs may have."""
-        names = [name.removeprefix(FILE) for name in self._table.schema_arrow.names if name.startswith(FILE)]
+        names = [name.removeprefix(FILE) for name in self._columns if name.startswith(FILE)]
         for name in names:
             wellformed.below(name, self.folder / RUNS)
         return [*names, *([METRICS] if METRICS not in names else [])]
@@ -99,7 +100,7 @@ class Pack:
         return sum(len(self.read(row, name)) for name in self.files if self.has(row, name))
 
     def _kept(self, row: int, name: str) -> bytes | None:
-        if FILE + name not in self._table.schema_arrow.names:
+        if FILE + name not in self._columns:
             return None
         column = self._asked(RUNS, lambda: _column(self, row // GROUP, FILE + name))
         value = self._asked(RUNS, lambda: column[row % GROUP].as_py())
@@ -141,6 +142,11 @@ class Pack:
             header = first_of(file)
         self._begin = len(header)
         return layout(header)
+
+    @cached_property
+    def _columns(self) -> dict[str, int]:
+        """The places of the columns of runs.parquet, by their names."""
+        return {name: at for at, name in enumerate(self._table.schema_arrow.names)}
 
     @cached_property
     def _table(self) -> ParquetFile:
@@ -236,14 +242,15 @@ def folders_of_packs(folder: Path) -> list[Path]:
     return [
         each
         for each in found
-        if re.fullmatch(r"[0-9a-f]{8}", each.name)
+        if NAME.fullmatch(each.name)
         and (each.is_symlink() or any(os.path.lexists(each / file) for file in (RUNS, CURVES, WEIGHTS)))
     ]
 
 
 def has_packs(folder: Path) -> bool:
     """Whether this is a sweep's folder in which runs may lie packed."""
-    return (folder / PACKED).is_dir() and (folder / PLAN).exists()
+    # asked for each file of each run, as are the next two: a Path takes longer than the system's answer
+    return os.path.isdir(f"{folder}/{PACKED}") and os.path.exists(f"{folder}/{PLAN}")
 
 
 def sweep_of(folder: Path) -> Path | None:
@@ -253,23 +260,22 @@ def sweep_of(folder: Path) -> Path | None:
 
 def places(sweep: Path) -> dict[str, tuple[Pack, int]]:
     """Where each packed run of a sweep is, by its name: the pack, and the row in it."""
-    folder = sweep / PACKED
+    folder = f"{sweep}/{PACKED}"
     try:
-        changed = folder.stat().st_mtime_ns
+        changed = os.stat(folder).st_mtime_ns
+        known = _places.get(sweep)
+        if known and known.changed == changed and not known.fresh:
+            return known.runs
+        names = {name for name in os.listdir(folder) if NAME.fullmatch(name)}
     except OSError:
         return {}
-    known = _places.get(sweep)
-    if known and known.changed == changed and not known.fresh:
-        return known.runs
-    found = packs(sweep)
-    fresh = time_ns() - changed < FRESH
-    if not known or known.packs != found:
+    if not known or known.names != names:
         runs: dict[str, tuple[Pack, int]] = {}
-        for pack in found:
-            runs |= {name: (pack, row) for row, name in enumerate(pack.runs) if name not in runs}
-        known = _Places(found, runs)
-    known.changed, known.fresh = changed, fresh
-    _places[sweep] = known
+        for pack in packs(sweep):
+            for row, name in enumerate(pack.runs):
+                runs.setdefault(name, (pack, row))
+        known = _places[sweep] = _Places(names, runs)
+    known.changed, known.fresh = changed, time_ns() - changed < FRESH
     return known.runs
 
 
@@ -277,8 +283,8 @@ def place_of(folder: Path) -> tuple[Pack, int] | None:
     """Where the run that would have this folder lies packed; None for one that has its folder, which counts."""
     if not (sweep := sweep_of(folder)):
         return None
-    found = places(sweep).get(folder.relative_to(sweep).as_posix())
-    return None if found and (folder / CONFIG).exists() else found
+    found = places(sweep).get(str(folder)[len(str(sweep)) + 1 :].replace(os.sep, "/"))
+    return None if found and os.path.exists(f"{folder}/{CONFIG}") else found
 
 
 def packed_below(folder: Path) -> Iterator[Path]:
@@ -291,8 +297,8 @@ def packed_below(folder: Path) -> Iterator[Path]:
 class _Places:
     """What was found in a sweep's folder, as of the folder's last change; fresh: which might not be the last."""
 
-    def __init__(self, found: list[Pack], runs: dict[str, tuple[Pack, int]]) -> None:
-        self.packs, self.runs, self.changed, self.fresh = found, runs, 0, True
+    def __init__(self, names: set[str], runs: dict[str, tuple[Pack, int]]) -> None:
+        self.names, self.runs, self.changed, self.fresh = names, runs, 0, True
 
 
 _places: dict[Path, _Places] = {}
@@ -318,8 +324,8 @@ def _column(pack: Pack, group: int, column: str) -> pa.ChunkedArray:
     """The files of this name of a group of runs."""
     table = pack._table
     numbers = table.metadata.row_group(group)
-    at = table.schema_arrow.names.index(column)
-    if numbers.num_rows > GROUP or numbers.column(at).total_uncompressed_size > LARGEST:
+    size = numbers.column(pack._columns[column]).total_uncompressed_size
+    if numbers.num_rows > GROUP or size > LARGEST:
         raise ValueError("it is larger than packs are")
     return table.read_row_group(group, [column], use_threads=False)[column]
 

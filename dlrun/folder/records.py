@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -26,6 +27,22 @@ def yaml_text(node: Mapping[str, Any]) -> str:
     """A config as YAML that OmegaConf reads back as it is, written in a fraction of the time that OmegaConf takes."""
     import yaml
 
+    for key, value in node.items():
+        if (entry := (key, repr(value))) not in _written:
+            _written[entry] = yaml.dump(
+                escaped({key: value}), Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=120
+            )
+    return "".join(_written[key, repr(value)] for key, value in node.items()) or "{}\n"
+
+
+#: the YAML of a key and its value: the configs of a sweep have nearly all of them alike
+_written: dict[tuple[str, str], str] = {}
+
+
+@cache
+def _dumper() -> type:
+    import yaml
+
     class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
         """Quotes every text that is no plain word: YAML and OmegaConf disagree on what looks like a number."""
 
@@ -34,7 +51,7 @@ def yaml_text(node: Mapping[str, Any]) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
-    return yaml.dump(escaped(node), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return Dumper
 
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, float | str]]) -> None:

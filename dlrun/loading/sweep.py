@@ -11,6 +11,7 @@ import pandas as pd
 from dlrun.errors import ConfigError
 from dlrun.loading.run import LoadedRun, Which
 from dlrun.report import collect, findings
+from dlrun.report.evaluations import Evaluations
 
 
 class LoadedSweep:
@@ -48,7 +49,7 @@ class LoadedSweep:
 
         Raises ConfigError for a metric that the runs have not.
         """
-        found = findings.find(self.runs, self._folders, self.curves, metric)
+        found = findings.find(self.runs, self._folders, Evaluations(), metric)
         return found.settings
 
     def run(self, name: str, which: Which = "best", allow_targets: Collection[str] = ()) -> LoadedRun:

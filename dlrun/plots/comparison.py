@@ -70,7 +70,7 @@ def figure(
     settings that it lacks.
     """
     rows = curves[curves["metric"] == metric]
-    unit = time_unit(rows)
+    unit = time_unit(rows["epoch"].max())
     fates, many = fates or {}, are_many(settings)
     drawn = list(settings.items())[:DRAWN]
     found = {name: _curve(rows[rows["run"].isin(runs)], unit, many, len(runs)) for name, runs in drawn}
@@ -118,7 +118,7 @@ def on_datasets(
     ends: list[tuple[np.ndarray, np.ndarray]] = []
     for axes, (name, (metric, settings)) in zip(panels.flat, shown.items(), strict=False):
         rows = curves[curves["metric"] == metric]
-        unit = time_unit(rows) if len(rows) else "epoch"
+        unit = time_unit(rows["epoch"].max()) if len(rows) else "epoch"
         own = [setting for setting in order[:DRAWN] if settings.get(setting)]
         found = {
             setting: _curve(rows[rows["run"].isin(settings[setting])], unit, many, len(settings[setting]))
@@ -178,9 +178,9 @@ def gathered(at: np.ndarray, values: np.ndarray, many: bool, runs: int) -> Curve
         return Curve(at, gaps(values.mean(axis=-1)), gaps(low), gaps(high), runs)
 
 
-def time_unit(curves: pd.DataFrame) -> str:
+def time_unit(last_epoch: float) -> str:
     """What the horizontal axis counts: steps, where there is not even a second epoch."""
-    return "epoch" if curves["epoch"].max() >= 2 else "step"
+    return "epoch" if last_epoch >= 2 else "step"
 
 
 def is_logarithmic(metric: str, values: np.ndarray) -> bool:

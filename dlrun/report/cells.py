@@ -58,10 +58,9 @@ def csv_lines(header: Sequence[str], rows: Iterable[Row]) -> str:
 
 
 def write_csv(path: Path, header: list[str], rows: list[Row]) -> None:
-    with replacing(path) as part:
-        part.write_text(
-            csv_lines(header, [dict(zip(header, header, strict=True)), *rows]), encoding="utf-8", newline=""
-        )
+    with replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        for row in (dict(zip(header, header, strict=True)), *rows):
+            file.write(csv_lines(header, [row]))
 
 
 def read_csv(path: Path) -> tuple[list[str], list[Row]]:
@@ -78,8 +77,11 @@ def frame(header: list[str], rows: list[Row]) -> pd.DataFrame:
     """Rows of sweep.csv as a table, in which numbers are numbers."""
     import pandas as pd
 
-    columns = {key: [row[key] for row in rows] for key in header}
-    return pd.DataFrame({key: cells if key in TEXT else numbers(cells) for key, cells in columns.items()})
+    def column(key: str) -> pd.Series:
+        cells = [row[key] for row in rows]
+        return pd.Series(cells if key in TEXT else numbers(cells))
+
+    return pd.DataFrame({key: column(key) for key in header})  # one after the other: as lists they would be large
 
 
 def numbers(cells: list[str]) -> list[Any]:

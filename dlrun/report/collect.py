@@ -26,6 +26,8 @@ from dlrun.report.cells import BETWEEN, TEXT, Row, as_typed, cell_of, csv_lines,
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dlrun.report.evaluations import Evaluations
+
 SEARCHED = 10_000  #: folders that are searched for runs, without those of runs
 SWEEP, CURVES = "sweep.csv", "curves.csv"
 HYDRA_YAML = ".hydra/hydra.yaml"
@@ -109,21 +111,33 @@ def write_tables(folders: Sequence[str | Path], into: str | Path) -> None:
     write(find(folders), Path(into))
 
 
-def write(runs: Mapping[str, Path], into: Path) -> tuple[list[str], list[Row], list[str]]:
-    """`write_tables` for runs that were found; returns sweep.csv's header and rows, and a line for each left out."""
+def write(runs: Mapping[str, Path], into: Path) -> tuple[pd.DataFrame, Evaluations, list[str]]:
+    """`write_tables` for runs that were found; returns what is in them, and a line for each run that is left out."""
+    from dlrun.report.evaluations import Evaluations
+
     left_out: list[str] = []
     header, rows = read_rows(runs, left_out)
-    whole = []
+    whole, curves = [], Evaluations()
     with replacing(into / CURVES) as part, open(part, "w", encoding="utf-8", newline="") as file:
         file.write("run,epoch,step,seconds,metric,value\n")
         for row in rows:
-            if (lines := _told(left_out, _long, row["run"], runs[row["run"]])) is not None:
+            if (lines := _told(left_out, _long, row["run"], runs[row["run"]], curves)) is not None:
                 file.write(lines)
                 whole.append(row)
         if not whole:
             raise ConfigError("\n".join(left_out))
     write_csv(into / SWEEP, header, whole)
-    return header, whole, left_out
+    return frame(header, whole), curves, left_out
+
+
+def evaluations(runs: Mapping[str, Path]) -> Evaluations:
+    """What `write` writes into curves.csv, as numbers."""
+    from dlrun.report.evaluations import Evaluations
+
+    curves = Evaluations()
+    for name, folder in runs.items():
+        _told([], _long, name, folder, curves)
+    return curves
 
 
 def linked(folders: Sequence[str | Path]) -> list[str]:
@@ -308,14 +322,15 @@ def configured(folder: Path, keys: Sequence[str]) -> Row:
     return values
 
 
-def _long(name: str, folder: Path) -> str:
-    """A run's lines of curves.csv; a last line cut short by a crash is left out."""
+def _long(name: str, folder: Path, curves: Evaluations) -> str:
+    """A run's lines of curves.csv, and its numbers into `curves`; a last line cut short by a crash is left out."""
     columns, rows = wellformed.metrics(_text(folder, METRICS), f"{folder}/{METRICS}", NEEDED[METRICS])
     try:
         run = csv_lines(["run"], [{"run": name}]).rstrip("\n")
         run.encode()
     except (csv.Error, UnicodeEncodeError) as problem:
         raise ConfigError(f"{folder}: the name of the folder cannot be written into a table ({problem})") from problem
+    curves.add(name, columns, rows)
     lines = []
     for row in rows:
         cells = dict(zip(columns, row, strict=True))

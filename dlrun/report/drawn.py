@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from dlrun.plots import comparison
 from dlrun.plots.page import is_wide
 from dlrun.report.axes import axes_of
 from dlrun.report.collect import CURVES
+from dlrun.report.evaluations import Evaluations
 from dlrun.report.findings import Findings
 from dlrun.report.grids import most_of, of_interest, shown_settings
 from dlrun.report.packing import Grids, packed, thinned, within
@@ -29,11 +31,11 @@ COLOURS = {
 
 
 class Table(NamedTuple):
-    """A run's evaluations, or those that a setting's runs have all."""
+    """A run's evaluations."""
 
     epochs: NDArray[np.float64]
     steps: NDArray[np.int64]
-    values: NDArray[np.float64]  #: (evaluations, metrics), and of several runs (evaluations, metrics, runs)
+    values: NDArray[np.float64]  #: (evaluations, metrics)
 
 
 class Gathered(NamedTuple):
@@ -43,7 +45,7 @@ class Gathered(NamedTuple):
     curve: comparison.Curve
 
 
-def drawn(found: Findings, curves: pd.DataFrame) -> dict[str, Any]:
+def drawn(found: Findings, curves: Evaluations) -> dict[str, Any]:
     """What the page's script draws, as JSON holds it.
 
     axes: of `axes_of`. settings: each one's rank, label, what became of its runs, and when it was evaluated: the first
@@ -73,7 +75,7 @@ def drawn(found: Findings, curves: pd.DataFrame) -> dict[str, Any]:
         "runs": list(_runs(found, single, tables, alone, grids)),
         "grids": grids.grids,
         "stride": stride,
-        "unit": comparison.time_unit(curves) if names else "epoch",
+        "unit": comparison.time_unit(curves.last_epoch) if names else "epoch",
         "curves": [
             {
                 **_scale(name, [each.curve.mean[:, at] for each in gathered.values()]),
@@ -94,23 +96,28 @@ def _finished(table: pd.DataFrame) -> dict[str, list[str]]:
     return {str(setting): runs.tolist() for setting, runs in ended.groupby("setting", sort=False)["run"]}
 
 
-def _tables(curves: pd.DataFrame, runs: pd.Series, metric: str) -> tuple[list[str], dict[str, Table]]:
+def _tables(curves: Evaluations, runs: pd.Series, metric: str) -> tuple[list[str], dict[str, Table]]:
     """The metrics, the main one first, and the evaluations of each run that has any."""
-    rows = curves[curves["run"].isin(set(runs))] if len(curves) else curves
-    if not len(rows):
-        return [], {}
-    rows = rows.astype({"metric": str}).drop_duplicates(["run", "step", "metric"], keep="last")
-    wide = rows.set_index(["run", "step", "metric"])["value"].unstack("metric").dropna(axis="columns", how="all")
-    first = [f"val_{metric}", "val_loss", f"train_{metric}", "train_loss", *rows["metric"].unique()]
-    names = [name for name in dict.fromkeys(first) if name in wide]
-    times = rows.drop_duplicates(["run", "step"]).set_index(["run", "step"])["epoch"].reindex(wide.index)
-    run_of, steps = (wide.index.get_level_values(level).to_numpy() for level in ("run", "step"))
-    starts = np.flatnonzero(np.r_[True, run_of[1:] != run_of[:-1]])
-    values, epochs = wide[names].to_numpy(float), times.to_numpy(float)
-    return names, {
-        str(run_of[start]): Table(epochs[start:stop], steps[start:stop], values[start:stop])
-        for start, stop in zip(starts, [*starts[1:], len(run_of)], strict=True)
+    own = {run: found for run in runs if len((found := curves.of(run))[1])}
+    seen = {
+        name
+        for header, found in own.values()
+        for name, there in zip(header, np.logical_not(np.isnan(found).all(axis=0)), strict=True)
+        if there
     }
+    first = [f"val_{metric}", "val_loss", f"train_{metric}", "train_loss", *curves.metrics(own.keys())]
+    names = [name for name in dict.fromkeys(first) if name in seen]
+
+    @cache
+    def places(header: tuple[str, ...]) -> list[int]:
+        """Of each of the names its column; -1, one of nothing, where there is none."""
+        return [header.index(name) if name in header else -1 for name in names]
+
+    def table(header: tuple[str, ...], found: NDArray[np.float64]) -> Table:
+        values = np.column_stack([found, np.full(len(found), np.nan)])[:, places(header)]
+        return Table(found[:, header.index("epoch")], found[:, header.index("step")].astype("int64"), values)
+
+    return names, {run: table(*found) for run, found in own.items()} if names else {}
 
 
 def _gathered(
@@ -121,23 +128,33 @@ def _gathered(
     for setting in settings:
         own = [tables[run] for run in finished.get(setting, []) if run in tables]
         if own:
-            common = _together(own)
+            common, at = _together(own)
             if len(common.steps):
-                found[setting] = Gathered(
-                    common.epochs, comparison.gathered(common.steps, common.values, many, len(own))
+                # one metric after the other: of all of them the values of very many runs would fill the memory
+                curves = [
+                    comparison.gathered(
+                        common.steps,
+                        np.stack([table.values[rows, i] for table, rows in zip(own, at, strict=True)], axis=-1),
+                        many,
+                        len(own),
+                    )
+                    for i in range(common.values.shape[1])
+                ]
+                mean, low, high = (
+                    np.stack([getattr(curve, part) for curve in curves], axis=-1) for part in ("mean", "low", "high")
                 )
+                found[setting] = Gathered(common.epochs, comparison.Curve(common.steps, mean, low, high, len(own)))
     return found
 
 
-def _together(tables: Sequence[Table]) -> Table:
-    """The evaluations that all runs have."""
+def _together(tables: Sequence[Table]) -> tuple[Table, list[Any]]:
+    """The evaluations of the first run that all runs have, and their places in each."""
     first, *others = tables
     if all(np.array_equal(first.steps, other.steps) for other in others):
-        return first._replace(values=np.stack([table.values for table in tables], axis=-1))
+        return first, [slice(None)] * len(tables)
     steps = np.array(sorted(set(first.steps.tolist()).intersection(*(other.steps.tolist() for other in others))), int)
     at = [np.searchsorted(table.steps, steps) for table in tables]
-    stacked = np.stack([table.values[places] for table, places in zip(tables, at, strict=True)], axis=-1)
-    return Table(first.epochs[at[0]], steps, stacked)
+    return Table(first.epochs[at[0]], steps, first.values[at[0]]), at
 
 
 def _settings(

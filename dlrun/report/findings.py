@@ -16,6 +16,7 @@ from dlrun.folder.columns import HIGHER
 from dlrun.folder.reading import read_summary
 from dlrun.report import tables
 from dlrun.report.collect import config_of
+from dlrun.report.evaluations import Evaluations
 from dlrun.report.judging import Looks
 from dlrun.report.settings import told_apart
 from dlrun.report.statistics import BOUNDS, FINISHED, UNBOUNDED, Interval, edge_warning
@@ -78,7 +79,7 @@ class Findings:
 def find(
     table: pd.DataFrame,
     runs: Mapping[str, Path],
-    curves: pd.DataFrame,
+    curves: Evaluations,
     metric: str | None = None,
     target: tuple[str, float] | None = None,
     margin: float = 0.0,
@@ -121,7 +122,7 @@ def _of_one(
     table: pd.DataFrame,
     axes: list[str],
     runs: Mapping[str, Path],
-    curves: pd.DataFrame,
+    curves: Evaluations,
     metric: str | None,
     target: tuple[str, float] | None,
     margin: float,
@@ -338,15 +339,15 @@ def _assumed(settings: pd.DataFrame, bounds: Interval) -> Iterator[str]:
 
 
 def _speeds(
-    table: pd.DataFrame, axes: Sequence[str], curves: pd.DataFrame, target: tuple[str, float], higher: set[str]
+    table: pd.DataFrame, axes: Sequence[str], curves: Evaluations, target: tuple[str, float], higher: set[str]
 ) -> pd.DataFrame:
     column, value = target
-    known = curves["metric"].unique().tolist()
+    known = curves.metrics()
     if column not in known:
         told = f"--target {column}={value:g}: the runs have no such column{did_you_mean(column, known)}"
         raise ConfigError(then(told, f"there are {', '.join(known)}"))
     better = more_is_better(column, higher)
-    rows = curves[curves["metric"] == column]
+    rows = curves.long([column])
     found = pd.DataFrame()
     for time in TIMES:
         one = tables.speeds(table, axes, rows, column, value, larger_is_better=better, time=time)

@@ -23,6 +23,7 @@ from dlrun.report.across import Across
 from dlrun.report.beside import seen
 from dlrun.report.collect import config_of
 from dlrun.report.effects import Effects
+from dlrun.report.evaluations import Evaluations
 from dlrun.report.findings import Findings
 from dlrun.report.front import Front, csv_of
 from dlrun.report.grid import short
@@ -46,7 +47,7 @@ class Pictures(NamedTuple):
 
 def draw(
     found: Findings,
-    curves: pd.DataFrame,
+    curves: Evaluations,
     heading: str,
     folders: Mapping[str, Path],
     over: Across | None = None,
@@ -106,7 +107,7 @@ def _told(found: Findings, name: str, table: str) -> Iterator[None]:
 
 def _of_results(
     found: Findings,
-    curves: pd.DataFrame,
+    curves: Evaluations,
     heading: str,
     labels: Sequence[str],
     others: Mapping[str, str],
@@ -135,7 +136,9 @@ def _of_results(
     else:
         yield (
             "comparison",
-            comparison.figure(curves, drawn, column, heading, fates, over=found.repeats.over, left_out=without),
+            comparison.figure(
+                curves.long([column]), drawn, column, heading, fates, over=found.repeats.over, left_out=without
+            ),
         )
 
     many = comparison.are_many(drawn)
@@ -196,7 +199,7 @@ def _rests(matters: Mapping[str, Effects]) -> str:
 
 
 def _of_datasets(
-    found: Findings, curves: pd.DataFrame, heading: str, over: Across | None, without: str
+    found: Findings, curves: Evaluations, heading: str, over: Across | None, without: str
 ) -> Iterator[tuple[str, Figure]]:
     """The pictures of settings on several datasets."""
     axes = next(iter(found.strata.values())).axes
@@ -217,7 +220,13 @@ def _of_datasets(
     }
     ranked_by = "by their mean rank" if over else "in the order of validation on the first dataset"
     page = comparison.on_datasets(
-        curves, panels, heading, [named[key] for key in order], ranked_by, lost, left_out=without
+        curves.long({metric for metric, _ in panels.values()}),
+        panels,
+        heading,
+        [named[key] for key in order],
+        ranked_by,
+        lost,
+        left_out=without,
     )
     yield "comparison", page
     if over:

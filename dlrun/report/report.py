@@ -81,8 +81,7 @@ def report(
         _refuse_others_files(into)
         title = into.name
     into.mkdir(parents=True, exist_ok=True)
-    header, rows, left_out = collect.write(runs, into)
-    curves = collect.curves(into)
+    table, curves, left_out = collect.write(runs, into)
     try:
         plan = plan_of(Path(folders[0])) if len(folders) == 1 else {}
     except ConfigError as problem:
@@ -90,7 +89,7 @@ def report(
         left_out.append(f"how often this sweep was looked at is not known: {problem}")
     looks = planned(plan)
     least = (looks.margin if looks else 0.0) if margin is None else margin
-    found = find(collect.frame(header, rows), runs, curves, metric, target, least, looks)
+    found = find(table, runs, curves, metric, target, least, looks)
     if looks and metric is None and margin is None:
         found.notes.insert(0, stopping(found, looks))
     found.notes.extend(peeking(plan))
@@ -142,11 +141,10 @@ def redraw(folder: Path, ours: bool = False) -> list[Path]:
     into = folder.resolve()
     if not ours:
         _refuse_others_files(into)
-    header, rows, left_out = collect.write(runs, into)
+    table, curves, left_out = collect.write(runs, into)
     for line in left_out:
         error(line)
-    curves = collect.curves(into)
-    found = find(collect.frame(header, rows), runs, curves, None, None)
+    found = find(table, runs, curves, None, None)
     before = len(found.notes)
     drawn_now = draw(found, curves, into.name, runs, across(found), which_matter(found), fronts(found, runs, into))
     if gone := _remove_stale(into, drawn_now):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
-from functools import cache, cached_property
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -113,7 +113,7 @@ class Job:
             DIRNAME: structure.dirname(own),
             TASK: [str(each.input_line) for each in own],
             OUTPUT_DIR: "???",  # while the folder is found
-            **{tuple(e.key_or_group.split(".")): e.value() for e in own if e.key_or_group in structure.plain},
+            **{_place(e.key_or_group): e.value() for e in own if e.key_or_group in structure.plain},
         }
 
     @cached_property
@@ -122,41 +122,57 @@ class Job:
         above, below = (self.structure.value(("hydra", "sweep", key), self._values) for key in ("dir", "subdir"))
         return Path(os.path.abspath(os.path.join(str(above), str(below))))
 
-    @cached_property
+    @property
     def config(self) -> dict[str, Any]:
         """The run's own config, resolved. Raises ConfigError where it cannot be resolved."""
-        return self.structure.config(self._placed if self.structure.names_folder else self._values)
+        return _config(self)
 
-    def files(self) -> dict[str, str]:
+    @property
+    def node(self) -> Mapping[str, Any]:
+        """The same, made where it is asked for."""
+        return MadeAnew(partial(_config, self))
+
+    @property
+    def files(self) -> Mapping[str, str]:
         """The texts of the files that Hydra writes for a run (.hydra/config.yaml, ...), by their path in its folder."""
-        return self.structure.files(self._placed)
+        return MadeAnew(lambda: self.structure.files(self._placed))
 
     @property
     def _placed(self) -> dict[Keys, Any]:
         return {**self._values, OUTPUT_DIR: str(self.folder)}
 
 
-class HydrasFiles(Mapping[str, str]):
-    """A job's `files`, made where they are asked for: of a hundred thousand jobs they would fill the memory."""
+class MadeAnew(Mapping[str, Any]):
+    """What is made where it is asked for: for a hundred thousand jobs it would fill the memory."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make = make
 
-    def __getitem__(self, name: str) -> str:
-        return self._job.files()[name]
+    def __getitem__(self, name: str) -> Any:
+        return self._make()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._job.files())
+        return iter(self._make())
 
     def __len__(self) -> int:
-        return len(self._job.files())
+        return len(self._make())
 
-    def items(self) -> ItemsView[str, str]:
-        return self._job.files().items()
+    def items(self) -> ItemsView[str, Any]:
+        return self._make().items()
 
-    def __reduce__(self) -> tuple[type, tuple[dict[str, str]]]:
-        """To another process as they are."""
-        return dict, (self._job.files(),)
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
+        """To another process as it is."""
+        return dict, (self._make(),)
+
+
+@lru_cache(2**10)  # the jobs of a stack, each of which is asked for its own again and again
+def _config(job: Job) -> dict[str, Any]:
+    return job.structure.config(job._placed if job.structure.names_folder else job._values)
+
+
+@cache
+def _place(key: str) -> Keys:
+    return tuple(key.split("."))
 
 
 #: by loader, then by what the jobs of a structure have in common: a sweeper that checks its jobs asks before a launcher

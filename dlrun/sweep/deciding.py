@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pandas as pd
 from hydra.core.utils import JobReturn
 
 from dlrun.report.collect import collect
 from dlrun.report.collect import find as runs_of
+from dlrun.report.evaluations import Evaluations
 from dlrun.report.findings import find
 from dlrun.report.judging import Looks
 from dlrun.report.looking import undecided
@@ -38,7 +38,7 @@ def until_decided(
             seeds[i] = look
             run[i] = Path(ended.working_dir or "").resolve().relative_to(folder.resolve()).as_posix()
         runs = runs_of([folder])
-        found = find(collect([folder]), runs, pd.DataFrame(), margin=looks.margin, looks=looks)
+        found = find(collect([folder]), runs, Evaluations(), margin=looks.margin, looks=looks)
         names = dict(zip(found.table["run"], found.table["setting"], strict=True))
         left = undecided(found)
         own = [i for i in run if names.get(run[i]) in set(left["setting"] if len(left) else ())]

@@ -6,8 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from dlrun.errors import ConfigError
 from dlrun.folder.names import shell_command
 from dlrun.folder.reading import summary_of
 from dlrun.report.collect import find, write_tables
@@ -36,7 +36,7 @@ def complete_all() -> None:
 
 def complete(
     folder: Path, runs: Sequence[Path], started: float, target: tuple[str, float] | None = None, trials: bool = False
-) -> list[dict[str, Any]]:
+) -> None:
     """Write the tables and the report of a sweep that has ended, whoever trained it, and say how its runs ended.
 
     Args:
@@ -45,30 +45,35 @@ def complete(
         started: `time.perf_counter()` at the command's beginning.
         target: what `tuning.common_target` found of the runs, for a sweep that was tuned.
         trials: whether the runs try rates, of which some may well be too high.
-
-    Returns the runs' summaries.
     """
-    write_tables([folder], folder)
-    summaries = [summary_of(run) for run in runs]
-    statuses.extend(summary["status"] for summary in summaries if not (trials and summary["status"] == "diverged"))
-    counts = Counter(summary["status"].replace("_", " ") for summary in summaries)
-    said = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    counts, failures, timed = Counter[str](), Counter[str](), 0
+    for run in runs:
+        summary = summary_of(run)
+        counts[summary["status"]] += 1
+        if summary["status"] == "failed":
+            failures[str(summary.get("error"))] += 1
+        timed += "budget" in summary
+    statuses.extend(status for status in counts.elements() if not (trials and status == "diverged"))
+    said = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.most_common())
     aside = " (rates that were tried and are too high; none of them is taken)" if trials and counts["diverged"] else ""
     say(f"{counted(len(runs), 'run')}: {said}{aside}; {time.perf_counter() - started:.1f} s")
-    failures = Counter(str(summary.get("error")) for summary in summaries if summary["status"] == "failed")
     for why, count in failures.most_common(SHOWN):
         say(f"{count} failed: {why}", indent=2)
     if len(failures) > SHOWN:
         say(f"and {len(failures) - SHOWN} more ways to fail, in sweep.csv's column error", indent=2)
-    if timed := sum("budget" in summary for summary in summaries):
+    if timed:
         again = f"{shell_command('resume', folder)} max_time=..."
         say(f"max_time ended {timed} of them before their last epoch: `{again}` goes on with more")
     if len(find([folder])) == 1:
-        for tracker, told in summaries[0].get("tracker", {}).items() if summaries else ():
+        write_tables([folder], folder)
+        for tracker, told in summary_of(runs[0]).get("tracker", {}).items() if runs else ():
             say(f"tracker={tracker} failed: {told.get('failed')}")
         say(str(folder))
     else:
         from dlrun.report.report import report
 
-        report([folder], target=target, notes=[TARGET.format(f"{target[0]}={target[1]:.4g}")] if target else [])
-    return summaries
+        try:
+            report([folder], target=target, notes=[TARGET.format(f"{target[0]}={target[1]:.4g}")] if target else [])
+        except ConfigError:  # such as a picture that is not to be overwritten: the tables are there even so
+            write_tables([folder], folder)
+            raise

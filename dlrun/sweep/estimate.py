@@ -180,7 +180,7 @@ def remarks(found: Sequence[Takes], sweeper: Mapping[str, Any] | None = None) ->
 
 
 def _key(stack: Sequence[Task]) -> str:
-    return repr(structure(stack[0].node))
+    return repr(structure(dict(stack[0].node)))
 
 
 def _here(task: Task) -> Task:

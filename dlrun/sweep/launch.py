@@ -25,7 +25,7 @@ from dlrun.folder.names import METRICS, PLAN, shell_command
 from dlrun.folder.reading import summary_of
 from dlrun.report.collect import append_run, drop_runs, write_tables
 from dlrun.sweep.beginning import begun_at, ended
-from dlrun.sweep.compose import HydrasFiles, Job, check_jobs, compose
+from dlrun.sweep.compose import Job, check_jobs, compose
 from dlrun.sweep.halving import Halving, at
 from dlrun.sweep.jobs import held
 from dlrun.sweep.objective import values_of
@@ -109,7 +109,7 @@ def _train(
     for job in left:
         refuse_foreign_files(job.folder)
     how = (until, config.hydra.sweeper.get("prune") is not None, plan.folder if _packs(config) else None)
-    tasks = [Task(job.number, job.config, job.folder, HydrasFiles(job), job.overrides, *how) for job in left]
+    tasks = [Task(job.number, job.node, job.folder, job.files, job.overrides, *how) for job in left]
     whole = [[job.number for job in stack] for stack in begun]
     # without torch, which takes seconds, where nothing is to be trained
     stacks, device = list[list[Task]](), "cpu"

@@ -51,15 +51,15 @@ def stacked(
     torch.set_num_threads(1)
     groups: dict[str, list[Task]] = {}
     for task in tasks:
-        groups.setdefault(repr(structure(task.node)), []).append(task)
+        groups.setdefault(repr(structure(dict(task.node))), []).append(task)
     numbered = {task.number: task for task in tasks}
     problems, stacks, device = [], [[numbered[number] for number in stack] for stack in whole], "cpu"
     going_on = {number for stack in whole for number in stack}
     read: dict[str, list[str]] = {}  #: what is told of each dataset
     for key, group in groups.items():
-        settings = {repr({**task.node, "seed": 0, "name": "", "lr": None}): task.node for task in group}
+        settings = {repr({**task.node, "seed": 0, "name": "", "lr": None}): task for task in group}
         try:
-            nodes = list(settings.values())
+            nodes = [dict(task.node) for task in settings.values()]
             if trainer.remote:  # its devices and compilers are not this machine's
                 nodes = [{**node, "device": "cpu", "compile": False} for node in nodes]
             stack = build(nodes, initialize=False)

@@ -46,6 +46,7 @@ class Structure:
         self._hydra = self._raw.pop("hydra")
         self._interpolated = list(_interpolated(self._raw))
         self._answers: dict[tuple[Keys, str], Any] = {}
+        self._known_feeds: dict[Keys, set[Keys]] = {}
         self.plain = frozenset(key for key in plain if self._takes_any_value(key))
 
     @property
@@ -66,12 +67,25 @@ class Structure:
 
     def value(self, place: Keys, values: Mapping[Keys, Any]) -> Any:
         """What stands in a place, resolved, for a job with these values: one answer for all that feed it the same."""
-        feeds = self._feeds(place)
-        fed = {keys: v for keys, v in values.items() if feeds is None or any(overlap(keys, feed) for feed in feeds)}
+        feeds = self._known_feeds.get(place) or self._feeds(place)
+        if feeds is None:
+            return self._resolve(place, values)
+        self._known_feeds[place] = feeds
+        fed = {keys: v for keys, v in values.items() if any(overlap(keys, feed) for feed in feeds)}
+        if feeds == fed.keys() and len(fed) == 1 and self._refers(place, *fed):  # of ${seed} each job has its own
+            return next(iter(fed.values()))
         asked = (place, repr(fed))
-        if feeds is None or asked not in self._answers:
+        if asked not in self._answers:
             self._answers[asked] = self._resolve(place, fed)
         return self._answers[asked]
+
+    def _refers(self, place: Keys, to: Keys) -> bool:
+        """Whether the text in a place stands for the value in another of the same node, and for nothing else."""
+        if place[0] != "hydra" and to[0] == "hydra":  # a run's own config knows no ${hydra.job.num}
+            return False
+        text = reduce(getitem, place, {**self._raw, "hydra": self._hydra})
+        found = _REFERENCE.fullmatch(text) if isinstance(text, str) else None
+        return found is not None and to == (*(["hydra"] if found["hydra"] else []), *str(found["key"]).split("."))
 
     def config(self, values: Mapping[Keys, Any]) -> dict[str, Any]:
         """A job's own config, resolved; what jobs have alike they share, and none may change it."""

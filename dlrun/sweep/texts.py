@@ -14,7 +14,9 @@ from omegaconf import OmegaConf
 Keys = tuple[Any, ...]  #: the way to a node: keys of mappings, indices of lists
 
 _HOLE = "hole7f3a9c4e"
-_BARE = re.compile(r"[A-Za-z/][A-Za-z0-9_./=,+-]*[/=][A-Za-z0-9_./=,+-]*")  # nothing in it that YAML reads otherwise
+_BARE = re.compile(
+    r"[A-Za-z/][A-Za-z0-9_./=,+\[\]-]*[/=][A-Za-z0-9_./=,+\[\]-]*"
+)  # nothing in it that YAML reads otherwise
 
 
 class Text:

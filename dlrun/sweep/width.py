@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import astuple, dataclass
 from multiprocessing.connection import Connection
@@ -55,7 +55,7 @@ class Needs:
 
 
 def width_for(
-    nodes: Sequence[dict[str, Any]], structure: str, steps: int, params: int, places: int, device: str, method: str
+    nodes: Sequence[Mapping[str, Any]], structure: str, steps: int, params: int, places: int, device: str, method: str
 ) -> int:
     """The runs of a stack.
 
@@ -116,7 +116,9 @@ def _worth_going_on(found: dict[int, Needs], width: int, steps: int, places: int
     return fits and gains and here.seconds * steps >= WORTH
 
 
-def _measurements(nodes: Sequence[dict[str, Any]], widths: Sequence[int], method: str) -> Generator[Needs, None, None]:
+def _measurements(
+    nodes: Sequence[Mapping[str, Any]], widths: Sequence[int], method: str
+) -> Generator[Needs, None, None]:
     """One after the other, by a process of its own, whose memory can be told from this one's."""
     if not widths:
         return
@@ -134,7 +136,7 @@ def _measurements(nodes: Sequence[dict[str, Any]], widths: Sequence[int], method
         process.join()
 
 
-def _measure(nodes: Sequence[dict[str, Any]], widths: Sequence[int], connection: Connection) -> None:
+def _measure(nodes: Sequence[Mapping[str, Any]], widths: Sequence[int], connection: Connection) -> None:
     import torch
 
     from dlrun.training.build import build
@@ -145,7 +147,7 @@ def _measure(nodes: Sequence[dict[str, Any]], widths: Sequence[int], connection:
     torch.set_num_threads(1)
     before = peak()
     for width in widths:
-        stack = build(nodes[:width], initialize=False)
+        stack = build([dict(node) for node in nodes[:width]], initialize=False)
         stack.theta.normal_(std=0.05)
         cuda = stack.theta.device if stack.theta.is_cuda else None
         with torch.no_grad(), flushed_subnormals():

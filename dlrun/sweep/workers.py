@@ -40,7 +40,7 @@ class Task:
     """One run of a sweep."""
 
     number: int
-    node: dict[str, Any]  #: its config, resolved
+    node: Mapping[str, Any]  #: its config, resolved
     folder: Path
     files: Mapping[str, str] = field(repr=False)  #: what Hydra writes into the folder, by path
     overrides: Sequence[str] = ()  #: what a launcher is told of it
@@ -210,7 +210,7 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
 
     open_files()
     torch.set_num_threads(1)
-    nodes, folders = [task.node for task in tasks], [task.folder for task in tasks]
+    nodes, folders = [dict(task.node) for task in tasks], [task.folder for task in tasks]
     try:
         with ExitStack() as locks:
             for folder in folders:  # no other process writes there until this one ends, whoever its parent is by then
