@@ -27,6 +27,8 @@ def yaml_text(node: Mapping[str, Any]) -> str:
     """A config as YAML that OmegaConf reads back as it is, written in a fraction of the time that OmegaConf takes."""
     import yaml
 
+    if len(_written) > MOST_WRITTEN:
+        _written.clear()
     for key, value in node.items():
         if (entry := (key, repr(value))) not in _written:
             _written[entry] = yaml.dump(
@@ -37,6 +39,7 @@ def yaml_text(node: Mapping[str, Any]) -> str:
 
 #: the YAML of a key and its value: the configs of a sweep have nearly all of them alike
 _written: dict[tuple[str, str], str] = {}
+MOST_WRITTEN = 2**12
 
 
 @cache
