@@ -85,7 +85,7 @@ def test_looks_are_enough_for_what_a_claim_expects_and_seldom_wrong_at_its_margi
     claim = load(name)
     criterion = claim.criteria[number]
     assert criterion.expects is not None, "what were the looks planned for?"
-    trials = 40
+    trials = 60
     power = reproduced(claim, criterion, criterion.expects, trials)
     assert power >= 0.8 - 2 * (0.8 * 0.2 / trials) ** 0.5, power
     wrong = reproduced(claim, criterion, at_margin(criterion), trials)
