@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
@@ -31,6 +32,7 @@ settings.register_profile("dlrun", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("dlrun")
 PLAIN = re.compile(r"\w+(\.\w+)*=[\w.+-]*")  #: a number, a word or null, and no list
 GROUPS = groups()
+BEGUN = time.monotonic()
 # Hydra runs plugins' modules anew when it first looks for them: after tests imported some, classes would be twofold.
 Plugins.instance()
 torch.set_num_threads(1)  # several threads on small tensors wait for each other more than they work
@@ -40,6 +42,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--slow", action="store_true", help="run the slow tests, which are left out otherwise, and no others"
     )
+    parser.addoption(
+        "--within", type=float, metavar="SECONDS", help="skip, and say so, what has not begun after so long"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    within = item.config.getoption("within")
+    if within is not None and time.monotonic() - BEGUN > within:
+        pytest.skip("no time was left for these tests (--within)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
