@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from test_report import write_run
+from test_report import evaluations, write_run
 
 from dlrun.errors import ConfigError
 from dlrun.folder.names import table_of
@@ -175,7 +175,7 @@ def run(folder: Path, *overrides: str, table: pd.DataFrame | str | None, **optio
 def seen(folder: Path) -> chosen.Seen:
     runs = collect.find([folder])
     collect.write_tables([folder], folder)
-    found = find(collect.table(folder), runs, collect.evaluations(runs))
+    found = find(collect.table(folder), runs, evaluations(runs))
     return chosen.seen("activations", found, runs, {name: f"<{name}>" for name in found.settings["setting"]})
 
 
@@ -232,7 +232,7 @@ def test_a_table_that_cannot_be_drawn_costs_its_picture_alone(tmp_path: Path) ->
     run(tmp_path / "1", "lr=2", "seed=0", table=twice)
     runs = collect.find([tmp_path])
     collect.write_tables([tmp_path], tmp_path)
-    found = find(collect.table(tmp_path), runs, collect.evaluations(runs))
-    drawn = pictures.draw(found, collect.evaluations(runs), "sweep", runs)
+    found = find(collect.table(tmp_path), runs, evaluations(runs))
+    drawn = pictures.draw(found, evaluations(runs), "sweep", runs)
     assert [*drawn.shown] == ["comparison", "sensitivity"]
     assert any(note.startswith("there is no picture of activations: activations.csv cannot") for note in found.notes)

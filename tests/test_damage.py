@@ -300,7 +300,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 }  # fmt: skip
 assert len(DAMAGES) > 80
 #: what the pictures of a run are made of
-PLOTTED = ("summary.json", "metrics.csv", "config.yaml", ".hydra", "a run is a link")
+PLOTTED = ("summary.json", "metrics.csv", "config.yaml", "overrides.yaml", ".hydra", "a run", "both runs")
 #: what resuming a sweep looks at
 RESUMED = (
     "summary.json is cut", "summary.json is a folder", "metrics.csv is a link", ".hydra is a link", "a run is",

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from test_report import findings, write_run
+from test_report import evaluations, findings, write_run
 
 from dlrun.report import collect, packing
 from dlrun.report.axes import swept_in_logarithm
@@ -35,7 +35,7 @@ def unpacked(text: str) -> list[float]:
 
 def of(folder: Path) -> dict[str, Any]:
     found = findings(folder)
-    return json.loads(json.dumps(drawn(found, collect.evaluations(collect.find([folder]))), allow_nan=False))
+    return json.loads(json.dumps(drawn(found, evaluations(collect.find([folder]))), allow_nan=False))
 
 
 def metrics(run: Path, column: str) -> list[float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from test_cli import QUICK, Ended, dlrun  # noqa: F401
-from test_report import write_run
+from test_report import evaluations, write_run
 
 from dlrun.folder.names import form_of, in_all_forms
 from dlrun.report import collect, pictures
@@ -108,9 +108,9 @@ def test_a_sweeps_picture_that_cannot_be_drawn_is_told(tmp_path: Path, monkeypat
         write_run(tmp_path / str(i), f"lr={i + 1}")
     runs = collect.find([tmp_path])
     collect.write_tables([tmp_path], tmp_path)
-    found = find(collect.table(tmp_path), runs, collect.evaluations(runs))
+    found = find(collect.table(tmp_path), runs, evaluations(runs))
     monkeypatch.setattr("dlrun.plots.sensitivity.figure", lambda *_, **__: broken())
-    drawn = pictures.draw(found, collect.evaluations(runs), "sweep", runs)
+    drawn = pictures.draw(found, evaluations(runs), "sweep", runs)
     assert [*drawn.shown] == ["comparison"]
     [note] = [note for note in found.notes if "cannot be drawn" in note]
     assert note.startswith("there is no picture of ") and "ValueError" in note

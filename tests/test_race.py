@@ -18,6 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from PIL import Image
+from test_report import evaluations
 
 from dlrun.command.cli import main
 from dlrun.folder.reading import read_table
@@ -352,7 +353,7 @@ def test_a_sweep_on_one_surface_has_a_race(sweep: Path) -> None:
 def contestants(folder: Path) -> dict[str, Racer]:
     runs = collect.find([folder])
     collect.write_tables([folder], folder)
-    found = find(collect.table(folder), runs, collect.evaluations(runs))
+    found = find(collect.table(folder), runs, evaluations(runs))
     return racers(found, runs, {setting: setting for setting in found.settings["setting"]})
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from math import inf
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote
 
@@ -94,9 +95,15 @@ def sweep(tmp_path: Path) -> Path:
     return folder
 
 
+def evaluations(runs: Mapping[str, Path]) -> Evaluations:
+    """Those of a report, whose tables go elsewhere."""
+    with TemporaryDirectory() as place:
+        return collect.write(runs, Path(place))[1]
+
+
 def findings(*folders: Path, **options: Any) -> Findings:
     collect.write_tables(folders, folders[0])
-    return find(collect.table(folders[0]), (runs := collect.find(folders)), collect.evaluations(runs), **options)
+    return find(collect.table(folders[0]), (runs := collect.find(folders)), evaluations(runs), **options)
 
 
 def printed(*folders: Path, **options: Any) -> str:
@@ -221,7 +228,7 @@ def test_equal_values_are_one_setting_however_they_were_typed(tmp_path: Path) ->
 def test_evaluations_are_those_of_curves_csv(sweep: Path) -> None:
     runs = collect.find([sweep])
     collect.write_tables([sweep], sweep)
-    table, found = collect.curves(sweep), collect.evaluations(runs)
+    table, found = collect.curves(sweep), evaluations(runs)
     assert found.metrics() == table["metric"].unique().tolist() and found.last_epoch == table["epoch"].max()
     for metric in found.metrics():
         pd.testing.assert_frame_equal(
@@ -659,7 +666,7 @@ def test_a_setting_that_diverged_as_a_whole_is_told_everywhere(tmp_path: Path) -
             pictures.comparison, "figure", lambda *arguments, **_: seen.setdefault("fates", arguments[-1]) and Figure()
         )
         patch.setattr(pictures, "png", lambda page: b"")
-        pictures.draw(found, collect.evaluations(runs := collect.find([tmp_path])), "", runs)
+        pictures.draw(found, evaluations(runs := collect.find([tmp_path])), "", runs)
     assert seen["fates"] == {"lr=9": "3 of 3 diverged"}
 
 
@@ -698,7 +705,7 @@ def test_pictures_say_in_one_line_how_many_settings_were_pruned(
     monkeypatch.setattr(pictures, "png", lambda page: pages.append(page) or b"")
     found = findings(tmp_path)
     runs = collect.find([tmp_path])
-    pictures.draw(found, collect.evaluations(runs), "", runs)
+    pictures.draw(found, evaluations(runs), "", runs)
     assert len(pages) == 3  # curves, over the rates, heat map
     for page in pages[:2]:
         [legend] = page.legends

@@ -130,16 +130,6 @@ def write(runs: Mapping[str, Path], into: Path) -> tuple[pd.DataFrame, Evaluatio
     return frame(header, whole), curves, left_out
 
 
-def evaluations(runs: Mapping[str, Path]) -> Evaluations:
-    """What `write` writes into curves.csv, as numbers."""
-    from dlrun.report.evaluations import Evaluations
-
-    curves = Evaluations()
-    for name, folder in runs.items():
-        _told([], _long, name, folder, curves)
-    return curves
-
-
 def linked(folders: Sequence[str | Path]) -> list[str]:
     """A line for each link to a folder that `find` does not follow, in or below the folders but not in their runs."""
     links = [link for folder in folders for link in _runs(Path(folder).resolve(), links=True)]

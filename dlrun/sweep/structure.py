@@ -46,7 +46,7 @@ class Structure:
         self._hydra = self._raw.pop("hydra")
         self._interpolated = list(_interpolated(self._raw))
         self._answers: dict[tuple[Keys, str], Any] = {}
-        self._known_feeds: dict[Keys, set[Keys]] = {}
+        self._known_feeds: dict[Keys, set[Keys] | None] = {}
         self.plain = frozenset(key for key in plain if self._takes_any_value(key))
 
     @property
@@ -67,10 +67,11 @@ class Structure:
 
     def value(self, place: Keys, values: Mapping[Keys, Any]) -> Any:
         """What stands in a place, resolved, for a job with these values: one answer for all that feed it the same."""
-        feeds = self._known_feeds.get(place) or self._feeds(place)
+        if place not in self._known_feeds:
+            self._known_feeds[place] = self._feeds(place)
+        feeds = self._known_feeds[place]
         if feeds is None:
             return self._resolve(place, values)
-        self._known_feeds[place] = feeds
         fed = {keys: v for keys, v in values.items() if any(overlap(keys, feed) for feed in feeds)}
         if feeds == fed.keys() and len(fed) == 1 and self._refers(place, *fed):  # of ${seed} each job has its own
             return next(iter(fed.values()))
