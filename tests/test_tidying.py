@@ -215,7 +215,7 @@ def test_damaged_notes_are_told(content: str, sweep: Path) -> None:
     with pytest.raises(ConfigError, match=r"notes\.json"):
         notes.notes_of(sweep / "0")
     left_out: list[str] = []
-    _, rows = collect.read_rows(collect.find([sweep]), left_out)
+    rows = collect.read_rows(collect.find([sweep]), left_out)
     assert len(rows) == 5 and "notes.json" in left_out[0]
     with pytest.raises(ConfigError, match=r"notes\.json"):  # and not that there is no such column
         remove(sweep / "0", "status==finished", dry=True)

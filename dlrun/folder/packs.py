@@ -148,9 +148,9 @@ class Pack:
         """The places of the columns of runs.parquet, by their names."""
         return {name: at for at, name in enumerate(self._table.schema_arrow.names)}
 
-    @cached_property
+    @property
     def _table(self) -> ParquetFile:
-        return self._asked(RUNS, lambda: _parquet(self.folder, RUNS))
+        return self._asked(RUNS, lambda: _runs(self))
 
     def _asked(self, file: str, question: Callable[[], T]) -> T:
         try:
@@ -307,6 +307,11 @@ _places: dict[Path, _Places] = {}
 @lru_cache(2**11)
 def _pack(folder: Path) -> Pack:
     return Pack(folder)
+
+
+@lru_cache(2**4)  # those of a hundred thousand runs would fill the memory, and be more files than may be open
+def _runs(pack: Pack) -> ParquetFile:
+    return _parquet(pack.folder, RUNS)
 
 
 def _parquet(folder: Path, name: str) -> ParquetFile:

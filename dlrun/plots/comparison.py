@@ -69,7 +69,7 @@ def figure(
     runs, by the names of their settings. over: what the runs of a setting are. left_out: what the picture has to say of
     settings that it lacks.
     """
-    rows = curves[curves["metric"] == metric]
+    rows = _rows(curves, metric)
     unit = time_unit(rows["epoch"].max())
     fates, many = fates or {}, are_many(settings)
     drawn = list(settings.items())[:DRAWN]
@@ -117,7 +117,7 @@ def on_datasets(
     handles: dict[str, Artist] = {}
     ends: list[tuple[np.ndarray, np.ndarray]] = []
     for axes, (name, (metric, settings)) in zip(panels.flat, shown.items(), strict=False):
-        rows = curves[curves["metric"] == metric]
+        rows = _rows(curves, metric)
         unit = time_unit(rows["epoch"].max()) if len(rows) else "epoch"
         own = [setting for setting in order[:DRAWN] if settings.get(setting)]
         found = {
@@ -188,9 +188,18 @@ def is_logarithmic(metric: str, values: np.ndarray) -> bool:
     return metric.endswith(ERRORS) and is_wide(values)
 
 
+def _rows(curves: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A metric's rows of curves.csv, with the columns that are drawn: of very many runs the others would be much."""
+    return curves.loc[curves["metric"] == metric, ["run", "epoch", "step", "value"]]
+
+
 def _curve(rows: pd.DataFrame, unit: str, many: bool, runs: int) -> Curve:
-    values = rows.pivot(index=unit, columns="run", values="value").dropna()
-    return gathered(values.index.to_numpy(), values.to_numpy(), many, runs)
+    at, places = np.unique(rows[unit].to_numpy(), return_inverse=True)
+    codes, names = rows["run"].factorize(sort=True)
+    values = np.full((len(at), len(names)), np.nan)  # as a pivot, which takes the memory of ten of these
+    values[places, codes] = rows["value"]
+    whole = ~np.isnan(values).any(axis=1)
+    return gathered(at[whole], values[whole], many, runs)
 
 
 def _draw(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from io import StringIO
+from itertools import chain
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,38 +51,74 @@ def cell_of(value: Any) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def csv_lines(header: Sequence[str], rows: Iterable[Row]) -> str:
+def csv_lines(header: Collection[str], rows: Iterable[Row]) -> str:
     text = StringIO()
     writer = csv.DictWriter(text, header, lineterminator="\n")
     writer.writerows({key: guarded(cell) for key, cell in row.items()} for row in rows)
     return text.getvalue()
 
 
-def write_csv(path: Path, header: list[str], rows: list[Row]) -> None:
+class Cells:
+    """Rows of sweep.csv, by columns: as rows, each with its keys, those of a hundred thousand runs would fill the
+    memory."""
+
+    def __init__(self, header: Iterable[str] = ()) -> None:
+        self.columns: dict[str, list[str]] = {key: [] for key in header}
+
+    def add(self, row: Row) -> None:
+        """Add a row; what it lacks is empty."""
+        for key in row.keys() - self.columns.keys():
+            self.columns[key] = [""] * len(self)
+        for key, column in self.columns.items():
+            column.append(row.get(key, ""))
+
+    def put(self, at: int, row: Row) -> None:
+        """Put other cells into the row at a place."""
+        for key, cell in row.items():
+            self.columns[key][at] = cell
+
+    def take(self, header: Iterable[str], places: Sequence[int]) -> None:
+        """Keep these columns, in this order, and of them the rows at these places."""
+        if len(places) == len(self):
+            self.columns = {key: self.columns[key] for key in header}
+        else:
+            self.columns = {key: [self.columns[key][at] for at in places] for key in header}
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), []))
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows, each made anew."""
+        return (dict(zip(self.columns, row, strict=True)) for row in zip(*self.columns.values(), strict=True))
+
+
+def write_csv(path: Path, header: Collection[str], rows: Iterable[Row]) -> None:
     with replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
-        for row in (dict(zip(header, header, strict=True)), *rows):
+        for row in chain([{key: key for key in header}], rows):
             file.write(csv_lines(header, [row]))
 
 
-def read_csv(path: Path) -> tuple[list[str], list[Row]]:
+def read_csv(path: Path) -> Cells:
     reader = csv.DictReader(StringIO(read(path.parent, path.name), newline=""))
-    rows, header = list(reader), list(reader.fieldnames or [])
-    if BETWEEN not in header or any(None in row or None in row.values() for row in rows):
+    cells, whole = Cells(reader.fieldnames or []), True
+    for row in reader:
+        if whole := whole and None not in row and None not in row.values():
+            cells.add({key: unguarded(cell) for key, cell in row.items()})
+    if BETWEEN not in cells.columns or not whole:
         raise ConfigError(
             f"{path} is no table of a sweep; `{shell_command('report', path.parent)}` makes it from the runs' folders"
         )
-    return header, [{key: unguarded(cell) for key, cell in row.items()} for row in rows]
+    return cells
 
 
-def frame(header: list[str], rows: list[Row]) -> pd.DataFrame:
+def frame(cells: Cells) -> pd.DataFrame:
     """Rows of sweep.csv as a table, in which numbers are numbers."""
     import pandas as pd
 
-    def column(key: str) -> pd.Series:
-        cells = [row[key] for row in rows]
-        return pd.Series(cells if key in TEXT else numbers(cells))
-
-    return pd.DataFrame({key: column(key) for key in header})  # one after the other: as lists they would be large
+    # one after the other: as lists they would be large
+    return pd.DataFrame(
+        {key: pd.Series(column if key in TEXT else numbers(column)) for key, column in cells.columns.items()}
+    )
 
 
 def numbers(cells: list[str]) -> list[Any]:

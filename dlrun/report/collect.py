@@ -21,7 +21,7 @@ from dlrun.folder.formulas import unguarded
 from dlrun.folder.names import CONFIG, KNOWN_BY, METRICS, OVERRIDES, PLAN, SUMMARY, shell_command
 from dlrun.folder.notes import notes_of
 from dlrun.folder.packs import PACKED, packed_below
-from dlrun.report.cells import BETWEEN, TEXT, Row, as_typed, cell_of, csv_lines, frame, read_csv, write_csv
+from dlrun.report.cells import BETWEEN, TEXT, Cells, Row, as_typed, cell_of, csv_lines, frame, read_csv, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +99,7 @@ def overrides_of(folder: Path) -> Row:
 
 def collect(folders: Sequence[str | Path]) -> pd.DataFrame:
     """sweep.csv's rows of all runs in the folders, finished or not; numbers are numbers."""
-    return frame(*read_rows(find(folders), []))
+    return frame(read_rows(find(folders), []))
 
 
 def write_tables(folders: Sequence[str | Path], into: str | Path) -> None:
@@ -116,18 +116,19 @@ def write(runs: Mapping[str, Path], into: Path) -> tuple[pd.DataFrame, Evaluatio
     from dlrun.report.evaluations import Evaluations
 
     left_out: list[str] = []
-    header, rows = read_rows(runs, left_out)
-    whole, curves = [], Evaluations()
+    cells, curves = read_rows(runs, left_out), Evaluations()
+    whole: list[int] = []
     with replacing(into / CURVES) as part, open(part, "w", encoding="utf-8", newline="") as file:
         file.write("run,epoch,step,seconds,metric,value\n")
-        for row in rows:
-            if (lines := _told(left_out, _long, row["run"], runs[row["run"]], curves)) is not None:
+        for at, run in enumerate(cells.columns["run"] if cells else ()):
+            if (lines := _told(left_out, _long, run, runs[run], curves)) is not None:
                 file.write(lines)
-                whole.append(row)
+                whole.append(at)
         if not whole:
             raise ConfigError("\n".join(left_out))
-    write_csv(into / SWEEP, header, whole)
-    return frame(header, whole), curves, left_out
+    cells.take(cells.columns, whole)
+    write_csv(into / SWEEP, cells.columns, cells)
+    return frame(cells), curves, left_out
 
 
 def linked(folders: Sequence[str | Path]) -> list[str]:
@@ -160,23 +161,23 @@ def append_run(sweep: str | Path, folder: str | Path) -> None:
         header = next(csv.reader([first]), [])
         header = header if BETWEEN in header else []  # damaged: in the end `write_tables` makes all of it anew
     columns = columns_of([dict.fromkeys(header, ""), row]) if header else list(row)
-    _fill([row], {row["run"]: folder}, columns)
+    row |= _wanting(row, folder, columns)
     if columns == header:
         with appending(sweep / SWEEP) as file:
             file.write(csv_lines(header, [row]))
     else:
-        rows = (_told([], read_csv, sweep / SWEEP) or ([], []))[1] if header else []
-        _fill(rows, {row["run"]: sweep / row["run"] for row in rows}, columns)
-        write_csv(sweep / SWEEP, columns, [*rows, row])
+        before = (_told([], read_csv, sweep / SWEEP) if header else None) or Cells()
+        others = [each | _wanting(each, sweep / each["run"], columns) for each in before]
+        write_csv(sweep / SWEEP, columns, [*others, row])
 
 
 def drop_runs(sweep: Path, names: Collection[str]) -> None:
     """Take the rows of these runs, which go on, out of sweep.csv: they are added again as they end."""
     if (sweep / SWEEP).exists():
-        header, rows = _told([], read_csv, sweep / SWEEP) or ([], [])
-        others = [row for row in rows if row.get("run") not in names]
-        if len(others) < len(rows):
-            write_csv(sweep / SWEEP, header, others)
+        cells = _told([], read_csv, sweep / SWEEP) or Cells()
+        others = [row for row in cells if row.get("run") not in names]
+        if len(others) < len(cells):
+            write_csv(sweep / SWEEP, cells.columns, others)
 
 
 def table(folder: str | Path) -> pd.DataFrame:
@@ -185,7 +186,7 @@ def table(folder: str | Path) -> pd.DataFrame:
         raise ConfigError(
             f"{folder} has no {SWEEP}; `{shell_command('report', folder)}` makes it from the runs' folders"
         )
-    return frame(*read_csv(Path(folder) / SWEEP))
+    return frame(read_csv(Path(folder) / SWEEP))
 
 
 def curves(folder: str | Path) -> pd.DataFrame:
@@ -232,20 +233,33 @@ def _runs(folder: str | Path, links: bool = False) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def _natural(text: str) -> list[str | int]:
     """Sorts 10 after 9."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
+    parts = re.split(r"(\d+)", text)  # texts and numbers in turns
+    return [int(part) if at % 2 else part for at, part in enumerate(parts)]
 
 
-def read_rows(runs: Mapping[str, Path], left_out: list[str]) -> tuple[list[str], list[Row]]:
-    """sweep.csv's header and rows of runs that were found, from their folders; a line for each that cannot be read."""
-    rows = [row for name, folder in runs.items() if (row := _told(left_out, read_run, folder, name))]
-    header = columns_of(rows)
-    filled = [_told(left_out, _fill, [row], runs, header) for row in rows]
-    return header, [row for row, whole in zip(rows, filled, strict=True) if whole]
+def read_rows(runs: Mapping[str, Path], left_out: list[str]) -> Cells:
+    """sweep.csv's rows of runs that were found, from their folders; a line for each that cannot be read."""
+    cells = Cells()
+    orders: dict[tuple[str, ...], None] = {}
+    for name, folder in runs.items():
+        if row := _told(left_out, read_run, folder, name):
+            cells.add(row)
+            orders[tuple(row)] = None  # few differ
+    if not cells:
+        return cells
+    header = columns_of(map(dict.fromkeys, orders))
+    whole: list[int] = []
+    for at, row in enumerate(cells):
+        if (found := _told(left_out, _wanting, row, runs[row["run"]], header)) is not None:
+            cells.put(at, found)
+            whole.append(at)
+    cells.take(header, whole)
+    return cells
 
 
-def columns_of(rows: Iterable[Row]) -> list[str]:
+def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """All columns: overrides in the order of their appearance, then results."""
     overrides: dict[str, None] = {}
     results: dict[str, None] = {}
@@ -263,16 +277,10 @@ def _rank(result: str) -> int:
     return next((rank for rank, form in enumerate(ORDER) if re.match(form, result)), len(ORDER))
 
 
-def _fill(rows: Iterable[Row], runs: Mapping[str, Path], header: list[str]) -> bool:
-    """Give each row the header's columns: of an override that its run did without, the value in its config."""
-    overrides = header[1 : header.index(BETWEEN)]
-    for row in rows:
-        missing = [key for key in overrides if not row.get(key)]
-        if missing:
-            row |= configured(runs[row["run"]], missing)
-        for key in header:
-            row.setdefault(key, "")
-    return True
+def _wanting(row: Row, folder: Path, header: Sequence[str]) -> Row:
+    """The overrides of the header that a run did without, with the values in its config."""
+    missing = [key for key in header[1 : header.index(BETWEEN)] if not row.get(key)]
+    return configured(folder, missing) if missing else {}
 
 
 def config_of(folder: Path) -> dict[str, Any]:
@@ -293,7 +301,8 @@ def config_text(folder: Path) -> str:
 def digest_of(folder: Path) -> str | None:
     """The digest of the data that a run was trained on; None where it did not come so far. ConfigError as above."""
     text = _text(folder, SUMMARY)
-    return wellformed.summary(text, folder / SUMMARY).get("data") if text else None
+    digest = wellformed.summary(text, folder / SUMMARY).get("data") if text else None
+    return intern(digest) if type(digest) is str else digest  # many runs have it alike
 
 
 def configured(folder: Path, keys: Sequence[str]) -> Row:

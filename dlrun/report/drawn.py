@@ -31,11 +31,17 @@ COLOURS = {
 
 
 class Table(NamedTuple):
-    """A run's evaluations."""
+    """A run's evaluations, of which nothing is copied: those of very many runs would fill the memory."""
 
+    found: NDArray[np.float64]  #: (evaluations, columns)
     epochs: NDArray[np.float64]
-    steps: NDArray[np.int64]
-    values: NDArray[np.float64]  #: (evaluations, metrics)
+    steps: NDArray[np.float64]
+    places: list[int | None]  #: the column of each metric; None where there is none
+
+    def values(self, at: int) -> NDArray[np.float64]:
+        """Those of a metric."""
+        place = self.places[at]
+        return np.full(len(self.found), np.nan) if place is None else self.found[:, place]
 
 
 class Gathered(NamedTuple):
@@ -80,7 +86,7 @@ def drawn(found: Findings, curves: Evaluations) -> dict[str, Any]:
             {
                 **_scale(name, [each.curve.mean[:, at] for each in gathered.values()]),
                 "settings": packed(thinned([part for each in gathered.values() for part in _parts(each, at)], stride)),
-                "runs": packed(thinned([tables[run].values[:, at] for run in own], stride)),
+                "runs": packed(thinned([tables[run].values(at) for run in own], stride)),
             }
             for at, name in enumerate(names[:columns])
         ],
@@ -109,13 +115,11 @@ def _tables(curves: Evaluations, runs: pd.Series, metric: str) -> tuple[list[str
     names = [name for name in dict.fromkeys(first) if name in seen]
 
     @cache
-    def places(header: tuple[str, ...]) -> list[int]:
-        """Of each of the names its column; -1, one of nothing, where there is none."""
-        return [header.index(name) if name in header else -1 for name in names]
+    def places(header: tuple[str, ...]) -> list[int | None]:
+        return [header.index(name) if name in header else None for name in names]
 
     def table(header: tuple[str, ...], found: NDArray[np.float64]) -> Table:
-        values = np.column_stack([found, np.full(len(found), np.nan)])[:, places(header)]
-        return Table(found[:, header.index("epoch")], found[:, header.index("step")].astype("int64"), values)
+        return Table(found, found[:, header.index("epoch")], found[:, header.index("step")], places(header))
 
     return names, {run: table(*found) for run, found in own.items()} if names else {}
 
@@ -128,33 +132,33 @@ def _gathered(
     for setting in settings:
         own = [tables[run] for run in finished.get(setting, []) if run in tables]
         if own:
-            common, at = _together(own)
-            if len(common.steps):
+            epochs, steps, at = _together(own)
+            if len(steps):
                 # one metric after the other: of all of them the values of very many runs would fill the memory
                 curves = [
                     comparison.gathered(
-                        common.steps,
-                        np.stack([table.values[rows, i] for table, rows in zip(own, at, strict=True)], axis=-1),
+                        steps,
+                        np.stack([table.values(i)[rows] for table, rows in zip(own, at, strict=True)], axis=-1),
                         many,
                         len(own),
                     )
-                    for i in range(common.values.shape[1])
+                    for i in range(len(own[0].places))
                 ]
                 mean, low, high = (
                     np.stack([getattr(curve, part) for curve in curves], axis=-1) for part in ("mean", "low", "high")
                 )
-                found[setting] = Gathered(common.epochs, comparison.Curve(common.steps, mean, low, high, len(own)))
+                found[setting] = Gathered(epochs, comparison.Curve(steps, mean, low, high, len(own)))
     return found
 
 
-def _together(tables: Sequence[Table]) -> tuple[Table, list[Any]]:
-    """The evaluations of the first run that all runs have, and their places in each."""
+def _together(tables: Sequence[Table]) -> tuple[NDArray[np.float64], NDArray[np.int64], list[Any]]:
+    """The epochs and steps of the first run's evaluations that all runs have, and their places in each."""
     first, *others = tables
     if all(np.array_equal(first.steps, other.steps) for other in others):
-        return first, [slice(None)] * len(tables)
+        return first.epochs, first.steps.astype("int64"), [slice(None)] * len(tables)
     steps = np.array(sorted(set(first.steps.tolist()).intersection(*(other.steps.tolist() for other in others))), int)
     at = [np.searchsorted(table.steps, steps) for table in tables]
-    return Table(first.epochs[at[0]], steps, first.values[at[0]]), at
+    return first.epochs[at[0]], steps, at
 
 
 def _settings(
@@ -185,7 +189,7 @@ def _runs(
             "seed": in_line(str(row["seed"])),
             "status": in_line(str(row["status"])),
             "own": run not in alone,
-            **grids.of(tables[run].epochs, tables[run].steps),
+            **grids.of(tables[run].epochs, tables[run].steps.astype("int64")),
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -46,20 +46,16 @@ class Evaluations:
 
     def long(self, metrics: Collection[str]) -> pd.DataFrame:
         """These metrics in the form of curves.csv: a row per run, evaluation and metric."""
-        parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*TIMES, "value")}
-        runs, names, lengths = list[str](), list[str](), list[int]()
-        for run in self._runs:
-            header, found = self.of(run)
-            for name in header:
-                if name in metrics:
-                    for time in TIMES:
-                        parts[time].append(found[:, header.index(time)])
-                    parts["value"].append(found[:, header.index(name)])
-                    runs.append(run)
-                    names.append(name)
-                    lengths.append(len(found))
-        columns = {name: np.concatenate([np.zeros(0), *arrays]) for name, arrays in parts.items()}
-        texts = {"run": runs, "metric": names}
+        having = [(run, name) for run, (header, _, _) in self._runs.items() for name in header if name in metrics]
+
+        def parts(column: str) -> Iterator[NDArray[np.float64]]:
+            for run, name in having:
+                header, found = self.of(run)
+                yield found[:, header.index(column if column in TIMES else name)]
+
+        columns = {name: np.concatenate([np.zeros(0), *parts(name)]) for name in (*TIMES, "value")}
+        texts = {"run": [run for run, _ in having], "metric": [name for _, name in having]}
+        lengths = [self._runs[run][2] for run, _ in having]
         table = pd.DataFrame(
             {k: np.repeat(np.array(v, dtype=object), np.array(lengths, int)) for k, v in texts.items()} | columns
         )

@@ -93,14 +93,16 @@ def find(
 
     Raises ConfigError for a metric or a target's column that the runs lack, or without a whole run.
     """
-    table, notes = told_apart(table.copy(), apart(table), runs)
+    table, notes = told_apart(table.copy(deep=False), apart(table), runs)
     if table.empty:
         raise ConfigError("\n".join(notes))
     table = with_names(table, runs)
-    ended_first = table.assign(ended=~table["status"].isin(FINISHED)).sort_values("ended", kind="stable")
-    table = table.loc[sorted(ended_first.drop_duplicates([*apart(table), "seed"]).index)].reset_index(drop=True)
-    if repeated := len(ended_first) - len(table):
+    own = table[[*apart(table), "seed"]]
+    ended_first = own.loc[(~table["status"].isin(FINISHED)).sort_values(kind="stable").index]
+    if repeated := int(ended_first.duplicated().sum()):
+        table = table.loc[sorted(ended_first.drop_duplicates().index)]
         notes.append(f"{repeated} of the runs repeat another's setting and seed and are left out")
+    table = table.reset_index(drop=True)
     keys, axes = datasets(table, told_by(table))
     parts = [part for _, part in table.groupby(keys, sort=False, dropna=False)] if keys else [table]
     able = [part for part in parts if metric is None or not _known(part) or metric in _known(part)]
@@ -297,7 +299,9 @@ def _is(metric: str, name: str) -> bool:
 
 
 def _named(found: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    names = [tables.name({axis: row[axis] for axis in axes}) for row in found.to_dict("records")]
+    # of these columns alone: rows of all, of a hundred thousand runs, would fill the memory
+    values = zip(*(found[axis].tolist() for axis in axes), strict=True) if axes else [()] * len(found)
+    names = [tables.name(dict(zip(axes, each, strict=True))) for each in values]
     return found.assign(setting=pd.Series(names, index=found.index, dtype=str))
 
 

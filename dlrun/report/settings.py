@@ -81,7 +81,9 @@ def told_apart(table: pd.DataFrame, axes: Sequence[str], runs: Mapping[str, Path
             table.columns.tolist().index(BETWEEN), DATA, [f"{str(digests[run] or '')[:8]}…" for run in table["run"]]
         )
         notes.append(f"these runs were not trained on the same data: {DATA} has the beginning of each digest")
-    return table[~table["run"].isin(left_out)], [*left_out.values(), *notes]
+    if left_out:
+        table = table[~table["run"].isin(left_out)]
+    return table, [*left_out.values(), *notes]
 
 
 def _essence(folder: Path) -> str | None:

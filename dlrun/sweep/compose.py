@@ -111,7 +111,7 @@ class Job:
             NUM: number,
             ID: str(number),
             DIRNAME: structure.dirname(own),
-            TASK: [str(each.input_line) for each in own],
+            TASK: self.overrides if len(own) == len(overrides) else [str(each.input_line) for each in own],
             OUTPUT_DIR: "???",  # while the folder is found
             **{_place(e.key_or_group): e.value() for e in own if e.key_or_group in structure.plain},
         }
@@ -181,9 +181,12 @@ _composed: WeakKeyDictionary[ConfigLoader, dict[Any, Structure]] = WeakKeyDictio
 _listed: WeakKeyDictionary[ConfigLoader, dict[Any, list[str]]] = WeakKeyDictionary()
 
 
-@cache
+_parser = cache(OverridesParser.create)  #: to make one takes as long as to parse
+
+
+@lru_cache(2**12)
 def _parsed(text: str) -> Override:
-    return OverridesParser.create().parse_overrides([text])[0]
+    return _parser().parse_overrides([text])[0]
 
 
 def _plain(overrides: list[Override], groups: set[str]) -> frozenset[str]:

@@ -17,7 +17,8 @@ def update_notes(folder: Path) -> None:
     if not sweep:
         return
     with suppress(Busy), locked(sweep):  # a sweep at work writes all of it once it ends
-        header, rows = read_csv(sweep / SWEEP)
+        cells = read_csv(sweep / SWEEP)
+        header, rows = list(cells.columns), list(cells)
         for row in rows:
             if row["run"] == folder.relative_to(sweep).as_posix():
                 new = read_run(folder, row["run"])

@@ -47,10 +47,10 @@ def remove(folder: Path, where: str, dry: bool) -> Removed:
     """
     runs = collect.find([folder])
     found = Removed()
-    header, rows = collect.read_rows(runs, found.unread)
+    rows = collect.read_rows(runs, found.unread)
     if not rows:
         raise ConfigError("; ".join(found.unread))
-    test = condition(where, header)
+    test = condition(where, list(rows.columns))
     meant = [row["run"] for row in rows if test(row)]
     sweeps = {run: _sweep(runs[run]) for run in meant}
     with ExitStack() as locks:
