@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
-import yaml
-
 from dlrun.__main__ import main as dlrun
 from dlrun.claims import claim as claims
 from dlrun.claims.claim import Claim
 from dlrun.claims.conclude import TABLE
 from dlrun.claims.outcome import HOLDS, INCONCLUSIVE, NOT
+from dlrun.files.parsing import yaml_of
 
 ROOT = Path(__file__).parent.parent
 CONTROLS = ROOT / "tests" / "controls.yaml"
@@ -47,7 +46,7 @@ class Control(NamedTuple):
 
 def controls(names: Iterable[str] = ()) -> list[Control]:
     """The controls of all claims, or of these. Raises KeyError for a claim or a setting that there is not."""
-    table: dict[str, dict[str, dict[str, str]]] = yaml.safe_load(CONTROLS.read_text(encoding="utf-8"))
+    table: dict[str, dict[str, dict[str, str]]] = yaml_of(CONTROLS.read_text(encoding="utf-8"), CONTROLS)
     return [
         Control(name, wrong, fed(claims.load(name), settings, f"{name}_{number}"))
         for name in names or table

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dlrun.claims.criteria import Criterion
 from dlrun.claims.measures import Measure
 from dlrun.config.catalogue import choices, conf_dir, description
 from dlrun.config.escapes import quoted
 from dlrun.config.words import did_you_mean
 from dlrun.errors import ConfigError
+from dlrun.files.parsing import yaml_of
 from dlrun.report.judging import levels
 
 GROUP = "claims"  #: the folder in conf/
@@ -94,8 +93,8 @@ def load(name: str, large: bool = False) -> Claim:
     Raises ConfigError for a file that does not state a claim.
     """
     file = conf_dir() / GROUP / f"{name}.yaml"
+    keys: dict[str, Any] = yaml_of(file.read_text(encoding="utf-8"), file)
     try:
-        keys: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
         if odd := keys.keys() - KEYS:
             raise ConfigError(f"there is no key {', '.join(sorted(odd))}")
         if large and "large" in keys:
@@ -126,6 +125,6 @@ def load(name: str, large: bool = False) -> Claim:
             tried=keys.get("tried", ""),
             why=keys.get("why", ""),
         )
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, ConfigError) as problem:
+    except (KeyError, TypeError, AttributeError, ValueError, ConfigError) as problem:
         lacks = "it lacks " if isinstance(problem, KeyError) else ""
         raise ConfigError(f"{file}: {lacks}{problem}") from problem
