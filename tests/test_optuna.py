@@ -410,7 +410,8 @@ def test_a_packed_search_finds_the_same_and_is_resumed(tmp_path: Path) -> None:
         found.append(results(tmp_path / keep))
     assert found[0] == found[1] and found[0]["best_params"]["architecture.hidden"] in ([4], [3, 5])
     sweep = tmp_path / "packed" / "sweep"
-    assert [path.name for path in sweep.iterdir() if path.is_dir()] == ["packed"] and len(rows(tmp_path / "packed")) == 8
+    assert [path.name for path in sweep.iterdir() if path.is_dir()] == ["packed"]
+    assert len(rows(tmp_path / "packed")) == 8
     assert forked("resume", "sweep", folder=tmp_path / "packed").returncode == 0
     assert results(tmp_path / "packed") == found[0]
 

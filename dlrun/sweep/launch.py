@@ -77,8 +77,8 @@ def launch(
                 write_tables([folder], folder)
             raise
         except TimeOver:
-            if _packs(config):
-                pack_rest(folder, [job.folder for job in jobs if plan.holds(job)])
+            if _packs(config) and (done := [job.folder for job in jobs if plan.holds(job)]):
+                pack_rest(folder, done)
             return _time_over(jobs, plan)
         if _packs(config) and not estimating():
             pack_rest(folder, [job.folder for job in jobs])
