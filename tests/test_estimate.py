@@ -16,9 +16,10 @@ import torch
 from conftest import config
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from dlrun.command.cli import main
-from dlrun.sweep import estimate, rehearsal
+from dlrun.sweep import beginning, estimate, foreseen, rehearsal
 from dlrun.sweep.cluster import Slurm
 from dlrun.sweep.estimate import AFTER, AFTER_ROW, AFTER_RUN, FILES, STARTING, estimated, makespan, remarks, told_of
 from dlrun.sweep.rehearsal import Takes, Unrehearsed, takes
@@ -43,6 +44,14 @@ ONE = Takes(
     limit=math.inf,
 )
 TWO = replace(ONE, begin=3, memory=3 * 10**6, files=12)
+
+
+@pytest.fixture(autouse=True)
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where plans are kept, in place of the user's cache."""
+    file = tmp_path_factory.mktemp("cache") / "plans.json"
+    monkeypatch.setattr(foreseen, "in_cache", lambda name: file)
+    return file
 
 
 @settings(max_examples=50, deadline=None)
@@ -100,6 +109,32 @@ def test_times_and_sizes_are_readable() -> None:
         "0 ms | 0.21 ms | 12 ms | 234 ms | 1 s | 12 s | 1 min 40 s | 3 min 20 s | 5 h 10 min | 2 d 7 h"
     )
     assert [amount(each) for each in (12, 3456, 27e6, 1.23e9, 123e9)] == ["12 B", "3.5 kB", "27 MB", "1.2 GB", "123 GB"]
+
+
+def test_a_plan_is_compared_with_the_sweep_of_as_many_runs_that_it_told_of(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def typed(task: list[str], hydra: list[str], **sweeper: Any) -> Any:
+        return OmegaConf.create({"hydra": {"overrides": {"task": task, "hydra": hydra}, "sweeper": sweeper}})
+
+    def took(config: Any, runs: int) -> str | None:
+        monkeypatch.setattr(beginning, "parts", [beginning.Part(runs)])
+        return foreseen.compared(config, time.perf_counter() - 41)
+
+    planned = typed(["lr=1,2", "seed=0"], ["hydra.sweep.dir=a"])
+    monkeypatch.setattr(beginning, "parts", [beginning.Part(2, 30.0), beginning.Part(4, 7.0)])
+    foreseen.remember(planned)
+    assert took(typed(["seed=0", "lr=1,2"], ["hydra.sweep.dir=b"]), 6) == "41 s in all; its plan foresaw 37 s"
+    assert took(planned, 5) is None  # some were there
+    assert took(typed(["lr=1,2", "seed=0"], ["hydra.launcher.workers=1"]), 6) is None
+    monkeypatch.setattr(beginning, "parts", [beginning.Part(1, 1.0)])
+    for i in range(2 * foreseen.KEPT):
+        foreseen.remember(typed([f"lr={i}"], []))
+        foreseen.remember(typed([f"seed={i}"], [], prune="halving"))
+    assert took(planned, 6) is None and took(typed([f"lr={i}"], []), 1) and not took(typed([f"seed={i}"], []), 1)
+    assert len(foreseen.read_kept(kept)) == foreseen.KEPT
+    kept.write_text("[1")
+    assert took(typed([f"lr={i}"], []), 1) is None
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -165,6 +200,7 @@ def test_the_sweep_is_the_one_that_was_planned(
     told = " ".join(capfd.readouterr().out.split())
     assert not list(tmp_path.glob("*/*"))
     assert command(monkeypatch, *words) == 0
+    assert re.search(r"s in all; its plan foresaw \d+", capfd.readouterr().out)
     written = [file for file in Path("sweep").rglob("*") if file.is_file()]
     [files, size, unit] = re.findall(r"([\d,]+) files of ([\d.]+) (kB|MB)", told)[0]
     assert abs(int(files.replace(",", "")) - len(written)) <= 4  # pictures of the sweep's hang on what there is to see

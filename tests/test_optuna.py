@@ -362,6 +362,9 @@ def test_words_are_read_as_distributions() -> None:
         axis = Space.of(parser().parse_overrides([f"x={word}"])).axes["x"]
         assert axis.distribution == distribution, word
         assert axis.value(x) == value, word
+    lists = Space.of(parser().parse_overrides(["a=[1,2.5e-3],[]", "b=[x,y],null", "c=1,2"]))
+    told = lists.told({"a": "[1,2.5e-3]", "b": "[x,y]", "c": "1"})
+    assert told == {"a": [1, 0.0025], "b": ["x", "y"], "c": "1"}
 
 
 @needs_optuna
@@ -391,6 +394,26 @@ def test_more_is_better_of_the_metrics_that_say_so() -> None:
     for name, better in said.items():
         assert maximised(f"best_val_{name}") == (better == "higher"), name
     assert not maximised("best_val_loss") and not maximised("steps_per_second")
+
+
+@pytest.mark.slow
+@needs_optuna
+def test_a_packed_search_finds_the_same_and_is_resumed(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    space = ["dataset=iris", "epochs=2", "lr=loguniform(1e-3,1)", "architecture.hidden=[4],[3,5]", "seed=0,1"]
+    batches = ["hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2"]
+    found = []
+    for keep in ("folders", "packed"):
+        (tmp_path / keep).mkdir()
+        ended = search(*space, *batches, f"hydra.sweeper.keep={keep}", folder=tmp_path / keep)
+        assert ended.returncode == 0, ended.stderr
+        found.append(results(tmp_path / keep))
+    assert found[0] == found[1] and found[0]["best_params"]["architecture.hidden"] in ([4], [3, 5])
+    sweep = tmp_path / "packed" / "sweep"
+    assert [path.name for path in sweep.iterdir() if path.is_dir()] == ["packed"]
+    assert len(rows(tmp_path / "packed")) == 8
+    assert forked("resume", "sweep", folder=tmp_path / "packed").returncode == 0
+    assert results(tmp_path / "packed") == found[0]
 
 
 @pytest.mark.slow

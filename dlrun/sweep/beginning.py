@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
@@ -23,6 +23,16 @@ resuming = False  #: whether the command is `dlrun resume`
 #: the folders of the runs that the command asked for and that have ended, by their sweep's folder
 ended: dict[Path, list[Path]] = {}
 begun: list[tuple[DictConfig, float]] = []  #: the sweep of this command, and when it began
+
+
+class Part(NamedTuple):
+    """What a launcher was given to train, or to plan."""
+
+    runs: int
+    seconds: float = 0.0  #: that it takes, as the plan says
+
+
+parts: list[Part] = []  #: of this command
 
 
 class Beginning(Callback):
@@ -77,3 +87,4 @@ def forget(going_on: bool = False) -> None:
     resuming = going_on
     ended.clear()
     begun.clear()
+    parts.clear()

@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from dlrun.config.options import estimating
 from dlrun.errors import ConfigError
 from dlrun.folder.names import shell_command
 from dlrun.folder.reading import summary_of
 from dlrun.report.collect import find, write_tables
 from dlrun.sweep.beginning import OWN, begun, ended
+from dlrun.sweep.foreseen import compared, remember
 from dlrun.sweep.tuning import FINAL, TARGET, TUNING, common_target
 from dlrun.terminal.console import counted, say
 from dlrun.terminal.exits import statuses
@@ -32,6 +34,10 @@ def complete_all() -> None:
             tuned = folder.name == FINAL and folder.with_name(TUNING) in ended
             trials = folder.name == TUNING and folder.with_name(FINAL) in ended
             complete(folder, runs, started, common_target(runs) if tuned else None, trials)
+        if estimating():
+            remember(config)
+        elif told := compared(config, started):
+            say(told)
 
 
 def complete(

@@ -129,7 +129,10 @@ def tell(config: DictConfig, stacks: Sequence[Sequence[Task]], trainer: Trainer,
     if packed:
         disk += f" once all are packed, and up to {estimate.at_work:,} more while stacks train"
     each_task = " in a task" if trainer.remote else ""
-    say(f"{trainer.foreseen(estimate.parts, before + estimate.after)}; {amount(needs)} of memory{each_task}; {disk}")
+    around = before + estimate.after
+    if not trainer.remote:  # whose end this command may not see, and queues are not foreseen
+        beginning.parts.append(beginning.Part(len(runs), sum(estimate.parts) + around))
+    say(f"{trainer.foreseen(estimate.parts, around)}; {amount(needs)} of memory{each_task}; {disk}")
     for told in remarks(list(found.values()), config.hydra.sweeper):
         say(told)
 

@@ -24,7 +24,7 @@ from dlrun.folder.lock import locked
 from dlrun.folder.names import METRICS, PLAN, shell_command
 from dlrun.folder.reading import summary_of
 from dlrun.report.collect import append_run, drop_runs, write_tables
-from dlrun.sweep.beginning import begun_at, ended
+from dlrun.sweep.beginning import Part, begun_at, ended, parts
 from dlrun.sweep.compose import Job, check_jobs, compose
 from dlrun.sweep.halving import Halving, at
 from dlrun.sweep.jobs import held
@@ -77,6 +77,8 @@ def launch(
                 write_tables([folder], folder)
             raise
         except TimeOver:
+            if _packs(config) and (done := [job.folder for job in jobs if plan.holds(job)]):
+                pack_rest(folder, done)
             return _time_over(jobs, plan)
         if _packs(config) and not estimating():
             pack_rest(folder, [job.folder for job in jobs])
@@ -124,6 +126,8 @@ def _train(
         return False
     if not missing:
         return True
+    if first:
+        parts.append(Part(len(tasks)))
     plan.save(tasks, config)
     drop_runs(plan.folder, {_name(job, plan) for job in left})
     return trainer.train(stacks, plan, device, end)

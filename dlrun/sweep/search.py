@@ -186,6 +186,7 @@ class Search:
         while left or done < wanted:
             trials = left or self._ask(study, min(self.n_jobs, wanted - done))
             if not self._train(study, trials):
+                say(f"{done} of the search's {counted(wanted, 'trial')} have ended")
                 return
             left, done = [], _finished(study)
 
@@ -245,7 +246,7 @@ class Search:
                 {
                     "trial": trial.number,
                     "values": trial.values,
-                    "params": self.space.values(trial.params),
+                    "params": self.space.told(trial.params),
                     "runs": self._runs(trial),
                 }
                 for trial in best
@@ -253,7 +254,7 @@ class Search:
         elif counts["complete"] or counts["diverged"]:
             one = study.best_trial
             found |= {"best_trial": one.number, "best_runs": self._runs(one)}
-            found |= {"best_value": one.value, "best_params": self.space.values(one.params)}
+            found |= {"best_value": one.value, "best_params": self.space.told(one.params)}
         return found
 
     def _runs(self, trial: FrozenTrial) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dlrun.config.check import leaves
@@ -119,6 +119,12 @@ class Space:
     def values(self, params: Values) -> dict[str, Any]:
         """What the runs of a trial have where Optuna says `params`, in the order of the axes, which is not Optuna's."""
         return {key: axis.value(params[key]) for key, axis in self.axes.items()}
+
+    def told(self, params: Values) -> dict[str, Any]:
+        """The same for a file, where a list is one, and not what was typed."""
+        found = self.values(params)
+        lists = {key: value for key, value in found.items() if isinstance(value, str) and value.startswith("[")}
+        return found | {key: list(OmegaConf.from_dotlist([f"of={value}"]).of) for key, value in lists.items()}
 
     def jobs(self, params: Values) -> list[list[str]]:
         """The overrides of a trial's runs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 import os
 import platform
@@ -16,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlrun.files.replacing import replacing
+from dlrun.files.kept import in_cache, keep, read_kept
 from dlrun.terminal.signals import as_in_a_child
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def width_for(
     widths = [limits.narrowest << i for i in range((min(limits.widest, share) // limits.narrowest).bit_length())]
     cache = _cache()
     key = hashlib.sha256(f"{_machine(device)} {structure}".encode()).hexdigest()[:32]
-    known = {int(each): Needs(*numbers) for each, numbers in _read(cache).get(key, {}).items()}
+    known = {int(each): Needs(*numbers) for each, numbers in read_kept(cache).get(key, {}).items()}
     found = dict(known)
     with closing(_measurements(nodes, [each for each in widths if each not in known], method)) as more:
         for candidate in widths:
@@ -87,7 +86,7 @@ def width_for(
             if not _worth_going_on(found, candidate, steps * share, places):
                 break
     if found != known:
-        _write(cache, {**_read(cache), key: {each: astuple(needs) for each, needs in found.items()}})
+        keep(cache, {**read_kept(cache), key: {each: astuple(needs) for each, needs in found.items()}})
     if not found:
         return 1
     if len(found) > 1:
@@ -202,20 +201,4 @@ def _machine(device: str) -> str:
 
 
 def _cache() -> Path:
-    import pooch
-
-    return Path(pooch.os_cache("dlrun")) / "widths.json"
-
-
-def _read(cache: Path) -> dict[str, dict[str, list[float]]]:
-    try:
-        return dict(json.loads(cache.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
-def _write(cache: Path, content: dict[str, Any]) -> None:
-    with suppress(OSError):  # it is measured again, then
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(cache) as part:
-            part.write_text(json.dumps(content), encoding="utf-8")
+    return in_cache("widths.json")

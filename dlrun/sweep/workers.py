@@ -105,6 +105,8 @@ def run(
 
     Raises KeyboardInterrupt after the trainings have ended in order, and so what the file system raised in a worker.
     """
+    import dlrun.job.folders  # noqa: F401 - a tenth of a second, once in place of in each fork
+
     gc.freeze()  # what is loaded stays: looking through it takes a worker a sixth of a second, and copies its memory
     context = multiprocessing.get_context(method)
     waiting, active, free = list(stacks), list[Worker](), list(range(workers))

@@ -17,7 +17,7 @@ class Optuna(BasicSweeper):
 
     Args:
         params: overrides by their keys.
-        max_time: for `dlrun.sweep.launch`, which finds it in the config.
+        max_time, keep: for `dlrun.sweep.launch`, which finds them in the config.
         retry_failed: with a launcher that is not dlrun's, train failed runs again.
     """
 
@@ -26,6 +26,7 @@ class Optuna(BasicSweeper):
         params: Any,
         direction: str | Sequence[str] | None,
         max_time: float | str | None,
+        keep: str,
         retry_failed: bool,
         **options: Any,
     ) -> None:
