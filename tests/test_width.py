@@ -86,6 +86,14 @@ def test_a_short_sweep_is_measured_once_for_its_memory_only(machine: dict[str, A
     assert machine["asked"] == [8]
 
 
+def test_steps_that_become_short_are_measured_no_further_and_stacks_stay_as_wide_as_can_be(
+    machine: dict[str, Any],
+) -> None:
+    machine["seconds"] = {8: 4 * WORTH / 500, 16: 2 * WORTH / 500, 32: 0.9 * WORTH / 500, 64: 0.0}
+    assert choose(1000, steps=1) == 500
+    assert machine["asked"] == [8, 16, 32]
+
+
 def test_workers_share_the_memory(machine: dict[str, Any]) -> None:
     machine["seconds"] = {8: 1.0, 16: 0.5, 32: 0.2}
     machine["memory"] = SHARE * GIB / 2 / 20  # for 20 runs in each of two workers

@@ -67,7 +67,7 @@ def understood() -> Iterator[None]:
 
     def with_ours() -> Functions:
         functions = own()
-        for name, function in FUNCTIONS.items():
+        for name, function in FUNCTIONS.items() - functions.functions.items():  # less those of an outer `understood`
             functions.register(name, function)
         return functions
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import overload
 
 import numpy as np
@@ -27,10 +29,11 @@ class Pixels:
         order: (samples,) int64, the image that each sample is.
         levels: (variants, channels, 256) floats. Where there are several, so many sets of samples of one size lie one
             after the other, each with its own.
+        file: what they are mapped from, at its end; None where they lie in memory.
     """
 
-    def __init__(self, stored: Tensor, order: Tensor, levels: Tensor) -> None:
-        self.stored, self.order, self.levels = stored, order, levels
+    def __init__(self, stored: Tensor, order: Tensor, levels: Tensor, file: mmap.mmap | None = None) -> None:
+        self.stored, self.order, self.levels, self.file = stored, order, levels, file
         self.shape = torch.Size([len(order), *stored.shape[1:]])
         self.ndim, self.dtype, self.device = stored.ndim, levels.dtype, levels.device
         self._table = levels.flatten()
@@ -44,7 +47,9 @@ class Pixels:
         levels = torch.from_numpy(np.array(scaled(every))).to(dtype)[..., 0, 0].T.contiguous()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nobody writes
-            return cls(torch.from_numpy(values), torch.from_numpy(rows.astype(np.int64)), levels[None])
+            stored = torch.from_numpy(values)
+        file = values.base if isinstance(values.base, mmap.mmap) else None
+        return cls(stored, torch.from_numpy(rows.astype(np.int64)), levels[None], file)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -54,6 +59,7 @@ class Pixels:
 
     def index_select(self, dim: int, rows: Tensor) -> Tensor:
         """The numbers of these samples, (rows, channels, height, width); dim is 0, as a tensor would have it."""
+        self.ask_for(rows)
         pixels = self.stored.index_select(dim, self.order.index_select(0, rows)).int()
         variants, channels = self.levels.shape[:2]
         if channels > 1:
@@ -63,9 +69,32 @@ class Pixels:
             pixels = pixels + variant[:, None, None, None] * (channels * BYTES)
         return self._table.index_select(0, pixels.flatten()).view(pixels.shape)
 
+    def ask_for(self, rows: Tensor) -> None:
+        """Have the system read the images of these samples from their file, all at once, so that they are there when
+        they are taken; else they come page by page, each with megabytes around it that nobody needs."""
+        if self.file is None or not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        size = self.stored[0].numel()
+        begin = len(self.file) - size * len(self.stored)
+        for image in self.order.index_select(0, rows.flatten()).tolist():
+            start = begin + image * size
+            page = start - start % mmap.PAGESIZE
+            self.file.madvise(mmap.MADV_WILLNEED, page, start + size - page)
+
+    def foreseen(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The batches of samples, each once the images of the next are asked for, so that they are read meanwhile."""
+        for batch, following in pairwise([*batches, None]):
+            assert batch is not None
+            if following is not None:
+                self.ask_for(following)
+            yield batch
+
     def to(self, device: torch.device) -> Pixels:
         """The same on a device."""
-        return Pixels(self.stored.to(device), self.order.to(device), self.levels.to(device))
+        here = self.stored.device == device
+        return Pixels(
+            self.stored.to(device), self.order.to(device), self.levels.to(device), self.file if here else None
+        )
 
     def cpu(self) -> Pixels:
         """The same on the CPU."""
@@ -101,5 +130,6 @@ def joined(inputs: Sequence[Inputs]) -> tuple[Inputs, Sequence[Inputs]]:
     images = torch.cat(list(stored.values())) if len(stored) > 1 else pixels[0].stored
     order = torch.cat([each.order + starts[each.stored.data_ptr()] for each in pixels])
     levels = torch.cat([each.levels for each in pixels])
-    views = [Pixels(images, order[part], each.levels) for part, each in zip(bounds, pixels, strict=True)]
-    return Pixels(images, order, levels), list(views)
+    file = pixels[0].file if len(stored) == 1 else None
+    views = [Pixels(images, order[part], each.levels, file) for part, each in zip(bounds, pixels, strict=True)]
+    return Pixels(images, order, levels, file), list(views)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from dlrun.errors import ConfigError
 
@@ -66,20 +67,50 @@ def scaling(scale: str, values: np.ndarray, train: np.ndarray) -> Scaling:
         return Scaling()
     if scale == "zca":
         return whitening(values, train)
-    axes = (0, 1) if values.ndim == 3 else (0, *range(2, values.ndim))
-    low = np.min([x.min(axes, keepdims=True) for x in _chunks(values, train)], axis=0).astype(np.float64)
-    high = np.max([x.max(axes, keepdims=True) for x in _chunks(values, train)], axis=0).astype(np.float64)
+    are_bytes = values.dtype == np.uint8 and values.ndim == 4
+    low, high, moments = (_of_bytes if are_bytes else _of_numbers)(values, train)
     constant = high == low
     if scale == "standard":
-        count = len(train) * np.prod([values.shape[axis] for axis in axes[1:]])
-        mean = sum(x.sum(axes, np.float64, keepdims=True) for x in _chunks(values, train)) / count
-        variance = sum(np.square(x - mean).sum(axes, keepdims=True) for x in _chunks(values, train)) / count
+        mean, variance = moments()
         offset, divisor = np.where(constant, low, mean), np.where(constant, 1, np.sqrt(variance) + EPS)
     else:
         offset, divisor = low, np.where(constant, 1, high - low + EPS)
     if scale == "symmetric":
         return Scaling(offset, divisor, 2.0, -1.0)
     return Scaling(offset, divisor)
+
+
+Moments = tuple[np.ndarray, np.ndarray]  #: mean and variance
+Statistics = tuple[np.ndarray, np.ndarray, Callable[[], Moments]]  #: the least and the greatest value, and these
+
+
+def _of_numbers(values: np.ndarray, train: np.ndarray) -> Statistics:
+    axes = (0, 1) if values.ndim == 3 else (0, *range(2, values.ndim))
+
+    def moments() -> Moments:
+        count = len(train) * np.prod([values.shape[axis] for axis in axes[1:]])
+        mean = sum(x.sum(axes, np.float64, keepdims=True) for x in _chunks(values, train)) / count
+        return mean, sum(np.square(x - mean).sum(axes, keepdims=True) for x in _chunks(values, train)) / count
+
+    bounds = [(x.min(axes, keepdims=True), x.max(axes, keepdims=True)) for x in _chunks(values, train)]
+    lows, highs = zip(*bounds, strict=True)
+    return np.min(lows, axis=0).astype(np.float64), np.max(highs, axis=0).astype(np.float64), moments
+
+
+def _of_bytes(values: np.ndarray, train: np.ndarray) -> Statistics:
+    """Of images (rows, channels, height, width): all from how often each byte occurs, (256, channels, 1, 1), since they
+    may lie in a file larger than the memory. It is read once, from its beginning to its end."""
+    counts = torch.zeros(256, values.shape[1], dtype=torch.int64)
+    for x in _chunks(values, np.sort(train)):
+        for channel in range(values.shape[1]):
+            counts[:, channel] += torch.bincount(torch.from_numpy(x[:, channel]).flatten(), minlength=256)
+    n, level = counts.numpy()[:, :, None, None], np.arange(256.0)[:, None, None, None]
+
+    def moments() -> Moments:
+        mean = (n * level).sum(0, keepdims=True) / n.sum(0, keepdims=True)
+        return mean, (n * np.square(level - mean)).sum(0, keepdims=True) / n.sum(0, keepdims=True)
+
+    return np.where(n, level, 255).min(0, keepdims=True), np.where(n, level, 0).max(0, keepdims=True), moments
 
 
 def whitening(values: np.ndarray, train: np.ndarray) -> Scaling:

@@ -78,6 +78,8 @@ def refuse_old_run(folder: str | Path) -> None:
 
 def refuse_foreign_files(folder: Path) -> None:
     """Raise ConfigError where what a run writes into its folder would go elsewhere: through a link, or into a pipe."""
+    if not folder.exists():
+        return
     growing = [path.name for kind in ("*.csv", kept_of("*")) for path in folder.glob(kind)]
     refuse_links(folder, *TABLES, *growing, LOG, LOCK, CHECKPOINT, *HYDRA)
 

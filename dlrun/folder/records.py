@@ -76,12 +76,11 @@ def write_arrays(
     path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None, durable: bool = False
 ) -> None:
     """Write tensors, each copied out of what it may be a part of, to a safetensors file."""
-    import torch
-    from safetensors.torch import save
+    from safetensors.numpy import save
 
-    copies = {k: t.detach().cpu().clone(memory_format=torch.contiguous_format) for k, t in tensors.items()}
+    content = save({name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}, metadata)
     with replacing(path, durable) as part:
-        part.write_bytes(save(copies, metadata))  # save_file would make a file that only its owner can read
+        part.write_bytes(content)  # save_file would make a file that only its owner can read
 
 
 def _header(rows: Sequence[Mapping[str, float | str]]) -> str:
@@ -242,9 +241,24 @@ def unwritable(folder: Path, error: OSError, new: bool = True) -> Unwritable:
 
 def write_summary(folder: Path, summary: Mapping[str, Any], durable: bool = False) -> None:
     """Write summary.json; JSON has no NaN and no infinity, so both become null. `durable` as in `replacing`."""
-    text = json.dumps(_strict(summary), indent=2, allow_nan=False) + "\n"
+    lines = [f"  {json.dumps(key)}: {_json(value)}" for key, value in summary.items()]
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
     with replacing(folder / SUMMARY, durable) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def _json(value: Any) -> str:
+    """The text of a value of summary.json, as `json.dumps` indents it there; it takes long over what has parts."""
+    if not isinstance(value, Mapping | list | tuple):
+        return json.dumps(_strict(value), allow_nan=False)
+    if len(_told) > MOST_WRITTEN:
+        _told.clear()
+    if (entry := repr(value)) not in _told:
+        _told[entry] = json.dumps(_strict(value), indent=2, allow_nan=False).replace("\n", "\n  ")
+    return _told[entry]
+
+
+_told: dict[str, str] = {}  #: what summaries say of data, versions and metrics: those of a sweep have it alike
 
 
 def _strict(value: Any) -> Any:

@@ -33,6 +33,12 @@ def _keywords(function: Callable[..., Any]) -> set[str]:
     return {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
+@cache
+def accepted(maker: Callable[..., Any]) -> frozenset[str]:
+    """The names of what a class's `__init__` or a function takes."""
+    return frozenset(inspect.signature(maker).parameters)
+
+
 def call(method: Callable[..., Any], *args: Any, rows: Mapping[str, Tensor]) -> Any:
     """Call the method with those of the rows that it declares."""
     return method(*args, **{name: rows[name] for name in keywords(method)})

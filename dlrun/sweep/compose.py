@@ -16,11 +16,11 @@ from weakref import WeakKeyDictionary
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun.config.check import Rules, leaves
+from dlrun.config.distributions import parser
 from dlrun.errors import ConfigError
 from dlrun.sweep.structure import DIRNAME, ID, NUM, OUTPUT_DIR, TASK, Structure, overlap
 from dlrun.sweep.texts import Keys
@@ -41,6 +41,7 @@ def compose(config: DictConfig, loader: ConfigLoader, jobs: Sequence[Sequence[st
             listed[asked] = loader.get_group_options(group, kind, name, typed)
         return listed[asked]
 
+    @cache
     def is_group(key: str) -> bool:
         above, _, own = key.rpartition("/")
         return own in options(above, ObjectType.GROUP) and bool(options(key, None))
@@ -193,8 +194,15 @@ def _plain(overrides: list[Override], groups: set[str]) -> frozenset[str]:
     """The keys with plain values. What Hydra applies in an order, above or below one of them, must stay with it."""
     keys = {each.key_or_group for each in overrides if each.key_or_group not in groups}
     odd = {each.key_or_group for each in overrides if not _has_plain_value(each)}
-    apart = {key for key in keys if not any(overlap(key.split("."), o.split(".")) for o in (keys - {key}))}
-    return frozenset(apart - odd)
+    return _apart(frozenset(keys)) - odd
+
+
+@lru_cache(2**10)  # the jobs of a sweep have nearly all the same keys
+def _apart(keys: frozenset[str]) -> frozenset[str]:
+    """Those of the keys that are neither above nor below another."""
+    return frozenset(
+        key for key in keys if not any(overlap(key.split("."), other.split(".")) for other in keys - {key})
+    )
 
 
 def _has_plain_value(override: Override) -> bool:

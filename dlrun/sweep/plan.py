@@ -91,40 +91,42 @@ class Plan:
 
         Raises ConfigError where the folder is another run's, or does not lie in the sweep's.
         """
-        named = self._name(job) == job.config["name"]  # a folder that is the name's own is no other name's
+        own = self._name(job)
+        named = own == job.config["name"]  # a folder that is the name's own is no other name's
         config = fingerprint(job.config, [key for key in FREE if key != "name" or not named])
         if self.free.get(config):
             name = self.free[config].pop(0)
-            if name != self._name(job):
+            if name != own:
                 job = renumbered(job, self.runs[name]["number"])
-                job.folder = self.folder / name
+                job.folder, own = self.folder / name, name
             if self.holds(job):
                 return job, True
-        elif self._name(job) in self.runs and not named:
+        elif own in self.runs and not named:
             job = renumbered(job, 1 + max(each["number"] for each in self.runs.values()))
-            if self._name(job) in self.runs:
+            own = self._name(job)
+            if own in self.runs:
                 raise ConfigError(
-                    f"hydra.sweep.subdir gives {self._name(job)} to several runs: put all that they differ in, or the "
+                    f"hydra.sweep.subdir gives {own} to several runs: put all that they differ in, or the "
                     "job's number, in it"
                 )
         try:
-            self._refuse_others(job)
+            self._refuse_others(job, own)
         except OSError as problem:  # a name that is too long, as hydra.job.override_dirname may be
             raise ConfigError(
-                f"hydra.sweep.subdir={self._name(job)}: {problem.strerror}: choose another, such as ${{hydra.job.num}}"
+                f"hydra.sweep.subdir={own}: {problem.strerror}: choose another, such as ${{hydra.job.num}}"
             ) from problem
-        self.runs[self._name(job)] = {"number": job.number, "config": config}
+        self.runs[own] = {"number": job.number, "config": config}
         return job, False
 
-    def _refuse_others(self, job: Job) -> None:
-        """Raise ConfigError unless the job's folder is free, or was left by the same run."""
-        name = self._name(job)
+    def _refuse_others(self, job: Job, name: str) -> None:
+        """Raise ConfigError unless the job's folder, of this name, is free, or was left by the same run."""
         if other := self._above.get(name) or next((above for above in _above(name) if above in self.runs), None):
             raise ConfigError(f"hydra.sweep.subdir gives {name} to a run, {other} to another: one lies in the other")
         self._above |= dict.fromkeys(_above(name), name)
-        if not holds_run(job.folder) and name not in self.runs:
+        held = holds_run(job.folder)
+        if not held and name not in self.runs:
             refuse_present(job.folder, job.config.get("diagnostics") or (), job.config.get("regularizer") or ())
-        if not holds_run(job.folder) or (name in self.runs and not exists(job.folder, CONFIG)):
+        if not held or (name in self.runs and not exists(job.folder, CONFIG)):
             return
         there, asked = read_config(job.folder) if exists(job.folder, CONFIG) else {}, dict(job.config)
         if asked["threads"] == "auto":  # which crowded processes, such as joblib's, decide for themselves

@@ -47,6 +47,7 @@ class Structure:
         self._interpolated = list(_interpolated(self._raw))
         self._answers: dict[tuple[Keys, str], Any] = {}
         self._known_feeds: dict[Keys, set[Keys] | None] = {}
+        self._feeding: dict[tuple[Keys, tuple[Keys, ...]], list[Keys]] = {}  #: of a place, among these
         self.plain = frozenset(key for key in plain if self._takes_any_value(key))
 
     @property
@@ -72,7 +73,10 @@ class Structure:
         feeds = self._known_feeds[place]
         if feeds is None:
             return self._resolve(place, values)
-        fed = {keys: v for keys, v in values.items() if any(overlap(keys, feed) for feed in feeds)}
+        among = (place, tuple(values))
+        if among not in self._feeding:
+            self._feeding[among] = [keys for keys in values if any(overlap(keys, feed) for feed in feeds)]
+        fed = {keys: values[keys] for keys in self._feeding[among]}
         if feeds == fed.keys() and len(fed) == 1 and self._refers(place, *fed):  # of ${seed} each job has its own
             return next(iter(fed.values()))
         asked = (place, repr(fed))

@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import astuple, dataclass
 from multiprocessing.connection import Connection
@@ -48,7 +48,7 @@ GPU = Limits(params=2**28, widest=4096, narrowest=64)
 class Needs:
     """What a stack of some width needs for each of its runs."""
 
-    seconds: float  #: of a step
+    seconds: float  #: of a step; on a CPU of its time
     memory: float  #: bytes
     free: float  #: bytes that the device had to give
 
@@ -75,7 +75,7 @@ def width_for(
     cache = _cache()
     key = hashlib.sha256(f"{_machine(device)} {structure}".encode()).hexdigest()[:32]
     known = {int(each): Needs(*numbers) for each, numbers in read_kept(cache).get(key, {}).items()}
-    found = dict(known)
+    found, pays = dict(known), True
     with closing(_measurements(nodes, [each for each in widths if each not in known], method)) as more:
         for candidate in widths:
             if candidate not in found:
@@ -83,13 +83,14 @@ def width_for(
                 if measured is None:  # the system did not let it live, for want of memory perhaps
                     break
                 found[candidate] = measured
-            if not _worth_going_on(found, candidate, steps * share, places):
+            pays = found[candidate].seconds * steps * share >= WORTH
+            if not pays or not _may_gain(found, candidate, places):
                 break
     if found != known:
         keep(cache, {**read_kept(cache), key: {each: astuple(needs) for each, needs in found.items()}})
     if not found:
         return 1
-    if len(found) > 1:
+    if pays:  # else the steps take less than beginning stacks does, which wide ones do seldom
         best = min(each.seconds for each in found.values())
         width = min(share, *(each for each, needs in found.items() if needs.seconds * GAIN <= best))
     affordable = min(SHARE * needs.free / places / max(1, needs.memory) for needs in found.values())
@@ -107,12 +108,11 @@ def expected(runs: int, params: int, places: int, device: str) -> int:
     return max(1, min(limits.widest, limits.params // params, -(-runs // places)))
 
 
-def _worth_going_on(found: dict[int, Needs], width: int, steps: int, places: int) -> bool:
-    """Whether stacks of twice the width are to be measured. steps: of all runs of a worker."""
+def _may_gain(found: dict[int, Needs], width: int, places: int) -> bool:
+    """Whether stacks of twice the width may be better, and fit into the memory."""
     here, before = found[width], found.get(width // 2)
     fits = 2 * width * here.memory * places <= SHARE * here.free
-    gains = before is None or here.seconds < before.seconds
-    return fits and gains and here.seconds * steps >= WORTH
+    return fits and (before is None or here.seconds < before.seconds)
 
 
 def _measurements(
@@ -152,14 +152,16 @@ def _measure(nodes: Sequence[Mapping[str, Any]], widths: Sequence[int], connecti
         with torch.no_grad(), flushed_subnormals():
             state = State(stack)
             state.measured[0].evaluation("val")
-            times, _ = timed_steps(stack, state, 0, 1 + STEPS, 1 + STEPS)
+            # a busy machine makes single steps many times as long, but not what they take of a processor
+            clock = time.perf_counter if cuda else time.thread_time
+            times, _ = timed_steps(stack, state, 0, 1 + STEPS, 1 + STEPS, clock)
         memory = torch.cuda.max_memory_allocated(cuda) if cuda else peak() - before
         free = torch.cuda.mem_get_info(cuda)[0] + memory if cuda else _free()
         connection.send((min(times[1:]) / width, memory / width, free))
 
 
 def timed_steps(
-    stack: Stack, state: State, seconds: float, fewest: int, most: int
+    stack: Stack, state: State, seconds: float, fewest: int, most: int, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[list[float], list[tuple[Tensor, ...]]]:
     """Take steps for so many seconds, so many at least and at most; the seconds of each, and what they returned."""
     import torch
@@ -172,11 +174,11 @@ def timed_steps(
     times: list[float] = []
     taken: list[tuple[Tensor, ...]] = []
     while len(times) < fewest or (sum(times) < seconds and len(times) < most):
-        begin = time.perf_counter()
+        begin = clock()
         taken.append(step(batch, *moving))
         if stack.theta.is_cuda:
             torch.cuda.synchronize(stack.theta.device)
-        times.append(time.perf_counter() - begin)
+        times.append(clock() - begin)
     return times, taken
 
 
@@ -196,8 +198,8 @@ def _free() -> int:
 def _machine(device: str) -> str:
     import torch
 
-    gpu = f", {torch.cuda.get_device_name()}" if device == "cuda" else ""
-    return f"{platform.node()} {platform.machine()} {os.cpu_count()} cores{gpu}, torch {torch.__version__}"
+    own = torch.cuda.get_device_name() if device == "cuda" else "seconds of a processor"
+    return f"{platform.node()} {platform.machine()} {os.cpu_count()} cores, {own}, torch {torch.__version__}"
 
 
 def _cache() -> Path:

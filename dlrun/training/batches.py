@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlrun.datasets.pixels import Pixels
 from dlrun.errors import ConfigError
 from dlrun.matrix.rows import call, keywords
 from dlrun.matrix.seeds import ORDER, generator
@@ -40,6 +41,8 @@ def plan(stack: Stack, schedule: State, first: int, stop: int) -> Iterator[tuple
             batches = stack.ahead(epoch)[begin : begin + steps]
         else:
             batches = epoch_batches(stack, epoch, begin, steps)
+        if isinstance(stack.inputs, Pixels):
+            batches = stack.inputs.foreseen(batches)
         yield from zip(batches, *moving_numbers(stack, schedule, first, steps), strict=True)
         first += steps
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, reduce
@@ -22,7 +21,7 @@ from dlrun.datasets.pixels import joined
 from dlrun.errors import ConfigError
 from dlrun.folder.names import BEST, CURVES, LAST, RANGE_PLOT, SUMMARY, TABLES
 from dlrun.initializers.initializer import Initializer
-from dlrun.matrix.rows import call
+from dlrun.matrix.rows import accepted, call
 from dlrun.matrix.seeds import STRUCTURE, WEIGHTS, generator
 from dlrun.matrix.theta import Layout, compute_in
 from dlrun.metrics import metrics_for
@@ -211,7 +210,7 @@ def network(node: Node, dataset: Dataset, outputs: int, saved: Mapping[str, Tens
     )
     cls = named(node["architecture"]["_target_"])
     given = {"train_inputs": lambda: dataset.part("train")[0], "random": lambda: generator(node["seed"], STRUCTURE)}
-    options |= {key: value() for key, value in given.items() if key in inspect.signature(cls).parameters}
+    options |= {key: value() for key, value in given.items() if key in accepted(cls)}
     if saved is not None and hasattr(cls, "of_saved"):
         options |= cls.of_saved(saved)
     shape = tuple(dataset.inputs.shape[1:])

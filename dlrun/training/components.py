@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 from hydra.utils import get_object
 
 from dlrun.errors import ConfigError, out_of_memory, reason
-from dlrun.matrix.rows import keywords
+from dlrun.matrix.rows import accepted, keywords
 from dlrun.regularizers.regularizer import HOOKS
 
 Node = dict[str, Any]
@@ -146,8 +145,8 @@ def component(node: Node, *hooks: str) -> tuple[Any, set[str]]:
     """The object that a `_target_` names, and those of its keys that are rows, not options of its `__init__`."""
     cls, rows = declared(node, *hooks)
     # a group's common keys (bias, position, warmup, lr) are there for every member, also those that take none
-    accepted = inspect.signature(cls).parameters
-    return made(node["_target_"], cls, **{key: value for key, value in node.items() if key in accepted}), rows
+    options = {key: value for key, value in node.items() if key in accepted(cls)}
+    return made(node["_target_"], cls, **options), rows
 
 
 def declared(node: Node, *hooks: str) -> tuple[Any, set[str]]:
