@@ -16,11 +16,11 @@ from weakref import WeakKeyDictionary
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun.config.check import Rules, leaves
-from dlrun.config.distributions import parser
 from dlrun.errors import ConfigError
 from dlrun.sweep.structure import DIRNAME, ID, NUM, OUTPUT_DIR, TASK, Structure, overlap
 from dlrun.sweep.texts import Keys

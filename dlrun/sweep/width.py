@@ -90,7 +90,7 @@ def width_for(
         keep(cache, {**read_kept(cache), key: {each: astuple(needs) for each, needs in found.items()}})
     if not found:
         return 1
-    if pays:  # else the steps take less than beginning stacks does, which wide ones do seldom
+    if pays and len(found) > 1:  # else the steps take less than beginning stacks does, which wide ones do seldom
         best = min(each.seconds for each in found.values())
         width = min(share, *(each for each, needs in found.items() if needs.seconds * GAIN <= best))
     affordable = min(SHARE * needs.free / places / max(1, needs.memory) for needs in found.values())
