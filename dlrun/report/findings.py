@@ -300,7 +300,7 @@ def _is(metric: str, name: str) -> bool:
 
 def _named(found: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     # of these columns alone: rows of all, of a hundred thousand runs, would fill the memory
-    values = zip(*(found[axis].tolist() for axis in axes), strict=True) if axes else [()] * len(found)
+    values = zip(*(found[axis].tolist() for axis in axes), strict=True) if axes and len(found) else [()] * len(found)
     names = [tables.name(dict(zip(axes, each, strict=True))) for each in values]
     return found.assign(setting=pd.Series(names, index=found.index, dtype=str))
 
