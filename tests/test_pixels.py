@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from io import BytesIO
 from pathlib import Path
 
@@ -132,3 +133,34 @@ def test_a_written_array_is_that_of_the_images(colours: list[int], tmp_path: Pat
     content.seek(0)
     assert np.array_equal(np.load(content), made.pixels) and np.array_equal(facts, made.facts)
     assert content.tell() == len(content.getvalue())
+
+
+def test_images_are_asked_for_before_they_are_taken(tmp_path: Path) -> None:
+    """Those of the next batch while one is at work, each with the pages that it lies on and no others."""
+    samples = samples_of(3, 200)
+    np.save(tmp_path / "images.npy", samples.inputs)
+    mapped = np.lib.format.open_memmap(tmp_path / "images.npy", mode="r")
+    rows = np.random.default_rng(0).permutation(200)
+    inputs = Pixels.of(mapped, rows, pixels.Scaling(), torch.float32)
+    file, asked = inputs.file, list[tuple[int, int]]()
+    assert file is not None
+
+    class Watched:
+        def __len__(self) -> int:
+            return len(file)
+
+        def madvise(self, option: int, start: int, length: int) -> None:
+            file.madvise(option, start, length)
+            asked.append((start, length))
+
+    inputs.file = Watched()  # type: ignore[assignment]
+    batches = [torch.tensor([[5, 0]]), torch.tensor([[199, 7]])]
+    foreseen = inputs.foreseen(batches)
+    assert torch.equal(next(foreseen), batches[0])
+    whole = bytes(file)
+    for (start, length), row in zip(asked, (199, 7), strict=True):
+        image = samples.inputs[rows[row]].tobytes()
+        assert whole[start : start + length].endswith(image) and start % mmap.PAGESIZE == 0
+        assert length < mmap.PAGESIZE + len(image)
+    assert torch.equal(next(foreseen), batches[1]) and next(foreseen, None) is None
+    assert torch.equal(inputs.index_select(0, batches[1][0]), torch.from_numpy(samples.inputs[rows[[199, 7]]]).float())

@@ -41,9 +41,8 @@ def plan(stack: Stack, schedule: State, first: int, stop: int) -> Iterator[tuple
             batches = stack.ahead(epoch)[begin : begin + steps]
         else:
             batches = epoch_batches(stack, epoch, begin, steps)
-        if isinstance(stack.inputs, Pixels):
-            batches = stack.inputs.foreseen(batches)
-        yield from zip(batches, *moving_numbers(stack, schedule, first, steps), strict=True)
+        foreseen = stack.inputs.foreseen(batches) if isinstance(stack.inputs, Pixels) else batches
+        yield from zip(foreseen, *moving_numbers(stack, schedule, first, steps), strict=True)
         first += steps
 
 
