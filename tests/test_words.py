@@ -62,7 +62,7 @@ def test_what_is_chosen_decides_which_key_is_meant() -> None:
 def test_keys_of_other_sweepers_lead_to_these() -> None:
     optuna: dict[str, Constraint | None] = {f"hydra.sweeper.{key}": None for key in ("n_trials", "n_jobs", "sampler")}
     wanted = {
-        "keep packed": "; hydra.sweeper.keep is a key of hydra/sweeper=dlrun",
+        "keep packed": "; hydra.sweeper.keep is a key of hydra/sweeper=dlrun, optuna",
         "samples 8": "; hydra.sweeper.samples is a key of hydra/sweeper=dlrun; did you mean hydra.sweeper.n_trials=8?",
         "max_time 8": "; hydra.sweeper.max_time is a key of hydra/sweeper=dlrun, optuna",
         "n_trails 8": "; did you mean hydra.sweeper.n_trials=8?",
