@@ -171,6 +171,31 @@ def test_clearing_deletes_a_runs_own_files_alone(run):
     assert sorted(str(p.relative_to(run.folder)) for p in run.folder.rglob("*") if p.is_file()) == sorted(others)
 
 
+def test_weights_of_every_type_are_kept(tmp_path):
+    kinds = [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
+    tensors = {str(kind): torch.arange(6).reshape(2, 3).T.to(kind) for kind in kinds}  # a network may have any buffers
+    records.write_arrays(tmp_path / "weights.safetensors", tensors)
+    with safe_open(tmp_path / "weights.safetensors", "pt") as file:
+        for name, tensor in tensors.items():
+            assert file.get_tensor(name).dtype == tensor.dtype and torch.equal(file.get_tensor(name), tensor)
+
+
+PARTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(), parts, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), PARTS, min_size=1, max_size=4))
+@settings(max_examples=60)
+def test_a_summary_is_laid_out_as_json_does_it(tmp_path_factory, summary):
+    folder = tmp_path_factory.mktemp("summary")
+    for _ in range(2):  # made, and known from before
+        records.write_summary(folder, summary)
+        assert (folder / names.SUMMARY).read_text(encoding="utf-8") == json.dumps(summary, indent=2) + "\n"
+
+
 def test_how_a_run_ended_is_read_from_whole_summaries_alone(run):
     assert reading.status_of(run.folder) is None
     for text, status in {"": None, '{"status": "fin': None, "[]": None, '{"status": "failed"}': "failed"}.items():

@@ -76,11 +76,12 @@ def write_arrays(
     path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None, durable: bool = False
 ) -> None:
     """Write tensors, each copied out of what it may be a part of, to a safetensors file."""
-    from safetensors.numpy import save
+    import torch
+    from safetensors.torch import save  # not NumPy's, which knows no bfloat16
 
-    content = save({name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}, metadata)
+    copies = {k: t.detach().cpu().clone(memory_format=torch.contiguous_format) for k, t in tensors.items()}
     with replacing(path, durable) as part:
-        part.write_bytes(content)  # save_file would make a file that only its owner can read
+        part.write_bytes(save(copies, metadata))  # save_file would make a file that only its owner can read
 
 
 def _header(rows: Sequence[Mapping[str, float | str]]) -> str:
