@@ -251,6 +251,14 @@ def test_diff_of_runs_and_of_sweeps(sweep: Path, tmp_path: Path, dlrun) -> None:
     )
 
 
+def test_sweeps_of_which_no_run_can_be_read_are_not_compared(tmp_path: Path, dlrun) -> None:
+    for run in ("a/0", "a/1", "b/0", "b/1"):
+        write_run(tmp_path / run, "lr=1", f"seed={run[-1]}")
+        (tmp_path / run / "summary.json").write_text("{")
+    code, said = dlrun("diff", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert code == 2 and said.count("left out: ") == 4 and "Traceback" not in said
+
+
 def test_a_place_of_other_things_is_not_searched_for_ever(tmp_path: Path, monkeypatch, dlrun) -> None:
     monkeypatch.setattr(collect, "SEARCHED", 20)
     for at in range(30):

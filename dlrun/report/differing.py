@@ -75,7 +75,10 @@ def _of_sweeps(a: Path, b: Path, runs: list[list[Path]]) -> Iterator[Grid]:
     left_out: list[str] = []
     found = collect.find([a, b])
     sides = {name: int(folder not in runs[0]) for name, folder in found.items()}
-    table = collect.frame(collect.read_rows(found, left_out))
+    rows = collect.read_rows(found, left_out)
+    if not rows:
+        raise ConfigError("\n".join(left_out))
+    table = collect.frame(rows)
     table = table.assign(side=table["run"].map(sides))
     keys = [key for key in overrides(table) if key not in ("name", "seed")]
     values = [{key: _swept(table.loc[table["side"] == side, key]) for key in (*keys, "seed")} for side in (0, 1)]
