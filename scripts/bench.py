@@ -44,6 +44,8 @@ import bench_looks
 import bench_page
 import bench_rivals
 
+from dlrun import __version__
+
 LOOPS = Path(__file__).with_name("bench_loops.py")
 DLRUN = str(Path(sys.executable).with_name("dlrun"))
 EPOCHS = 200
@@ -357,7 +359,7 @@ def ratio_table(rounds: Rounds, pairs: list[tuple[str, str]]) -> str:
 
 def machine(load_before: float) -> str:
     models = [line.split(": ")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
-    versions = [f"{name} {version(name)}" for name in ("torch", "lightning", "dlrun")]
+    versions = [f"{name} {version(name)}" for name in ("torch", "lightning")] + [f"dlrun {__version__}"]
     return (
         f"{models[0] if models else platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
         f"load {load_before:.2f} before and {os.getloadavg()[0]:.2f} after; "

@@ -24,7 +24,7 @@ from statistics import median
 import dlrun
 
 RATES, EPOCHS, ETA = 256, 30, 4
-FIRST = (1, 4)  #: rungs tried
+FIRST = (2, 4)  #: rungs tried
 
 
 def command(folder: Path, rates: list[str], seed: int, *options: str) -> tuple[float, float]:
@@ -77,6 +77,7 @@ def chance(curves: list[list[float]], epochs: int) -> float:
 
 
 def main() -> None:
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users' machines keep byte code
     repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     versions = [f"Python {platform.python_version()}", f"dlrun {dlrun.__version__}"]
     versions += [f"{name} {version(name)}" for name in ("torch", "optuna")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import re
 import time
 from collections.abc import Callable
@@ -43,7 +45,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--slow", action="store_true", help="run the slow tests, which are left out otherwise, and no others"
     )
     parser.addoption(
-        "--within", type=float, metavar="SECONDS", help="skip, and say so, what has not begun after so long"
+        "--within",
+        type=float,
+        metavar="SECONDS",
+        help="skip, and say so, what has not begun after so long; files come in random order",
     )
 
 
@@ -64,6 +69,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=out)
     items[:] = [item for item in items if item not in set(out)]
+    if config.getoption("within") is not None:  # of those that no time is left for, others each time
+        draw = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))  # all workers have one order
+        files = list(dict.fromkeys(item.path for item in items))
+        turn = {path: place for place, path in enumerate(draw.sample(files, len(files)))}
+        items.sort(key=lambda item: turn[item.path])
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -74,6 +74,8 @@ def test_what_stacks_take_is_added_up() -> None:
     assert found.memory == 4 * 10**6 and found.files == FILES + 12 * 10 + 10 * 12
     packed = estimated([[(8, ONE), (8, TWO), (600, ONE)], [(2, TWO)]], places=2, packed=True)
     assert packed.files == FILES + 3 * (1 + 1 + 2 + 1) and packed.at_work == 600 * 10 + 8 * 12 + 2 * 12
+    narrow = estimated([[(60, ONE)] * 19 + [(65, ONE), (4, TWO)]], places=2, packed=True)
+    assert narrow.files == FILES + 3 * (2 + 3 + 1 + 1)  # eight stacks in each of two packs, and three left
     assert remarks([ONE, replace(TWO, stops=True, uncounted=("landscape",))], {"prune": "halving"}) == [
         "hydra.sweeper.prune may leave off some of it",
         "runs may stop early, and take less",

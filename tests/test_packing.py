@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from test_report import write_run
 from dlrun.command.cli import main
 from dlrun.errors import ConfigError
 from dlrun.folder import notes, packs
-from dlrun.folder.contents import exists, read
+from dlrun.folder.contents import exists, read, read_bytes
 from dlrun.folder.reading import read_metrics, read_summary
 from dlrun.folder.records import unwritable
 from dlrun.report import collect
@@ -444,6 +444,66 @@ def test_those_that_keep_their_folders_are_told(sweep, capsys):
     told = capsys.readouterr().out
     assert "3 of 5 runs are packed, in 2 packs" in told
     assert "1 folder not packed: it failed" in told and "1 folder not packed: it was interrupted" in told
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Path:
+    """A sweep of 23 runs, of which 18 have like tensors, and the last 5, too."""
+    folder = tmp_path / "narrow"
+    for number in range(23):
+        run = write_run(
+            folder / str(number), f"lr={number / 10}", f"seed={number}", status="finished", test=0.1 * number
+        )
+        shape = (2, 2) if number < 18 else (3, 2)
+        save_file({"0.weight": np.full(shape, number, np.float32)}, run / "model.safetensors", {"step": str(number)})
+        (run / "dlrun.log").write_text(f"[2026-01-01 00:00:00] ünder {number}\n")
+    (folder / "plan.json").write_text(json.dumps({"commands": [["seed=0"]], "runs": {}}))
+    return folder
+
+
+def packed_by_twos(sweep: Path) -> dict[str, dict[str, bytes]]:
+    """Pack the runs, two at a time; returns what was in their folders."""
+    before = {str(number): content(sweep / str(number)) for number in range(23)}
+    for first in range(0, 23, 2):
+        pack(sweep, [sweep / str(number) for number in range(first, min(first + 2, 23))])
+    assert len(packs.packs(sweep)) == 12
+    forget()
+    return before
+
+
+def test_many_small_packs_are_joined(narrow):
+    before = packed_by_twos(narrow)
+    packing.join(narrow)
+    forget()
+    runs = sorted((each.runs for each in packs.packs(narrow)), key=len)
+    assert runs[-1] == [str(number) for number in range(18)] and sorted(map(len, runs)) == [1, 2, 2, 18]
+    assert len(list((narrow / packs.PACKED).iterdir())) == 4
+    unpack(narrow, [])
+    assert {name: content(narrow / name) for name in before} == before
+
+
+@pytest.mark.parametrize("step", range(0, 12))
+def test_whatever_ends_a_joining_loses_nothing(narrow, step, monkeypatch):
+    before = packed_by_twos(narrow)
+    left = step
+
+    def rename(self, target, own=Path.rename):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return own(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename)
+        with pytest.raises(KeyboardInterrupt) if step < 10 else nullcontext():  # the new one, and nine that go
+            packing.join(narrow)
+    forget()
+    assert {name: {file: read_bytes(narrow / name, file) for file in files} for name, files in before.items()} == before
+    packing.join(narrow)
+    forget()
+    assert sorted(len(each.runs) for each in packs.packs(narrow)) == [1, 2, 2, 18]
+    assert {name: {file: read_bytes(narrow / name, file) for file in files} for name, files in before.items()} == before
 
 
 def test_a_column_has_one_type_in_every_pack():

@@ -17,7 +17,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from math import prod
 from pathlib import Path
 from time import time_ns
@@ -98,6 +98,12 @@ class Pack:
     def size(self, row: int) -> int:
         """The bytes of the run's files."""
         return sum(len(self.read(row, name)) for name in self.files if self.has(row, name))
+
+    @cached_property
+    def layouts(self) -> dict[str, Any]:
+        """The tensors of each file of tensors, by its name: all of the runs have the same."""
+        headers = {name: self._kept(0, name) for name in sorted(filter(is_tensors, self.files))}
+        return {name: self._asked(RUNS, partial(layout, header)) for name, header in headers.items() if header}
 
     def _kept(self, row: int, name: str) -> bytes | None:
         if FILE + name not in self._columns:

@@ -53,7 +53,7 @@ def find(folders: Sequence[str | Path]) -> dict[str, Path]:
     """
     found: dict[Path, None] = {}
     for folder in (Path(folder).resolve() for folder in folders):
-        runs = sorted({*_runs(folder), *packed_below(folder)}, key=lambda run: _natural(str(run)))
+        runs = sorted({*_runs(folder), *packed_below(folder)}, key=lambda run: natural(str(run)))
         if not runs:
             why = "" if folder.is_dir() else ", for it is a file" if folder.exists() else ", for it is not there"
             raise ConfigError(f"{folder} holds no run{why}; give the folders of sweeps or of runs")
@@ -233,7 +233,7 @@ def _runs(folder: str | Path, links: bool = False) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def _natural(text: str) -> list[str | int]:
+def natural(text: str) -> list[str | int]:
     """Sorts 10 after 9."""
     parts = re.split(r"(\d+)", text)  # texts and numbers in turns
     return [int(part) if at % 2 else part for at, part in enumerate(parts)]

@@ -17,7 +17,7 @@ from dlrun.errors import ConfigError
 from dlrun.sweep import beginning
 from dlrun.sweep.compose import named
 from dlrun.sweep.halving import REPEATS
-from dlrun.sweep.packing import TOGETHER
+from dlrun.sweep.packing import FEW, MANY, TOGETHER
 from dlrun.sweep.rehearsal import Takes, Unrehearsed, rehearsed
 from dlrun.sweep.trainers import Foreseen, Trainer, start_method
 from dlrun.sweep.width import peak
@@ -61,7 +61,7 @@ def estimated(parts: Sequence[Sequence[tuple[int, Takes]]], places: int, packed:
 
     parts: stacks in the order in which they begin, by their runs and what each of them takes.
     places: of each part, at which one stack trains at a time.
-    packed: whether complete stacks are packed, in three files for each `TOGETHER` runs.
+    packed: whether complete stacks are packed, in three files a pack.
     """
     stacks = [stack for part in parts for stack in part]
     runs, rows = sum(n for n, _ in stacks), sum(n * takes.evaluations for n, takes in stacks)
@@ -69,7 +69,10 @@ def estimated(parts: Sequence[Sequence[tuple[int, Takes]]], places: int, packed:
     largest = [sorted((takes.memory for _, takes in part), reverse=True)[:places] for part in parts]
     files = [[n * takes.files for n, takes in part] for part in parts]
     busiest = sum(sum(sorted(part, reverse=True)[:places]) for part in files)
-    in_packs = sum(IN_PACK * math.ceil(n / TOGETHER) for n, _ in stacks)
+    alike: dict[int, list[int]] = {}
+    for n, takes in stacks:
+        alike.setdefault(id(takes), []).append(n)
+    in_packs = IN_PACK * sum(map(_packs, alike.values()))
     return Estimate(
         parts=tuple(makespan([takes.seconds + STARTING for _, takes in part], places) for part in parts),
         after=AFTER + AFTER_RUN * runs + AFTER_ROW * rows,
@@ -78,6 +81,14 @@ def estimated(parts: Sequence[Sequence[tuple[int, Takes]]], places: int, packed:
         size=numbers * OF_NUMBER + sum(n * (takes.size + OF_RUN) for n, takes in stacks),
         at_work=busiest if packed else 0,
     )
+
+
+def _packs(widths: Sequence[int]) -> int:
+    """How many hold the runs of stacks of one structure: small ones are joined in the end, where there are many."""
+    small = [n for n in widths if n <= FEW]
+    large = sum(math.ceil(n / TOGETHER) for n in widths if n > FEW)
+    full, rest = divmod(len(small), TOGETHER // max(small, default=1))
+    return large + full + (rest if rest < MANY else 1)
 
 
 def tell(config: DictConfig, stacks: Sequence[Sequence[Task]], trainer: Trainer, device: str) -> None:

@@ -7,12 +7,13 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 from dlrun.errors import ConfigError
 from dlrun.files.opening import inside, opened, read_bytes
@@ -37,16 +38,19 @@ from dlrun.folder.packs import (
 )
 from dlrun.folder.reading import read_summary, status_of
 from dlrun.folder.resume import COMPLETE
-from dlrun.report.collect import find
+from dlrun.report.collect import find, natural
 from dlrun.sweep.packed import write
 from dlrun.terminal.console import counted, say
 
 LARGEST = 2**26  #: bytes of a file in a row of runs.parquet
 BYTES = 2**27  #: of all those of a pack, beyond which there are two
 TOGETHER = 512  #: runs of a pack, at most
+MANY = 8  #: packs that are joined, at least: so a run is written anew once, however many batches a sweep has
+FEW = TOGETHER // MANY  #: runs of one that is joined with others, at most
 PATIENCE = 60.0  #: seconds for a process that packs the same runs
 AT_A_TIME = 16  #: folders that are removed: some file systems take milliseconds to delete a file, of many at a time too
 SHOWN = 3  #: reasons that are told on the terminal
+T = TypeVar("T")
 Stand = dict[str, tuple[int, int, int]]  #: of each file its size, the time of its last change, and its inode
 
 
@@ -105,6 +109,7 @@ def pack_rest(sweep: Path, folders: Sequence[Path]) -> None:
     """Pack what still lies in folders of these runs, and say how many are packed, and why others are not."""
     clear_litter(sweep)
     kept = pack(sweep, folders, PATIENCE)
+    join(sweep)
     count = sum(place_of(folder) is not None for folder in folders)
     say(
         f"{count} of {counted(len(folders), 'run')} are packed, in {counted(len(packs(sweep)), 'pack')}: "
@@ -137,10 +142,50 @@ def drop(sweep: Path, names: Collection[str]) -> None:
                 continue
             for problem in write(sweep, [folder for folder in rest if not (folder / CONFIG).exists()]).values():
                 raise ConfigError(problem)
-            away = each.folder.with_name(f".{each.folder.name}.part")
-            each.folder.rename(away)  # it goes in one step
-            shutil.rmtree(away)
+            _remove(each)
     _gone(sweep / PACKED)
+
+
+def join(sweep: Path) -> None:
+    """Make large packs of many small ones, as narrow stacks leave them. Each run is in one or the other throughout."""
+    if not (sweep / PACKED).is_dir():
+        return
+    with locked(sweep / PACKED, PATIENCE, new=False):
+        own, there = list[Pack](), dict[str, tuple[Pack, int]]()
+        for each in sorted(packs(sweep), key=lambda each: len(each.runs), reverse=True):
+            if there.keys().isdisjoint(each.runs):
+                own.append(each)
+                there.update((name, (each, row)) for row, name in enumerate(each.runs))
+            elif all(name in there and _same((each, row), there[name]) for row, name in enumerate(each.runs)):
+                _remove(each)  # it was joined by a command that ended before it could
+        for some in list(_together(own)):
+            folders = [sweep / name for each in some for name in each.runs]
+            left_out = write(sweep, [folder for folder in folders if not (folder / CONFIG).exists()])
+            for each in some:
+                if left_out.keys().isdisjoint(sweep / name for name in each.runs):
+                    _remove(each)
+
+
+def _same(one: tuple[Pack, int], other: tuple[Pack, int]) -> bool:
+    """Whether two places in packs hold the same run, to the byte."""
+
+    def files(pack: Pack, row: int) -> dict[str, bytes]:
+        return {name: pack.read(row, name) for name in pack.files if pack.has(row, name)}
+
+    return files(*one) == files(*other)
+
+
+def _together(found: Sequence[Pack]) -> Iterator[list[Pack]]:
+    """Small packs of runs that have like tensors, as many as make a large one, in the order of their runs."""
+    kinds: dict[str, list[tuple[Pack, int, int]]] = {}
+    small = [each for each in found if 0 < len(each.runs) <= FEW]
+    for each in sorted(small, key=lambda each: natural(each.runs[0])):
+        with suppress(ConfigError):  # one that is damaged stays as it is
+            texts = [name for name in each.files if not is_tensors(name) and each.has(0, name)]
+            size = sum(len(each.read(0, name)) for name in texts)  # of the first run, as the others' are about
+            kinds.setdefault(json.dumps(each.layouts), []).append((each, len(each.runs), len(each.runs) * size))
+    for weighed in kinds.values():
+        yield from (some for some in _parts(weighed) if len(some) >= MANY)
 
 
 def unpack(sweep: Path, names: Sequence[str]) -> list[str]:
@@ -256,16 +301,29 @@ def _alike(folder: Path, stand: Stand) -> str:
 
 def _chunks(stands: Mapping[Path, Stand]) -> Iterator[list[Path]]:
     """The runs in parts, each for a pack."""
-    part, total = list[Path](), 0
-    for folder, stand in stands.items():
-        size = sum(size for name, (size, *_) in stand.items() if not is_tensors(name))
-        if part and (len(part) == TOGETHER or total + size > BYTES):
+    return _parts(
+        (folder, 1, sum(size for name, (size, *_) in stand.items() if not is_tensors(name)))
+        for folder, stand in stands.items()
+    )
+
+
+def _parts(weighed: Iterable[tuple[T, int, int]]) -> Iterator[list[T]]:
+    """What has so many runs and so many bytes each, in parts that a pack may have."""
+    part, runs, total = list[T](), 0, 0
+    for each, count, size in weighed:
+        if part and (runs + count > TOGETHER or total + size > BYTES):
             yield part
-            part, total = [], 0
-        part.append(folder)
-        total += size
+            part, runs, total = [], 0, 0
+        part.append(each)
+        runs, total = runs + count, total + size
     if part:
         yield part
+
+
+def _remove(pack: Pack) -> None:
+    away = pack.folder.with_name(f".{pack.folder.name}.part")
+    pack.folder.rename(away)  # it goes in one step
+    shutil.rmtree(away)
 
 
 def _gone(folder: Path) -> None:
