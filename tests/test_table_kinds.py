@@ -16,6 +16,7 @@ from dlrun.datasets.data import Samples
 from dlrun.datasets.table import table
 from dlrun.datasets.tables.cells import date_forms, hours, numbers
 from dlrun.datasets.tables.columns import Column, Raw
+from dlrun.datasets.tables.notes import _repeated
 from dlrun.datasets.tables.typed import typed
 from dlrun.errors import ConfigError
 
@@ -248,6 +249,14 @@ def test_a_date_is_no_target(tmp_path):
     (tmp_path / "data.csv").write_text("x,y\n1,2024-01-01\n2,2024-02-01\n")
     with pytest.raises(ConfigError, match=r"the target 'y' holds dates, which are not predicted"):
         table(str(tmp_path / "data.csv"))
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, -0.0, 1.0, float("nan")]), st.integers(-1, 1)), min_size=1))
+@example([(0.0, 1), (-0.0, 1), (float("nan"), 0), (-float("nan"), 0), (0.0, 1)])
+def test_rows_that_repeat_another_are_counted(rows):
+    columns = [Raw("a", "number", np.array([a for a, _ in rows])), Raw("b", "text", np.array([b for _, b in rows]))]
+    distinct = {(None if a != a else a, b) for a, b in rows}  # 0.0 equals -0.0
+    assert _repeated(columns) == len(rows) - len(distinct)
 
 
 def test_what_may_mislead_is_told(tmp_path):

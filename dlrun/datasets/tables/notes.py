@@ -119,15 +119,18 @@ def _tells(values: np.ndarray, target: Target) -> bool:
 
 def _counts(values: np.ndarray) -> bool:
     """Whether these are whole numbers without a gap or a repetition."""
-    return np.array_equal(np.sort(values), np.arange(len(values)) + np.floor(values.min()))
+    return np.array_equal(values, np.floor(values)) and np.array_equal(
+        np.sort(values), np.arange(len(values)) + values.min()
+    )
 
 
 def _are_dates(values: np.ndarray) -> bool:
     """Whether these are years, months and days in eight digits."""
     present = values[~np.isnan(values)]
+    if not np.all((present >= 19000101) & (present <= 21001231) & (present == np.floor(present))):
+        return False
     month, day = present // 100 % 100, present % 100
-    whole = (present == np.floor(present)) & (present >= 19000101) & (present <= 21001231)
-    return bool(np.all(whole & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)))
+    return bool(np.all((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)))
 
 
 def _cased(categories: Sequence[str]) -> str:
@@ -143,7 +146,16 @@ def _repeated(raws: Sequence[Raw]) -> int:
     """How many rows equal an earlier one."""
     import pandas as pd
 
-    return int(pd.DataFrame({i: raw.values for i, raw in enumerate(raws)}).duplicated().sum())
+    mixed = np.zeros(
+        len(raws[0].values), np.uint64
+    )  # a number for each row, since a table of all rows takes them twice
+    for raw in raws:
+        values = raw.values
+        if values.dtype.kind == "f":  # whatever is equal has the same bits
+            values = np.where(np.isnan(values), np.nan, values + 0.0)
+        mixed = mixed * np.uint64(2**63 - 25) + pd.util.hash_array(values)
+    alike = pd.Series(mixed).duplicated(keep=False).to_numpy()
+    return int(pd.DataFrame({i: raw.values[alike] for i, raw in enumerate(raws)}).duplicated().sum())
 
 
 def named(what: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,30 +18,39 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_parquet(file: Path) -> list[pd.Series]:
+def read_parquet(file: Path) -> Iterator[pd.Series]:
     """The columns of a Parquet file in their order, after the levels of a pandas index that is kept in it.
+
+    Each goes once the next one is asked for: a table may take much of the memory.
 
     Raises ConfigError for a damaged file, and where pyarrow is missing.
     """
     import pandas as pd
 
     try:
-        from pyarrow.parquet import read_schema
+        from pyarrow import default_memory_pool
+        from pyarrow.parquet import read_schema, read_table
 
-        frame = pd.read_parquet(file, engine="pyarrow")
         declared = (read_schema(file).pandas_metadata or {}).get("columns", [])
         categorical = {each["name"] for each in declared if each["pandas_type"] == "categorical"}  # lost for numbers
+        table = read_table(file, use_pandas_metadata=True, partitioning=None)
+        frame = table.to_pandas(split_blocks=True, self_destruct=True)
+        del table
     except ImportError as error:
         raise ConfigError(f"{file}: Parquet needs pyarrow: pip install pyarrow, or save the table as CSV") from error
     except Exception as error:  # pyarrow raises anything for a damaged file
         raise ConfigError(f"{file} cannot be read as .parquet: {str(error).strip() or repr(error)}") from error
-    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
-    columns = [column.astype("category") if column.name in categorical else column for column in columns]
-    named = [column.rename(str(column.name)).reset_index(drop=True) for column in columns]
-    if isinstance(frame.index, pd.RangeIndex) and frame.index.name is None:
-        return named
-    levels = [frame.index.get_level_values(i) for i in range(frame.index.nlevels)]
-    return [pd.Series(level.array, name="" if level.name is None else str(level.name)) for level in levels] + named
+    columns = [frame.iloc[:, i] for i in reversed(range(frame.shape[1]))]
+    if not isinstance(frame.index, pd.RangeIndex) or frame.index.name is not None:
+        for i in range(frame.index.nlevels):
+            level = frame.index.get_level_values(i)
+            yield pd.Series(level.array, name="" if level.name is None else str(level.name))
+    del frame
+    while columns:
+        column = columns.pop()
+        column = column.astype("category") if column.name in categorical else column
+        yield column.rename(str(column.name)).reset_index(drop=True)
+    default_memory_pool().release_unused()  # else pyarrow keeps more than the table's own size for itself
 
 
 def raw_column(column: pd.Series, missing: Collection[str]) -> Raw:
