@@ -541,3 +541,12 @@ def test_any_folder_of_a_run_is_used_or_told(
     for words in (["plot", "run"], ["report", "run"], *([["resume", "run"]] if resumed == 0 else [])):
         survives(folder, kept, capfd, *words)
     shutil.rmtree(folder)
+
+
+def test_resume_reads_nothing_through_a_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "secret.yaml").write_text("lr: hunter3\n")
+    (tmp_path / "run" / "config.yaml").symlink_to(tmp_path / "secret.yaml")
+    assert command("resume", str(tmp_path / "run")) == 2
+    said = capsys.readouterr().err
+    assert "config.yaml is a link" in " ".join(said.split()) and "hunter3" not in said

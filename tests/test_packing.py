@@ -482,6 +482,54 @@ def test_many_small_packs_are_joined(narrow):
     assert {name: content(narrow / name) for name in before} == before
 
 
+def test_joining_leaves_alone_what_is_there_twice(narrow, monkeypatch):
+    """Another sweep's pack with a run of the same name, and a run that has a folder, too, perhaps without its end."""
+    monkeypatch.setattr(packing, "MANY", 7)
+    before = packed_by_twos(narrow)
+    for token in ("00000000", "ffffffff"):
+        foreign = narrow.with_name(f"foreign{token}")
+        run = write_run(foreign / "9", "lr=7", "seed=9", status="finished", test=0.5)
+        save_file({"0.weight": np.full((2, 2), 7, np.float32)}, run / "model.safetensors", {"step": "9"})
+        (foreign / "plan.json").write_text(json.dumps({"commands": [], "runs": {}}))
+        pack(foreign, [run])
+        [theirs] = packs.packs(foreign)
+        shutil.copytree(theirs.folder, narrow / packs.PACKED / token)
+    (narrow / "16").mkdir()
+    (narrow / "16" / "config.yaml").write_bytes(before["16"]["config.yaml"])
+    forget()
+    packing.join(narrow)
+    forget()
+    found = [each for each in packs.packs(narrow) if "9" in each.runs]
+    assert sorted(len(each.runs) for each in packs.packs(narrow)) == [1, 1, 1, 2, 2, 2, 2, 14]
+    own = next(each for each in found if each.runs == ["8", "9"])
+    assert {file: own.read(1, file) for file in before["9"]} == before["9"]
+    shutil.rmtree(narrow / "16")
+    assert {file: read_bytes(narrow / "16", file) for file in before["16"]} == before["16"]
+
+
+def test_a_joined_pack_that_cannot_be_read_is_not_kept(narrow, monkeypatch):
+    before = packed_by_twos(narrow)
+    known = sorted(each.folder for each in packs.packs(narrow))
+    real = packing.write
+
+    def damaged(sweep: Path, folders: list[Path]) -> dict[Path, str]:
+        told = real(sweep, folders)
+        for each in {each.folder for each in packs.packs(sweep)} - {*known}:
+            (each / packs.CURVES).write_bytes((each / packs.CURVES).read_bytes()[:-9])
+        return told
+
+    monkeypatch.setattr(packing, "write", damaged)
+    packing.join(narrow)
+    forget()
+    assert sorted(each.folder for each in packs.packs(narrow)) == known
+    assert {name: {file: read_bytes(narrow / name, file) for file in files} for name, files in before.items()} == before
+
+
+def test_curves_are_weighed_by_what_their_numbers_take(tmp_path):
+    """However short its numbers are written, no group of a pack has more than is read."""
+    assert 8 * (packing.BYTES // packing._weight("metrics.csv", 1)) // 2 <= packs.LARGEST
+
+
 @pytest.mark.parametrize("step", range(0, 12))
 def test_whatever_ends_a_joining_loses_nothing(narrow, step, monkeypatch):
     before = packed_by_twos(narrow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import resource
 import signal
@@ -151,6 +152,21 @@ def test_a_worker_writes_into_no_folder_in_which_another_is_at_work(
     monkeypatch.setattr(workers.Telling, "due", lambda self: True)
     assert workers.train(tasks(tmp_path), tell) == 0 and seen
     assert not list(tmp_path.rglob(".lock"))
+
+
+def test_ctrl_c_that_a_library_turns_into_an_error_fails_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*arguments: object, **words: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise KeyError("a config's") from None
+
+    monkeypatch.setattr("dlrun.training.build.build", build)
+    worker = workers.Worker(multiprocessing.get_context("fork"), tasks(tmp_path), 0)
+    worker.process.join(100)
+    assert worker.process.exitcode == 130 and not list(tmp_path.rglob("summary.json"))
 
 
 def test_a_checkpoint_without_tables_or_config_is_none(tmp_path: Path) -> None:

@@ -237,12 +237,15 @@ def test_diff_of_runs_and_of_sweeps(sweep: Path, tmp_path: Path, dlrun) -> None:
     for seed in range(3):
         write_run(other / str(seed), "optimizer=adam", "lr=0.01", f"seed={seed}", test=0.7 + 0.1 * seed + shift[seed])
     write_run(other / "3", "optimizer=lion", "lr=0.01", "seed=0")
+    write_run(sweep / "9", "optimizer=muon", "lr=0.01", "seed=0")
+    write_run(other / "4", "optimizer=muon", "lr=0.01", "seed=0", status="pruned")
     code, said = dlrun("diff", str(sweep), str(other))
     low, high = mean_interval(shift)
     assert code == 0 and f"{low:+.3g} – {high:+.3g}" in said and "+0.03" in said
     joined = " ".join(said.split())
     assert "1 setting only in A (sgd" in joined.replace("optimizer=", "") and "failed" in said
     assert "1 setting only in B (lion" in joined.replace("optimizer=", "")
+    assert "1 setting finished only in A, though both have runs of them (muon" in joined.replace("optimizer=", "")
     assert (
         dlrun("diff", str(sweep), str(a))[0]
         == dlrun("diff", str(a))[0]

@@ -88,7 +88,8 @@ WITHOUT_TORCH = {
     "initializer=checkpoint": "initializer.path has to be given",
     # sweeps
     "lr=0.1,0.2": "several values make a sweep, which begins with -m: dlrun -m lr=0.1,0.2",
-    "'seed=range(3)'": "several values make a sweep, which begins with -m: dlrun -m seed=range(3)",
+    "'seed=range(3)'": "several values make a sweep, which begins with -m: dlrun -m 'seed=range(3)'",
+    "'lr=loguniform(1e-4,1)'": "of so many: dlrun -m 'lr=loguniform(1e-4,1)' hydra.sweeper.samples=16",
     "'seed=range(3'": "seed=range(3: not understood; did you mean seed=range(3)?",
     "diagnostics=fit,lags": "several at once are a list, in quotes: 'diagnostics=[fit,lags]'",
     "'optimizer=[sgd,adam]'": "a run has one optimizer, not a list: dlrun -m optimizer=sgd,adam",

@@ -25,6 +25,8 @@ TYPOGRAPHIC = str.maketrans(
     {"−": "-", "–": "-", "—": "-", "“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "\xa0": " "}
 )
 
+DRAWN = re.compile(r"\b(loguniform|uniform|randint)\(")
+
 
 def readable(mistake: Exception) -> str:
     """A message for the user, with the nearest right spelling."""
@@ -88,7 +90,10 @@ def _several(override: str) -> str:
     key, _, value = override.partition("=")
     if told := _of_a_path(override):
         return told
-    told = f"{override}: several values make a sweep, which begins with -m: dlrun -m {override}"
+    if DRAWN.search(value):
+        command = f"dlrun -m {shlex.quote(override)} hydra.sweeper.samples=16"
+        return f"{override}: values that are drawn make a sweep of so many: {command}"
+    told = f"{override}: several values make a sweep, which begins with -m: dlrun -m {shlex.quote(override)}"
     may_be = known_keys(sys.argv[1:]).get(key)
     if may_be and may_be.allows(as_read(f"[{value}]")) and not all(may_be.allows(as_read(v)) for v in value.split(",")):
         return f"{override}: a list stands in brackets: {shlex.quote(f'{key}=[{value}]')}"
@@ -96,7 +101,7 @@ def _several(override: str) -> str:
         listed = shlex.quote(f"{key}=[{value}]")
         return (
             f"{override}: several at once are a list, in quotes: {listed}; one after another they make a sweep, which "
-            f"begins with -m: dlrun -m {override}"
+            f"begins with -m: dlrun -m {shlex.quote(override)}"
         )
     return told
 

@@ -106,6 +106,7 @@ def table(
         parts=dates,
         form=date_format,
         decimal=DECIMALS[form.get("decimal", "point")],
+        words=list(dict.fromkeys(word for raw in raws for word in raw.words)),
     )
     remarks: dict[str, list[str]] = defaultdict(list)
     columns = _decided(raws, rules, remarks, file)

@@ -12,6 +12,7 @@ from dlrun.config.check import leaves
 from dlrun.config.durations import seconds
 from dlrun.config.escapes import quoted, unescaped
 from dlrun.errors import ConfigError
+from dlrun.files.opening import inside
 from dlrun.folder import wellformed
 from dlrun.folder.contents import read, refuse_packed
 from dlrun.folder.names import CONFIG, holds_run, shell_command
@@ -108,7 +109,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def command(folder: Path) -> list[str]:
-    """What to type to go on with the run in a folder. Raises ConfigError where there is none."""
+    """What to type to go on with the run in a folder. Raises ConfigError where there is none, or a link."""
+    inside(folder, CONFIG)
     if not (folder / CONFIG).is_file():
         if not folder.exists():
             raise ConfigError(f"{folder} is not there; give the folder of a run or a sweep")

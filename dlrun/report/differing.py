@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,10 @@ def _of_sweeps(a: Path, b: Path, runs: list[list[Path]]) -> Iterator[Grid]:
         say(line)
 
 
+def _setting(axes: Sequence[str], values: Sequence[Any]) -> str:
+    return in_line(name(dict(zip(axes, values, strict=True)))) or "all runs"
+
+
 def _compared(table: pd.DataFrame, axes: list[str], found: Mapping[str, Path]) -> Grid:
     """The results of the settings that both sweeps have, paired by seed, fold and split."""
     finished = table[table["status"].isin(FINISHED)]
@@ -100,13 +104,16 @@ def _compared(table: pd.DataFrame, axes: list[str], found: Mapping[str, Path]) -
     column = f"test_{metric}" if f"test_{metric}" in table else f"best_val_{metric}"
     pairs = [key for key in (*REPEATS, "seed") if key in table and (key != SPLIT_SEED or key in varied(table))]
     rows = []
+    known = [{_setting(axes, each) for each in table.loc[table["side"] == side, axes].values} for side in (0, 1)]
     only: list[list[str]] = [[], []]  #: the settings that one of the sweeps lacks
+    alone: list[list[str]] = [[], []]  #: those that it has, and none of whose runs has finished there
     groups = finished.groupby(axes, sort=False, dropna=False) if axes else [((), finished)]
     for values, own in groups:
         halves = [own[own["side"] == side].set_index(pairs)[column] for side in (0, 1)]
-        setting = in_line(name(dict(zip(axes, values, strict=True)))) or "all runs"
+        setting = _setting(axes, values)
         if not all(map(len, halves)):
-            only[0 if len(halves[0]) else 1].append(setting)
+            at = 0 if len(halves[0]) else 1
+            (alone if setting in known[1 - at] else only)[at].append(setting)
             continue
         one, other = (half[~half.index.duplicated()].reset_index(drop=False) for half in halves)
         joined = one.merge(other, on=pairs, suffixes=("_a", "_b"))
@@ -123,8 +130,12 @@ def _compared(table: pd.DataFrame, axes: list[str], found: Mapping[str, Path]) -
         )
     sentence = f"B - A, paired by {', '.join(pairs)}, with Student's or the bootstrap's interval of this row alone."
     also = [
-        f"{counted(len(some), 'setting')} only in {side} ({', '.join(some[:NAMED])}{', ...' * (len(some) > NAMED)})"
-        for side, some in zip("AB", only, strict=True)
+        f"{counted(len(some), 'setting')} {what} ({', '.join(some[:NAMED])}{', ...' * (len(some) > NAMED)})"
+        for i, a in enumerate("AB")
+        for what, some in (
+            (f"only in {a}", only[i]),
+            (f"finished only in {a}, though both have runs of them", alone[i]),
+        )
         if some
     ]
     columns = ["setting", "A", "B", "B - A", "95 % interval", "n"]

@@ -21,7 +21,7 @@ from dlrun.errors import ConfigError
 from dlrun.folder.clearing import discard, refuse_foreign_files
 from dlrun.folder.contents import exists
 from dlrun.folder.lock import locked
-from dlrun.folder.names import METRICS, PLAN, shell_command
+from dlrun.folder.names import METRICS, PLAN, SUMMARY, shell_command
 from dlrun.folder.reading import summary_of
 from dlrun.report.collect import append_run, drop_runs, write_tables
 from dlrun.sweep.beginning import Part, begun_at, ended, parts
@@ -183,7 +183,7 @@ def _decided(halving: Halving, jobs: Sequence[Job], place: int, folder: Path) ->
 def _time_over(jobs: Sequence[Job], plan: Plan) -> list[JobReturn]:
     """Tell of a sweep whose time is over, and leave its tables; its exit code tells of the runs that have ended."""
     done = [job.folder for job in jobs if plan.holds(job)]
-    new = sum(not exists(job.folder, METRICS) for job in jobs)
+    new = sum(not exists(job.folder, METRICS) and not exists(job.folder, SUMMARY) for job in jobs)
     begun = len(jobs) - len(done) - new
     say(
         f"hydra.sweeper.max_time is over: {len(done)} of {counted(len(jobs), 'run')} are done, {begun} interrupted, "

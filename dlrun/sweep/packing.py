@@ -22,7 +22,7 @@ from dlrun.folder.checkpoint import checkpointed
 from dlrun.folder.clearing import beside, clear_parts, written
 from dlrun.folder.contents import refuse_packed
 from dlrun.folder.lock import Busy, locked
-from dlrun.folder.names import CONFIG, HYDRA, KNOWN_BY, LOCK, LOG, shell_command
+from dlrun.folder.names import CONFIG, HYDRA, KNOWN_BY, LOCK, LOG, METRICS, shell_command
 from dlrun.folder.packs import (
     PACKED,
     RUNS,
@@ -147,22 +147,34 @@ def drop(sweep: Path, names: Collection[str]) -> None:
 
 
 def join(sweep: Path) -> None:
-    """Make large packs of many small ones, as narrow stacks leave them. Each run is in one or the other throughout."""
+    """Make large packs of many small ones, as narrow stacks leave them.
+
+    The small ones go once the large one has been read and holds the same, to the byte. Those stay of which a run has a
+    folder, too, or lies in another pack with other bytes.
+    """
     if not (sweep / PACKED).is_dir():
         return
     with locked(sweep / PACKED, PATIENCE, new=False):
         own, there = list[Pack](), dict[str, tuple[Pack, int]]()
         for each in sorted(packs(sweep), key=lambda each: len(each.runs), reverse=True):
-            if there.keys().isdisjoint(each.runs):
+            rows = {name: (each, row) for row, name in enumerate(each.runs)}
+            twice = there.keys() & rows
+            if not twice:
                 own.append(each)
-                there.update((name, (each, row)) for row, name in enumerate(each.runs))
-            elif all(name in there and _same((each, row), there[name]) for row, name in enumerate(each.runs)):
+            elif len(twice) == len(rows) and all(_same(rows[name], there[name]) for name in rows):
                 _remove(each)  # it was joined by a command that ended before it could
+                continue
+            else:
+                own = [other for other in own if twice.isdisjoint(other.runs)]
+            there = rows | there
+        own = [each for each in own if not any((sweep / name / CONFIG).exists() for name in each.runs)]
         for some in list(_together(own)):
-            folders = [sweep / name for each in some for name in each.runs]
-            left_out = write(sweep, [folder for folder in folders if not (folder / CONFIG).exists()])
-            for each in some:
-                if left_out.keys().isdisjoint(sweep / name for name in each.runs):
+            write(sweep, [sweep / name for each in some for name in each.runs])
+            runs = [name for each in some for name in each.runs]
+            for large in [each for each in packs(sweep) if each.runs == runs]:
+                rows = {name: (large, row) for row, name in enumerate(runs)}
+                alike = all(_same(there[name], rows[name]) for name in runs)
+                for each in some if alike else [large]:
                     _remove(each)
 
 
@@ -172,7 +184,10 @@ def _same(one: tuple[Pack, int], other: tuple[Pack, int]) -> bool:
     def files(pack: Pack, row: int) -> dict[str, bytes]:
         return {name: pack.read(row, name) for name in pack.files if pack.has(row, name)}
 
-    return files(*one) == files(*other)
+    try:
+        return files(*one) == files(*other)
+    except ConfigError:  # one of them is damaged
+        return False
 
 
 def _together(found: Sequence[Pack]) -> Iterator[list[Pack]]:
@@ -181,9 +196,9 @@ def _together(found: Sequence[Pack]) -> Iterator[list[Pack]]:
     small = [each for each in found if 0 < len(each.runs) <= FEW]
     for each in sorted(small, key=lambda each: natural(each.runs[0])):
         with suppress(ConfigError):  # one that is damaged stays as it is
-            texts = [name for name in each.files if not is_tensors(name) and each.has(0, name)]
-            size = sum(len(each.read(0, name)) for name in texts)  # of the first run, as the others' are about
-            kinds.setdefault(json.dumps(each.layouts), []).append((each, len(each.runs), len(each.runs) * size))
+            files = [(row, name) for row in range(len(each.runs)) for name in each.files if each.has(row, name)]
+            size = sum(_weight(name, len(each.read(row, name))) for row, name in files)
+            kinds.setdefault(json.dumps(each.layouts), []).append((each, len(each.runs), size))
     for weighed in kinds.values():
         yield from (some for some in _parts(weighed) if len(some) >= MANY)
 
@@ -302,9 +317,13 @@ def _alike(folder: Path, stand: Stand) -> str:
 def _chunks(stands: Mapping[Path, Stand]) -> Iterator[list[Path]]:
     """The runs in parts, each for a pack."""
     return _parts(
-        (folder, 1, sum(size for name, (size, *_) in stand.items() if not is_tensors(name)))
-        for folder, stand in stands.items()
+        (folder, 1, sum(_weight(name, size) for name, (size, *_) in stand.items())) for folder, stand in stands.items()
     )
+
+
+def _weight(name: str, size: int) -> int:
+    """Bytes that a file takes of a pack's `BYTES`: tensors none; a curve's numbers 8 each, which may be 2 as text."""
+    return 0 if is_tensors(name) else 4 * size if name == METRICS else size
 
 
 def _parts(weighed: Iterable[tuple[T, int, int]]) -> Iterator[list[T]]:

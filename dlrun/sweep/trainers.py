@@ -88,6 +88,8 @@ class Here:
 
     def train(self, stacks: Sequence[Sequence[Task]], plan: Plan, device: str, end: float = inf) -> bool:
         """Train the stacks in worker processes, to the end."""
+        if time.perf_counter() >= end:
+            raise TimeOver
         with Deferred(signal.SIGINT, *ENDING) as signals, SweepProgress(sum(map(len, stacks))) as progress:
 
             def heed() -> None:

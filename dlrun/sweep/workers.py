@@ -29,7 +29,7 @@ from dlrun.folder.reading import summary_of
 from dlrun.folder.records import write_summary
 from dlrun.sweep.limits import open_files
 from dlrun.sweep.packing import pack
-from dlrun.terminal.signals import as_in_a_child, obeyed
+from dlrun.terminal.signals import as_in_a_child, interruptible, obeyed, unconverted
 
 INTERVAL = 0.2  # seconds between two reports of progress
 PATIENCE = 600  # seconds for a process that lost its parent to notice, after its present step, and leave the folders
@@ -183,7 +183,8 @@ def _work(tasks: Sequence[Task], place: int, connection: Connection) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(place % torch.cuda.device_count())  # there may be several workers to each
     try:
-        code = train(tasks, tell)
+        with interruptible(lambda signum: None):
+            code = train(tasks, tell)
     except OSError as problem:
         with suppress(OSError):  # the parent is gone
             connection.send(problem)
@@ -214,7 +215,7 @@ def train(tasks: Sequence[Task], tell: Callable[[tuple[int, int]], None] = lambd
     torch.set_num_threads(1)
     nodes, folders = [dict(task.node) for task in tasks], [task.folder for task in tasks]
     try:
-        with ExitStack() as locks:
+        with unconverted(), ExitStack() as locks:
             for folder in folders:  # no other process writes there until this one ends, whoever its parent is by then
                 locks.enter_context(locked(folder, PATIENCE))
             begun, problems = continuing(folders)

@@ -28,6 +28,7 @@ class Rules:
     parts: Sequence[str] = ()
     form: str | None = None
     decimal: str = "."
+    words: Sequence[str] = ()  #: texts that were taken as missing
 
 
 def decide(raw: Raw, rules: Rules, remarks: Mapping[str, list[str]]) -> Column:
@@ -59,7 +60,7 @@ def decide(raw: Raw, rules: Rules, remarks: Mapping[str, list[str]]) -> Column:
         is_number = (values == values) & (units == unit)
         if asked or is_number.all():
             if not is_number.all():
-                raise ConfigError(_slip(raw, is_number, unit))
+                raise ConfigError(_slip(raw, is_number, unit, rules.words))
             whole = np.flatnonzero(values == np.floor(values))
             coded = next((text for text in map(raw.texts.__getitem__, whole) if _is_code(text)), None)
             if coded and not asked:
@@ -80,7 +81,7 @@ def decide(raw: Raw, rules: Rules, remarks: Mapping[str, list[str]]) -> Column:
         return found
     if raw.stored == "text" and is_number.any():
         if is_number[raw.values[raw.values >= 0]].mean() > 0.5 and not _are_codes(raw, is_number):
-            raise ConfigError(_slip(raw, is_number, unit))
+            raise ConfigError(_slip(raw, is_number, unit, rules.words))
         remarks["mixed"].append(f"{name} ({raw.texts[int(np.argmin(is_number))]!r})")
     return category(raw, rules)
 
@@ -167,15 +168,15 @@ def _are_codes(raw: Raw, is_number: np.ndarray) -> bool:
     )
 
 
-def _slip(raw: Raw, is_number: np.ndarray, unit: str) -> str:
-    """What to say of a column of numbers in which something else stands."""
+def _slip(raw: Raw, is_number: np.ndarray, unit: str, words: Sequence[str]) -> str:
+    """What to say of a column of numbers in which something else stands. words: those that are taken as missing now."""
     odd = [text for text, number in zip(raw.texts, is_number, strict=True) if not number]
     place = raw.texts.index(odd[0])
     rows = ~is_number[raw.values] & (raw.values >= 0)
     sign, first = f" with {unit}" if unit else "", int(np.argmax(raw.values == place)) + 1
     return (
         f"{raw.name!r} holds numbers{sign}, but {odd[0]!r} in row {first} and such in {int(rows.sum())} of "
-        f"{len(rows)} rows: correct them, or {typed('missing', odd[:3])} takes them as missing, "
+        f"{len(rows)} rows: correct them, or {typed('missing', [*words, *odd[:3]])} takes them as missing, "
         f"{typed('categories', [raw.name])} takes every text as a category"
     )
 
