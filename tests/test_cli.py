@@ -232,9 +232,10 @@ def test_what_was_made_of_a_regressions_targets_is_told_and_that_it_failed(
         assert "standardised" not in told
 
 
-def test_an_autoencoder_worse_than_the_mean_is_told(dlrun: Callable[..., Ended]) -> None:
-    ended = dlrun("architecture=autoencoder", "steps=1", "lr=1", "plots=none")
+def test_an_autoencoder_worse_than_the_mean_and_epochs_beside_steps_are_told(dlrun: Callable[..., Ended]) -> None:
+    ended = dlrun("architecture=autoencoder", "steps=1", "epochs=7", "lr=1", "plots=none")
     assert (ended.code, ended.out.count("worse than predicting the mean")) == (0, 1)
+    assert "steps=1 is the length of the training, in place of epochs=7" in " ".join(ended.out.split())
 
 
 def test_a_batch_larger_than_the_data_is_told_and_becomes_the_full_batch(

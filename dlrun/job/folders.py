@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 
+from dlrun.config import typed
 from dlrun.config.catalogue import default
 from dlrun.config.moments import Moment
 from dlrun.diagnostics.diagnostic import Found
@@ -353,6 +354,8 @@ def _notes(node: Node, stack: Stack, run: int) -> Iterator[str]:
     size = node["batch_size"]
     if size != "full" and size > stack.train_size and not stack.dataset.surface:
         yield f"batch_size={size} exceeds the {stack.train_size} training samples: full batches"
+    if node["steps"] is not None and any(word.startswith("epochs=") for word in typed.words):
+        yield f"steps={node['steps']} is the length of the training, in place of epochs={node['epochs']}"
     if stack.runs > 1:
         yield f"trained beside {stack.runs - 1} other runs: the same as alone but for rounding"
     if node["compile"] == "auto" and not stack.compile and pays(stack.steps, stack.theta.numel(), stack.theta.device):

@@ -104,7 +104,9 @@ def _compared(table: pd.DataFrame, axes: list[str], found: Mapping[str, Path]) -
     column = f"test_{metric}" if f"test_{metric}" in table else f"best_val_{metric}"
     pairs = [key for key in (*REPEATS, "seed") if key in table and (key != SPLIT_SEED or key in varied(table))]
     rows = []
-    known = [{_setting(axes, each) for each in table.loc[table["side"] == side, axes].values} for side in (0, 1)]
+    known = [
+        {_setting(axes, each) for each in table.loc[table["side"] == side, axes].to_numpy().tolist()} for side in (0, 1)
+    ]
     only: list[list[str]] = [[], []]  #: the settings that one of the sweeps lacks
     alone: list[list[str]] = [[], []]  #: those that it has, and none of whose runs has finished there
     groups = finished.groupby(axes, sort=False, dropna=False) if axes else [((), finished)]

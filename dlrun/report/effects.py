@@ -102,7 +102,7 @@ def effects(found: Findings) -> Effects | None:
         if counts.max() == 1:
             said.append("There is one run of each setting: what other seeds would change is in the shares.")
         elif noise >= 1:
-            said.append("Settings differ by no more than the noise of their seeds: nothing can be told of axes.")
+            said.append("Settings differ by no more than the noise of their repetitions: nothing can be told of axes.")
     else:
         if len(cells) < LEAST:
             return None

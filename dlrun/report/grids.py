@@ -130,7 +130,8 @@ def effects_grid(found: Effects, where: str) -> Grid:
         else f"By a random forest over {settings}, which are not all combinations (Hutter et al. 2014); it explains "
         f"R² = {found.explained:.2g} of settings that its trees have not seen. The intervals are of its trees. "
     )
-    noise = f"{100 * found.noise:.2g} % of what the means of settings differ by is noise of the seeds, and taken off. "
+    share = f"{100 * found.noise:.2g} %"
+    noise = f"{share} of what the means of settings differ by is noise of seeds, folds and splits, and taken off. "
     seeds = noise if isfinite(found.noise) else ""
     return Grid(
         f"Which axis matters{where}: shares of the variance of {found.metric}",
