@@ -105,7 +105,8 @@ def _compared(table: pd.DataFrame, axes: list[str], found: Mapping[str, Path]) -
     pairs = [key for key in (*REPEATS, "seed") if key in table and (key != SPLIT_SEED or key in varied(table))]
     rows = []
     known = [
-        {_setting(axes, each) for each in table.loc[table["side"] == side, axes].to_numpy().tolist()} for side in (0, 1)
+        {_setting(axes, each) for each in table.loc[table["side"] == side, axes].itertuples(index=False, name=None)}
+        for side in (0, 1)
     ]
     only: list[list[str]] = [[], []]  #: the settings that one of the sweeps lacks
     alone: list[list[str]] = [[], []]  #: those that it has, and none of whose runs has finished there
