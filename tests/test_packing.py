@@ -525,7 +525,7 @@ def test_a_joined_pack_that_cannot_be_read_is_not_kept(narrow, monkeypatch):
     assert {name: {file: read_bytes(narrow / name, file) for file in files} for name, files in before.items()} == before
 
 
-def test_curves_are_weighed_by_what_their_numbers_take(tmp_path):
+def test_curves_are_weighed_by_what_their_numbers_take():
     """However short its numbers are written, no group of a pack has more than is read."""
     assert 8 * (packing.BYTES // packing._weight("metrics.csv", 1)) // 2 <= packs.LARGEST
 

@@ -251,6 +251,16 @@ def test_a_date_is_no_target(tmp_path):
         table(str(tmp_path / "data.csv"))
 
 
+def test_advice_for_a_missing_value_keeps_those_that_are_known(tmp_path):
+    rows = ["a,b,y"] + [f"{i * i},{i % 5},{i / 7}" for i in range(20)]
+    rows[3], rows[5] = "NA,1,0.5", "4,unknown,0.25"
+    (tmp_path / "data.csv").write_text("\n".join(rows))
+    with pytest.raises(ConfigError, match=r"'dataset.missing=\[NA,unknown\]' takes them as missing"):
+        table(str(tmp_path / "data.csv"), impute=True)
+    samples = table(str(tmp_path / "data.csv"), impute=True, missing=["NA", "unknown"])
+    assert np.isnan(samples.inputs).sum(axis=0).tolist() == [1, 1]
+
+
 @given(st.lists(st.tuples(st.sampled_from([0.0, -0.0, 1.0, float("nan")]), st.integers(-1, 1)), min_size=1))
 @example([(0.0, 1), (-0.0, 1), (float("nan"), 0), (-float("nan"), 0), (0.0, 1)])
 def test_rows_that_repeat_another_are_counted(rows):

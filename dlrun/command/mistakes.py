@@ -25,7 +25,7 @@ TYPOGRAPHIC = str.maketrans(
     {"−": "-", "–": "-", "—": "-", "“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "\xa0": " "}
 )
 
-DRAWN = re.compile(r"\b(loguniform|uniform|randint)\(")
+DRAWN = re.compile(r"\b(loguniform|uniform|randint)\(")  #: what a search draws from
 
 
 def readable(mistake: Exception) -> str:
@@ -92,7 +92,7 @@ def _several(override: str) -> str:
         return told
     if DRAWN.search(value):
         command = f"dlrun -m {shlex.quote(override)} hydra.sweeper.samples=16"
-        return f"{override}: values that are drawn make a sweep of so many: {command}"
+        return f"{override}: values that are drawn make a sweep, with -m and of so many: {command}"
     told = f"{override}: several values make a sweep, which begins with -m: dlrun -m {shlex.quote(override)}"
     may_be = known_keys(sys.argv[1:]).get(key)
     if may_be and may_be.allows(as_read(f"[{value}]")) and not all(may_be.allows(as_read(v)) for v in value.split(",")):

@@ -354,7 +354,7 @@ def _notes(node: Node, stack: Stack, run: int) -> Iterator[str]:
     size = node["batch_size"]
     if size != "full" and size > stack.train_size and not stack.dataset.surface:
         yield f"batch_size={size} exceeds the {stack.train_size} training samples: full batches"
-    if node["steps"] is not None and any(word.startswith("epochs=") for word in typed.words):
+    if node["steps"] is not None and any(word.lstrip("+").startswith("epochs=") for word in typed.words):
         yield f"steps={node['steps']} is the length of the training, in place of epochs={node['epochs']}"
     if stack.runs > 1:
         yield f"trained beside {stack.runs - 1} other runs: the same as alone but for rounding"

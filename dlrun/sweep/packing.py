@@ -166,12 +166,14 @@ def join(sweep: Path) -> None:
                 continue
             else:
                 own = [other for other in own if twice.isdisjoint(other.runs)]
-            there = rows | there
+            for name, place in rows.items():
+                there.setdefault(name, place)
         own = [each for each in own if not any((sweep / name / CONFIG).exists() for name in each.runs)]
         for some in list(_together(own)):
-            write(sweep, [sweep / name for each in some for name in each.runs])
             runs = [name for each in some for name in each.runs]
-            for large in [each for each in packs(sweep) if each.runs == runs]:
+            known = {each.folder for each in packs(sweep)}
+            write(sweep, [sweep / name for name in runs])
+            for large in [each for each in packs(sweep) if each.folder not in known and each.runs == runs]:
                 rows = {name: (large, row) for row, name in enumerate(runs)}
                 alike = all(_same(there[name], rows[name]) for name in runs)
                 for each in some if alike else [large]:

@@ -14,6 +14,7 @@ from dlrun.datasets.tables.target import Target
 from dlrun.datasets.tables.typed import typed
 
 SHOWN = 8  #: columns that a note names
+ODD = 2**63 - 25  #: by which a row's number is multiplied before its next value's is added
 RARE = 3  #: rows below which a class cannot be in training, validation and test part
 ENOUGH = 10  #: rows from which it is no chance that a column counts them, or tells each row's target
 #: what is said of columns by what was found in them; the columns follow
@@ -146,14 +147,13 @@ def _repeated(raws: Sequence[Raw]) -> int:
     """How many rows equal an earlier one."""
     import pandas as pd
 
-    mixed = np.zeros(
-        len(raws[0].values), np.uint64
-    )  # a number for each row, since a table of all rows takes them twice
+    # a number for each row, of which few are the same by chance: a table of all rows would hold them twice
+    mixed = np.zeros(len(raws[0].values), np.uint64)
     for raw in raws:
         values = raw.values
         if values.dtype.kind == "f":  # whatever is equal has the same bits
             values = np.where(np.isnan(values), np.nan, values + 0.0)
-        mixed = mixed * np.uint64(2**63 - 25) + pd.util.hash_array(values)
+        mixed = mixed * np.uint64(ODD) + pd.util.hash_array(values)
     alike = pd.Series(mixed).duplicated(keep=False).to_numpy()
     return int(pd.DataFrame({i: raw.values[alike] for i, raw in enumerate(raws)}).duplicated().sum())
 
