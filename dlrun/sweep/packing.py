@@ -41,6 +41,7 @@ from dlrun.folder.resume import COMPLETE
 from dlrun.report.collect import find, natural
 from dlrun.sweep.packed import write
 from dlrun.terminal.console import counted, say
+from dlrun.terminal.printable import in_line
 
 LARGEST = 2**26  #: bytes of a file in a row of runs.parquet
 BYTES = 2**27  #: of all those of a pack, beyond which there are two
@@ -109,12 +110,18 @@ def pack_rest(sweep: Path, folders: Sequence[Path]) -> None:
     """Pack what still lies in folders of these runs, and say how many are packed, and why others are not."""
     clear_litter(sweep)
     kept = pack(sweep, folders, PATIENCE)
-    join(sweep)
+    differing = join(sweep)
     count = sum(place_of(folder) is not None for folder in folders)
     say(
         f"{count} of {counted(len(folders), 'run')} are packed, in {counted(len(packs(sweep)), 'pack')}: "
         f"`{shell_command('unpack', sweep)} RUN` gives a run its folder"
     )
+    if differing:
+        some = ", ".join(map(in_line, differing[:SHOWN])) + ", ..." * (len(differing) > SHOWN)
+        say(
+            f"in two packs of {sweep / PACKED}, which differ: {some}; move away the pack that is not this sweep's",
+            indent=2,
+        )
     for why, number in kept.most_common(SHOWN):
         say(f"{counted(number, 'folder')} not packed: {why}", indent=2)
     if len(kept) > SHOWN:
@@ -146,14 +153,15 @@ def drop(sweep: Path, names: Collection[str]) -> None:
     _gone(sweep / PACKED)
 
 
-def join(sweep: Path) -> None:
-    """Make large packs of many small ones, as narrow stacks leave them.
+def join(sweep: Path) -> list[str]:
+    """Make large packs of many small ones, as narrow stacks leave them; returns the runs that are in two of them.
 
     The small ones go once the large one has been read and holds the same, to the byte. Those stay of which a run has a
     folder, too, or lies in another pack with other bytes.
     """
     if not (sweep / PACKED).is_dir():
-        return
+        return []
+    differing = dict[str, None]()
     with locked(sweep / PACKED, PATIENCE, new=False):
         own, there = list[Pack](), dict[str, tuple[Pack, int]]()
         for each in sorted(packs(sweep), key=lambda each: len(each.runs), reverse=True):
@@ -161,11 +169,13 @@ def join(sweep: Path) -> None:
             twice = there.keys() & rows
             if not twice:
                 own.append(each)
-            elif len(twice) == len(rows) and all(_same(rows[name], there[name]) for name in rows):
-                _remove(each)  # it was joined by a command that ended before it could
-                continue
             else:
-                own = [other for other in own if twice.isdisjoint(other.runs)]
+                other = [name for name in rows if name in twice and not _same(rows[name], there[name])]
+                if len(twice) == len(rows) and not other:
+                    _remove(each)  # it was joined by a command that ended before it could
+                    continue
+                differing |= dict.fromkeys(other)
+                own = [pack for pack in own if twice.isdisjoint(pack.runs)]
             for name, place in rows.items():
                 there.setdefault(name, place)
         own = [each for each in own if not any((sweep / name / CONFIG).exists() for name in each.runs)]
@@ -178,6 +188,7 @@ def join(sweep: Path) -> None:
                 alike = all(_same(there[name], rows[name]) for name in runs)
                 for each in some if alike else [large]:
                     _remove(each)
+    return list(differing)
 
 
 def _same(one: tuple[Pack, int], other: tuple[Pack, int]) -> bool:
