@@ -158,7 +158,7 @@ def takes(tasks: Sequence[Task], there: Path, alone: bool = False) -> Takes:
             torch.set_num_threads(stack.threads)
         state = State(stack)
         few = state.select(state.runs[:FILED])
-        times, taken = timed_steps(stack, state, SECONDS, FEWEST, MOST)
+        times, taken = timed_steps(stack, state, SECONDS, FEWEST, MOST, time.perf_counter)
         begun = clock.passed() - sum(times)
         evaluate(stack, state, Rows(), taken[-1:], clock.last)
         evaluation = first = clock.passed()
@@ -171,7 +171,7 @@ def takes(tasks: Sequence[Task], there: Path, alone: bool = False) -> Takes:
 
         filed = [replace(task, folder=there / str(i)) for i, task in enumerate(tasks[:FILED])]
         if few is not state:
-            _, taken = timed_steps(few.stack, few, 0, 1, 1)
+            _, taken = timed_steps(few.stack, few, 0, 1, 1, time.perf_counter)
         clock.passed()
         for task in filed:
             begin(task)

@@ -161,7 +161,7 @@ def _measure(nodes: Sequence[Mapping[str, Any]], widths: Sequence[int], connecti
 
 
 def timed_steps(
-    stack: Stack, state: State, seconds: float, fewest: int, most: int, clock: Callable[[], float] = time.perf_counter
+    stack: Stack, state: State, seconds: float, fewest: int, most: int, clock: Callable[[], float]
 ) -> tuple[list[float], list[tuple[Tensor, ...]]]:
     """Take steps for so many seconds, so many at least and at most; the seconds of each, and what they returned."""
     import torch
