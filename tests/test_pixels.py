@@ -16,7 +16,8 @@ from test_diagnostics import Watch, trained
 from dlrun.datasets import image_files, pixels
 from dlrun.datasets.data import Samples
 from dlrun.datasets.dataset import Dataset
-from dlrun.datasets.pixels import Pixels, joined
+from dlrun.datasets.inputs import joined
+from dlrun.datasets.pixels import Pixels
 from dlrun.datasets.prepare import prepare
 
 

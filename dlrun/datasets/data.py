@@ -11,6 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from dlrun.datasets.mapped import Values
+
+HASHED = 2**14  #: samples at a time
+
 Task = Literal["regression", "binary", "multiclass", "none"]  # "none": a test function, with nothing to learn
 
 
@@ -31,7 +35,7 @@ class Samples:
     """What a source returns: every sample it has, unscaled and in no particular order.
 
     inputs: (samples, features), images (samples, channels, height, width) or sequences (samples, time, features), any
-        number type.
+        number type. Those of a large table are mapped from a file.
     targets: (samples,) class numbers from 0, or (samples,) / (samples, outputs) floats for a regression.
     parts: rows of a split that the source itself fixes, by name ("train", "val", "test"); what it does not
         name is drawn by the split's seed. Rows may be shared (xor's four points are all there is).
@@ -42,7 +46,7 @@ class Samples:
     encoding: what encodes new rows as these were (columns in order, categories, medians, ...), as JSON can hold it.
     """
 
-    inputs: np.ndarray
+    inputs: Values
     targets: np.ndarray
     task: Task
     feature_names: list[str] = field(default_factory=list)
@@ -58,5 +62,6 @@ class Samples:
         found = hashlib.blake2b(digest_size=16)
         for array in (self.inputs, self.targets):
             found.update(f"{array.dtype} {array.shape}".encode())
-            found.update(np.ascontiguousarray(array).data)
+            for start in range(0, len(array), HASHED):
+                found.update(np.ascontiguousarray(array[start : start + HASHED]).data)
         return found.hexdigest()

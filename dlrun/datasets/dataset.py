@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dlrun.datasets.data import Surface, Task
 from dlrun.datasets.encoding import Encoding
-from dlrun.datasets.pixels import Inputs
+from dlrun.datasets.inputs import Inputs
 from dlrun.terminal.description import Description
 from dlrun.terminal.printable import in_line
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import mmap
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import overload
 
 import numpy as np
 import torch
@@ -55,7 +54,7 @@ class Pixels:
         return len(self.order)
 
     def __getitem__(self, rows: slice) -> Tensor:
-        return self.index_select(0, torch.arange(len(self), device=self.device)[rows])
+        return self.index_select(0, torch.arange(*rows.indices(len(self)), device=self.device))
 
     def index_select(self, dim: int, rows: Tensor) -> Tensor:
         """The numbers of these samples, (rows, channels, height, width); dim is 0, as a tensor would have it."""
@@ -101,35 +100,8 @@ class Pixels:
         return self.to(torch.device("cpu"))
 
 
-Inputs = Tensor | Pixels
-
-
 def stay_pixels(values: np.ndarray, scaled: Scaling, dtype: torch.dtype) -> bool:
     """Whether these inputs are kept as bytes: many images of which each byte is scaled by itself."""
     return (
         values.dtype == np.uint8 and values.ndim == 4 and scaled.matrix is None and values.size * dtype.itemsize > LARGE
     )
-
-
-@overload
-def joined(inputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]: ...
-@overload
-def joined(inputs: Sequence[Inputs]) -> tuple[Inputs, Sequence[Inputs]]: ...
-def joined(inputs: Sequence[Inputs]) -> tuple[Inputs, Sequence[Inputs]]:
-    """Inputs of one shape, one set after the other; and each of them as a part of that, which takes no more memory."""
-    if len(inputs) == 1:
-        return inputs[0], list(inputs)
-    size = len(inputs[0])
-    bounds = [slice(i * size, (i + 1) * size) for i in range(len(inputs))]
-    pixels = [each for each in inputs if isinstance(each, Pixels)]
-    if len(pixels) < len(inputs):
-        whole = torch.cat([each[:] for each in inputs])
-        return whole, [whole[part] for part in bounds]
-    stored = {each.stored.data_ptr(): each.stored for each in pixels}
-    starts = dict(zip(stored, np.cumsum([0, *map(len, stored.values())]).tolist(), strict=False))
-    images = torch.cat(list(stored.values())) if len(stored) > 1 else pixels[0].stored
-    order = torch.cat([each.order + starts[each.stored.data_ptr()] for each in pixels])
-    levels = torch.cat([each.levels for each in pixels])
-    file = pixels[0].file if len(stored) == 1 else None
-    views = [Pixels(images, order[part], each.levels, file) for part, each in zip(bounds, pixels, strict=True)]
-    return Pixels(images, order, levels, file), list(views)

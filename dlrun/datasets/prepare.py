@@ -13,12 +13,17 @@ from dlrun.datasets.data import Samples
 from dlrun.datasets.dataset import Dataset
 from dlrun.datasets.describe import describe
 from dlrun.datasets.encoding import Encoding
-from dlrun.datasets.pixels import Inputs, Pixels, stay_pixels
+from dlrun.datasets.inputs import Inputs
+from dlrun.datasets.mapped import Mapped, Values
+from dlrun.datasets.numbers import Numbers
+from dlrun.datasets.pixels import Pixels, stay_pixels
 from dlrun.datasets.related import permuted, with_classes
 from dlrun.datasets.scale import CHUNK, Scaling, scaling
 from dlrun.datasets.split import split, subset
 from dlrun.errors import ConfigError
 from dlrun.matrix.seeds import NOISE, ORDER, seed_of
+
+COLUMNS = 8  #: whose medians are sought at a time
 
 
 def prepare(
@@ -79,12 +84,13 @@ def prepare(
     scaled_targets = Scaling()
     with np.errstate(over="ignore", invalid="ignore"):  # told below, with the columns' names
         scaled = scaling(scale, filled, train)
-        if stay_pixels(filled, scaled, dtype):
-            inputs: Inputs = Pixels.of(filled, rows, scaled, dtype)
+        if isinstance(filled, Mapped) and scaled.matrix is None:
+            inputs: Inputs = Numbers.of(filled, rows, scaled, dtype)
+        elif isinstance(filled, np.ndarray) and stay_pixels(filled, scaled, dtype):
+            inputs = Pixels.of(filled, rows, scaled, dtype)
         else:
             inputs = _gather(filled, rows, scaled, dtype)
-    if filled.dtype.kind == "f" and isinstance(inputs, Tensor) and not bool(torch.isfinite(inputs).all()):
-        good = torch.isfinite(inputs).movedim(-1 if inputs.ndim == 3 else 1, 0).flatten(1).all(1).numpy()
+    if filled.dtype.kind == "f" and not (good := _finite(inputs)).all():
         names = _columns(~good, samples.feature_names)
         raise ConfigError(f"dataset: values too large for {dtype}: {names}; dataset.scale=standard may bring them down")
     if samples.task in ("regression", "none"):
@@ -148,17 +154,20 @@ def center(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(constant, targets[0], targets.mean(0))[None], np.where(constant, 1, targets.std(0))[None]
 
 
-def fill_missing(inputs: np.ndarray, train: np.ndarray, names: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
+def fill_missing(inputs: Values, train: np.ndarray, names: list[str]) -> tuple[Values, np.ndarray | None]:
     """The inputs with NaN replaced by the median of the numbers that their column holds in the rows `train`, and these
     medians; None where no number is missing."""
-    if inputs.dtype.kind != "f" or not np.isnan(inputs).any():
+    starts = range(0, len(inputs), CHUNK)
+    if inputs.dtype.kind != "f" or not any(np.isnan(inputs[start : start + CHUNK]).any() for start in starts):
         return inputs, None
-    missing = np.isnan(inputs)
-    empty = missing[train].all(axis=0)
+    blocks = [slice(i, i + COLUMNS) for i in range(0, inputs.shape[1], COLUMNS)]  # of a large table not all at once
+    empty = np.concatenate([np.isnan(inputs[train, block]).all(axis=0) for block in blocks])
     if empty.any():
         raise ConfigError(f"dataset: no number in the training part to fill with: {_columns(empty, names)}")
-    medians = np.nanmedian(inputs[train], axis=0)
-    return np.where(missing, medians, inputs), medians
+    medians = np.concatenate([np.nanmedian(inputs[train, block], axis=0) for block in blocks])
+    if isinstance(inputs, Mapped):
+        return Mapped(inputs.stored, medians), medians
+    return np.where(np.isnan(inputs), medians, inputs), medians
 
 
 def replace_labels(labels: np.ndarray, classes: int, fraction: float, seed: int) -> np.ndarray:
@@ -181,7 +190,18 @@ def _columns(chosen: np.ndarray, names: list[str]) -> str:
     return ", ".join(names[i] if names else f"column {i}" for i in np.flatnonzero(chosen))
 
 
-def _gather(values: np.ndarray, rows: np.ndarray, scaled: Scaling, dtype: torch.dtype) -> Tensor:
+def _finite(inputs: Inputs) -> np.ndarray:
+    """Of each column, channel or feature whether all its numbers are finite, (columns,)."""
+    if isinstance(inputs, Pixels):
+        return np.ones(1, bool)
+    good = np.ones(inputs.shape[-1 if inputs.ndim == 3 else 1], bool)
+    for start in range(0, len(inputs), CHUNK):
+        x = inputs[start : start + CHUNK]
+        good &= torch.isfinite(x).movedim(-1 if x.ndim == 3 else 1, 0).flatten(1).all(1).numpy()
+    return good
+
+
+def _gather(values: Values, rows: np.ndarray, scaled: Scaling, dtype: torch.dtype) -> Tensor:
     out = torch.empty((len(rows), *values.shape[1:]), dtype=dtype)
     for start in range(0, len(rows), CHUNK):
         chunk = scaled(values[rows[start : start + CHUNK]])

@@ -55,7 +55,7 @@ def permuted(samples: Samples, seed: int) -> Samples:
 
     Reference: Goodfellow et al. 2013, arXiv:1312.6211 (permuted MNIST); lecture 002 (domain shift).
     """
-    if samples.inputs.ndim != 4:
+    if not isinstance(samples.inputs, np.ndarray) or samples.inputs.ndim != 4:
         raise ConfigError(f"dataset.permute={seed}: only images have pixels whose order can change")
     flat = samples.inputs.reshape(*samples.inputs.shape[:2], -1)
     order = np.random.default_rng(seed).permutation(flat.shape[2])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dlrun.datasets.mapped import Values
 from dlrun.errors import ConfigError
 
 EPS, EPSILON = 1e-8, float(np.finfo(np.float64).eps)
@@ -51,7 +52,7 @@ class Scaling:
         return (scaled.astype(np.float64) - self.shift) / self.factor * self.divisor + self.offset
 
 
-def scaling(scale: str, values: np.ndarray, train: np.ndarray) -> Scaling:
+def scaling(scale: str, values: Values, train: np.ndarray) -> Scaling:
     r"""The map that scales values (rows, columns...) by the statistics of their rows `train`.
 
     minmax $(x - \min) / (\max - \min + \epsilon)$, symmetric $2\,\text{minmax} - 1$,
@@ -84,7 +85,7 @@ Moments = tuple[np.ndarray, np.ndarray]  #: mean and variance
 Statistics = tuple[np.ndarray, np.ndarray, Callable[[], Moments]]  #: the least and the greatest value, and these
 
 
-def _of_numbers(values: np.ndarray, train: np.ndarray) -> Statistics:
+def _of_numbers(values: Values, train: np.ndarray) -> Statistics:
     axes = (0, 1) if values.ndim == 3 else (0, *range(2, values.ndim))
 
     def moments() -> Moments:
@@ -97,7 +98,7 @@ def _of_numbers(values: np.ndarray, train: np.ndarray) -> Statistics:
     return np.min(lows, axis=0).astype(np.float64), np.max(highs, axis=0).astype(np.float64), moments
 
 
-def _of_bytes(values: np.ndarray, train: np.ndarray) -> Statistics:
+def _of_bytes(values: Values, train: np.ndarray) -> Statistics:
     """Of images (rows, channels, height, width): all from how often each byte occurs, (256, channels, 1, 1), since they
     may lie in a file larger than the memory. It is read once, from its beginning to its end."""
     counts = torch.zeros(256, values.shape[1], dtype=torch.int64)
@@ -113,7 +114,7 @@ def _of_bytes(values: np.ndarray, train: np.ndarray) -> Statistics:
     return np.where(n, level, 255).min(0, keepdims=True), np.where(n, level, 0).max(0, keepdims=True), moments
 
 
-def whitening(values: np.ndarray, train: np.ndarray) -> Scaling:
+def whitening(values: Values, train: np.ndarray) -> Scaling:
     r"""ZCA: uncorrelated features of variance 1 that stay as near to the given ones as they can; images are flattened.
 
     $$\hat X = U \Lambda^{-1/2} U^\top (X - \mu), \quad
@@ -156,6 +157,6 @@ def _flat(x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1).astype(np.float64)
 
 
-def _chunks(values: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+def _chunks(values: Values, rows: np.ndarray) -> Iterator[np.ndarray]:
     size = max(1, min(CHUNK, CHUNK * FEATURES // max(values[0].size, 1)))
     return (values[rows[start : start + size]] for start in range(0, len(rows), size))

@@ -15,13 +15,17 @@ from dlrun.datasets.tables.choice import choose_columns, choose_rows
 from dlrun.datasets.tables.columns import Column, Raw, clean_text
 from dlrun.datasets.tables.decimals import decimal_of
 from dlrun.datasets.tables.delimited import ENDINGS, plural, read_text
+from dlrun.datasets.tables.kept import LARGE, keep, kept, place_of
 from dlrun.datasets.tables.kinds import Rules, decide
 from dlrun.datasets.tables.notes import cautions, how_read, of_columns
 from dlrun.datasets.tables.parquet import raw_column, read_parquet
 from dlrun.datasets.tables.target import target_of
 from dlrun.datasets.tables.typed import typed
 from dlrun.errors import ConfigError
+from dlrun.terminal.console import amount, say_on
 from dlrun.terminal.printable import in_line
+
+LONG = 10**8  #: bytes of a file of which it is said that it is being read, since that takes a while
 
 
 def table(
@@ -44,13 +48,17 @@ def table(
     encoding: str | None = None,
     comment: str | None = None,
 ) -> Samples:
-    """A file's rows: inputs (rows, features) float64, text columns as one 0/1 feature per category, in sorted order.
+    """A file's rows: inputs (rows, features) of numbers, text columns as one 0/1 feature per category, in sorted order.
 
     Numbers may have their digits grouped (1,234.5 or 1.234,5) and a sign of percent or currency, which is left
     out; times such as 12:30 become hours. Codes with leading zeros are texts. A text column of more than 100
     categories, or of more than 20 that are more than half as many as the rows, is refused unless dataset.categories
     names it. Columns that count or name the rows, as R and pandas write them, and empty ones are left out. What was
     guessed, encoded and left out is told, with the key that overrules it.
+
+    A table of more than 67 million numbers is kept in the cache folder as the numbers that it became, by its path,
+    size, times of change and inode, and by these keys: the next start reads them from there, as batches are taken, and
+    they need not fit the memory. The numbers are the same. All such tables take 17 GB at most; delete them at will.
 
     Args:
         path: the file; its ending says the format: .parquet, or .csv, .tsv, .tab, .txt, .data, .dat, also with .gz.
@@ -77,6 +85,7 @@ def table(
 
     Raises ConfigError for whatever in the file cannot be trained on, by the column's name.
     """
+    asked = dict(locals())
     if not path:
         raise ConfigError("dataset=table needs a file: dataset.path=data.csv")
     file = Path(path).expanduser().absolute()
@@ -85,6 +94,13 @@ def table(
     for part in dates:
         if part not in PARTS:
             raise ConfigError(f"dataset.dates: {part!r} is no part of a date; there are {', '.join(PARTS)}")
+    place = place_of(file, asked) if file.is_file() else None
+    if place and (known := kept(place)):
+        return known
+    if place and (size := file.stat().st_size) > LONG:
+        from rich.console import Console
+
+        say_on(Console(stderr=True), f"reading {in_line(file.name)} ({amount(size)}) ...")
     layout = {"separator": separator, "header": header, "encoding": encoding, "comment": comment, "decimal": decimal}
     raws, form, notes = read_columns(file, layout, missing)
     if form.get("header") is False:
@@ -114,24 +130,24 @@ def table(
         key = f"dataset.date_format={date_format}" if date_format else typed("dates", dates)
         raise ConfigError(f"{key}: no column of {file} that is used holds such dates")
     found = target_of(columns[label], raws[label], task, file, asked=raws[label].name in rules.categories)
-    encoded = {i: column.encode(raws[i]) for i, column in enumerate(columns) if i != label}
-    _refuse_infinite(columns, {**encoded, label: found.values}, file)
+    values = {i: column.values(raws[i]) for i, column in enumerate(columns) if i != label}
+    _refuse_infinite(columns, {**values, label: found.values}, file)
 
     notes = [how_read(file, total, size, form), *notes, *chosen.notes]
     if target is None:
         notes.append(f"the target is the last column, {columns[label].name!r} (dataset.target chooses another)")
     notes += [*found.notes, *of_columns(columns, raws, label, remarks, impute)]
-    notes += cautions(columns, raws, encoded, label, found)
-    names = [name for i in encoded for name in columns[i].features]
+    notes += cautions(columns, raws, values, label, found)
+    names = [name for i in values for name in columns[i].features]
     encoding_of_rows = {
         "format": form,
-        "columns": [columns[i].as_json() for i in encoded],
+        "columns": [columns[i].as_json() for i in values],
         "features": names,
         "impute": impute,
         "target": {**columns[label].as_json(), "task": found.task, "classes": found.class_names},
     }
-    return Samples(
-        np.hstack(list(encoded.values())),
+    samples = Samples(
+        np.zeros((len(found.values), 0)),
         found.values,
         found.task,
         names,
@@ -139,6 +155,17 @@ def table(
         notes=list(map(in_line, notes)),
         encoding=encoding_of_rows,
     )
+    parts = [(columns[i], each) for i, each in values.items()]
+    if place and len(found.values) * len(names) > LARGE:
+        try:
+            return keep(place, parts, samples)
+        except OSError as problem:
+            samples.notes.append(
+                f"its numbers cannot be kept in {place.parent} ({problem.strerror or problem}): they stay in the "
+                "memory, and are read again at the next start; DLRUN_DATA=FOLDER before the command names another place"
+            )
+    samples.inputs = np.hstack([column.spread(each) for column, each in parts])
+    return samples
 
 
 def read_columns(

@@ -17,7 +17,7 @@ from dlrun.activations import ACTIVATIONS, negative_slope
 from dlrun.architectures.blocks import Blocks
 from dlrun.config.check import refuse_foreign
 from dlrun.datasets.dataset import Dataset
-from dlrun.datasets.pixels import joined
+from dlrun.datasets.inputs import joined
 from dlrun.errors import ConfigError
 from dlrun.folder.names import BEST, CURVES, LAST, RANGE_PLOT, SUMMARY, TABLES
 from dlrun.initializers.initializer import Initializer

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.datasets.pixels import Inputs
+from dlrun.datasets.inputs import Inputs
 from dlrun.matrix.theta import applied
 from dlrun.matrix.trace import Program, Recording
 from dlrun.optimizers.rule import State

@@ -167,11 +167,10 @@ def memory_kept() -> Iterator[None]:
     By itself it gives back to the system what was larger than 32 MiB, and the system clears it, page by page, when it
     is asked for again. Of ResNet-20's activations for 1,000 images, 50 MB each, that took longer than to compute them.
     """
-    library = ctypes.CDLL(None) if os.name == "posix" else None
-    if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
+    library = _glibc()
+    if library is None:
         yield
         return
-    assert library is not None
     library.mallopt(MMAP_THRESHOLD, 2**30)
     library.mallopt(TRIM_THRESHOLD, 2**31 - 1)
     try:
@@ -179,7 +178,18 @@ def memory_kept() -> Iterator[None]:
     finally:
         library.mallopt(MMAP_THRESHOLD, 2**25)  # where it ends up by itself in such a process
         library.mallopt(TRIM_THRESHOLD, 2**26)
+        give_back()
+
+
+def give_back() -> None:
+    """Memory that is no longer in use goes back to the system, where the C library is glibc."""
+    if library := _glibc():
         library.malloc_trim(ctypes.c_size_t(0))
+
+
+def _glibc() -> ctypes.CDLL | None:
+    library = ctypes.CDLL(None) if os.name == "posix" else None
+    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
 
 
 def recurrent_times(model: nn.Module, dataset: Dataset) -> int:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from dlrun.datasets.data import Samples
 from dlrun.datasets.dataset import Dataset
+from dlrun.datasets.mapped import Mapped
 from dlrun.datasets.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.matrix.rows import keywords
 from dlrun.terminal.printable import in_line
 from dlrun.training.components import Node, made, named
-from dlrun.training.machine import dtype_of
+from dlrun.training.machine import dtype_of, give_back
 
 
 def datasets_of(nodes: Sequence[Node]) -> tuple[list[Dataset], list[int]]:
@@ -56,6 +57,8 @@ def _samples(target: str, options: Node) -> Samples:
                 what = type(samples).__name__
                 raise ConfigError(f"dataset: {target} gives a {what}, and dlrun.datasets.data.Samples is wanted")
             _last_samples[key] = samples
+            if isinstance(samples.inputs, Mapped):  # before they were in their file, they were in the memory
+                give_back()
         except (OSError, MemoryError) as problem:  # a folder that may not be read, data larger than the memory
             raise ConfigError(f"dataset: {str(problem) or 'there is too little memory for it'}") from problem
     return _last_samples[key]

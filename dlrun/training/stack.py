@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dlrun.architectures.recurrent import LSTMLayer
 from dlrun.datasets.dataset import Dataset
-from dlrun.datasets.pixels import Inputs
+from dlrun.datasets.inputs import Inputs
 from dlrun.initializers.initializer import Initializer
 from dlrun.matrix.graphs import captured
 from dlrun.matrix.rows import call, over_rows, over_single_row

@@ -24,8 +24,8 @@ class Raw:
 
     stored: text (of a text file: it may stand for anything), string (text by its declared type), number, boolean,
         time (in hours), date, unfit (a type that is nothing of these, which `texts` names).
-    values: (rows,) float64, NaN where missing; datetime64, NaT where missing; of text and strings each cell's place in
-        `texts`, -1 where missing.
+    values: (rows,) float64, or float32 where the file has no more, NaN where missing; datetime64, NaT where missing; of
+        text and strings each cell's place in `texts`, -1 where missing.
     texts: the different texts, without blanks around them and in one Unicode form.
     words: texts that were taken as missing, with their rows.
     alike: texts of the file that were not the same before the blanks were taken away.
@@ -146,15 +146,28 @@ class Column:
 
         Raises ConfigError for a text that is none of this column's categories, no number of its unit, no such date.
         """
+        return self.spread(self.values(raw))
+
+    def values(self, raw: Raw) -> np.ndarray:
+        """What `spread` makes features of: (rows,) categories' codes, (rows, parts) of dates, (rows,) other numbers.
+
+        Raises what `encode` raises.
+        """
         if self.kind == "category":
-            return np.eye(len(self.categories))[self.codes(raw)]
+            return self.codes(raw)
         if self.kind == "date":
             moments = self.moments(raw)
             return np.column_stack([date_part(moments, part) for part in self.parts])
-        return self.numbers(raw)[:, None]
+        return self.numbers(raw)
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """(rows, features) float64 of some rows' `values`."""
+        if self.kind == "category":
+            return np.eye(len(self.categories))[values]
+        return values.astype(np.float64).reshape(len(values), -1)
 
     def numbers(self, raw: Raw) -> np.ndarray:
-        """(rows,) float64 of numbers, booleans and times, NaN where one is missing."""
+        """(rows,) of numbers, booleans and times, NaN where one is missing: doubles, or float32 of such a column."""
         if raw.stored not in ("text", "string"):
             return raw.values
         if self.kind == "boolean":

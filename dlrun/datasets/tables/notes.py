@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,19 @@ from dlrun.datasets.tables.typed import typed
 
 SHOWN = 8  #: columns that a note names
 ODD = 2**63 - 25  #: by which a row's number is multiplied before its next value's is added
+FIRST = 1000  #: rows that are looked at before all are
 RARE = 3  #: rows below which a class cannot be in training, validation and test part
 ENOUGH = 10  #: rows from which it is no chance that a column counts them, or tells each row's target
+#: what may mislead a training, by a word for it
+ODDITIES = {
+    "tells": "tells the target {target} exactly",
+    "counts": "counts the rows",
+    "ordered": "rises or falls with the rows",
+    "dates": "read as numbers, though all look like dates such as 20210131, which 'dataset.date_format=%Y%m%d' reads "
+    "in text files",
+    "constant": "the same in every row",
+    "cut": "whole numbers of which the last digits are lost",
+}
 #: what is said of columns by what was found in them; the columns follow
 REMARKS = {
     "unit": "numbers whose sign is left out",
@@ -64,34 +76,23 @@ def of_columns(
 
 
 def cautions(
-    columns: Sequence[Column], raws: Sequence[Raw], encoded: Mapping[int, np.ndarray], label: int, target: Target
+    columns: Sequence[Column], raws: Sequence[Raw], values: Mapping[int, np.ndarray], label: int, target: Target
 ) -> list[str]:
     """What in the table may mislead a training.
 
-    encoded: what each column but the target became, (rows, features), by its place.
+    values: those of each column but the target, as `Column.values` has them, by its place.
     """
     rows, told = len(target.values), []
-    single = {i: values[:, 0] for i, values in encoded.items() if values.shape[1] == 1}
-
-    def tell(what: str, places: Iterable[int]) -> None:
-        if names := [columns[i].name for i in places]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for i, given in values.items():
+        for what in _odd(columns[i].kind, given, target):
+            found[what].append(columns[i].name)
+    for key, what in ODDITIES.items():
+        if names := found[key]:
             them = "it" if len(names) == 1 else "them"
-            told.append(f"{what}: {named(names)} ({typed('drop', names)} leaves {them} out)")
-
-    if rows >= ENOUGH:
-        tell(f"tells the target {columns[label].name!r} exactly", [i for i, v in encoded.items() if _tells(v, target)])
-        counting = [i for i, values in single.items() if _counts(values)]
-        tell("counts the rows", counting)
-        tell("rises or falls with the rows", [i for i, v in single.items() if i not in counting and in_order(v)])
-        dated = [i for i, values in single.items() if columns[i].kind == "number" and _are_dates(values)]
-        tell(
-            "read as numbers, though all look like dates such as 20210131, which 'dataset.date_format=%Y%m%d' reads in "
-            "text files",
-            dated,
-        )
-    tell("the same in every row", [i for i, values in encoded.items() if (values == values[0]).all()])
-    tell("whole numbers of which the last digits are lost", [i for i, v in single.items() if (np.abs(v) > 2**53).any()])
-    declared = [i for i in encoded if raws[i].stored == "string" and columns[i].kind == "category"]
+            odd = what.format(target=repr(columns[label].name))
+            told.append(f"{odd}: {named(names)} ({typed('drop', names)} leaves {them} out)")
+    declared = [i for i in values if raws[i].stored == "string" and columns[i].kind == "category"]
     if names := [raws[i].name for i in declared if not raws[i].holds_texts]:
         told.append(
             f"stored as texts, though all are numbers: {named(names)} ({typed('numbers', names)} takes numbers)"
@@ -108,14 +109,39 @@ def cautions(
     return told
 
 
-def _tells(values: np.ndarray, target: Target) -> bool:
+def _odd(kind: str, values: np.ndarray, target: Target) -> Iterator[str]:
+    """Those of ODDITIES that a column's values are."""
+    values = values.astype(np.float64)  # one column at a time: all of a large table take too much
+    constant = bool((values == values[0]).all())
+    single = kind != "category" and (values.ndim == 1 or values.shape[1] == 1)
+    line = values if values.ndim == 1 else values[:, 0] if single else values.argmax(axis=1)
+    if len(values) >= ENOUGH:
+        if _tells(line, target) and (single or target.task != "regression"):
+            yield "tells"
+        if single and _counts(line):
+            yield "counts"
+        elif single and in_order(line):
+            yield "ordered"
+        if kind == "number" and _are_dates(line):
+            yield "dates"
+    if constant:
+        yield "constant"
+    if single and bool((np.abs(line) > 2**53).any()):
+        yield "cut"
+
+
+def _tells(line: np.ndarray, target: Target) -> bool:
     """Whether a column equals a regression's targets, or has a value of its own for each class."""
     import pandas as pd
 
-    one = values[:, 0] if values.shape[1] == 1 else values.argmax(axis=1)
     if target.task == "regression":
-        return values.shape[1] == 1 and np.array_equal(one, target.values)
-    return not np.isnan(one).any() and np.array_equal(pd.factorize(one)[0], pd.factorize(target.values)[0])
+        return np.array_equal(line, target.values)
+    if np.isnan(line).any():
+        return False
+    for rows in (FIRST, len(line)):  # nearly all columns part from the target early
+        if not np.array_equal(pd.factorize(line[:rows])[0], pd.factorize(target.values[:rows])[0]):
+            return False
+    return True
 
 
 def _counts(values: np.ndarray) -> bool:

@@ -33,7 +33,7 @@ def read_parquet(file: Path) -> Iterator[pd.Series]:
 
         declared = (read_schema(file).pandas_metadata or {}).get("columns", [])
         categorical = {each["name"] for each in declared if each["pandas_type"] == "categorical"}  # lost for numbers
-        table = read_table(file, use_pandas_metadata=True, partitioning=None)
+        table = read_table(file, use_pandas_metadata=True, partitioning=None, pre_buffer=False)
         frame = table.to_pandas(split_blocks=True, self_destruct=True)
         del table
     except ImportError as error:
@@ -63,10 +63,13 @@ def raw_column(column: pd.Series, missing: Collection[str]) -> Raw:
 
     name = str(column.name)
     if types.is_bool_dtype(column.dtype) and not isinstance(column.dtype, pd.CategoricalDtype):
-        return Raw(name, "boolean", column.to_numpy(np.float64, na_value=np.nan))
+        return Raw(name, "boolean", column.to_numpy(np.float32, na_value=np.nan))
     if types.is_numeric_dtype(column):
-        values = column.to_numpy(np.float64, na_value=np.nan)
-        return Raw(name, "number", np.where(np.isin(values, _floats(missing)), np.nan, values))
+        stored: Any = getattr(column.dtype, "numpy_dtype", column.dtype)  # of pandas' types with missing values
+        values = column.to_numpy(np.float32 if np.can_cast(stored, np.float32) else np.float64, na_value=np.nan)
+        if sentinels := _floats(missing):
+            values = np.where(np.isin(values, sentinels), np.array(np.nan, values.dtype), values)
+        return Raw(name, "number", values)
     if types.is_datetime64_any_dtype(column):
         return Raw(name, "date", _moments(column))
     if types.is_timedelta64_dtype(column):

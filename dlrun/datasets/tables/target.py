@@ -49,7 +49,7 @@ def target_of(column: Column, raw: Raw, task: str, file: Path, asked: bool = Fal
                 "classes by dataset.task=multiclass"
             )
     else:
-        values = column.numbers(raw)
+        values = column.numbers(raw).astype(np.float64)
         distinct, codes = np.unique(values, return_inverse=True)
         whole = bool((distinct == np.floor(distinct)).all())
         class_names = [f"{value:.0f}" for value in distinct] if whole else []

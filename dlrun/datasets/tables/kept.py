@@ -1,0 +1,127 @@
+"""A large table as the numbers that it became, kept so that the next start need not read its file again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from dlrun.datasets.data import Samples
+from dlrun.datasets.download import cache_folder
+from dlrun.datasets.mapped import Mapped
+from dlrun.datasets.tables.columns import Column
+
+LARGE = 2**26  #: numbers beyond which a table is kept: 268 MB as float32, as of images that stay bytes
+ABANDONED = 86400  #: seconds after which nobody goes on with a folder that was begun
+ROOM = 2**34  #: bytes that all of them may take
+WRITTEN = 2**20  #: numbers that are in the memory at a time while they are written
+INPUTS, TARGETS, TOLD = "inputs.npy", "targets.npy", "samples.json"
+
+
+def place_of(file: Path, asked: Mapping[str, Any]) -> Path:
+    """The folder in the cache of what this file became, read as it was asked for.
+
+    A file is known again by its path, size, times of change and inode; the inode's time no program can set back.
+    """
+    state = file.stat()
+    known = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
+    key = repr([_readers(), os.path.realpath(file), known, sorted(asked.items())])
+    return cache_folder() / "tables" / f"{file.stem}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
+def _readers() -> list[str]:
+    """What reads tables, of which another version may read them otherwise."""
+    sources = sorted([*Path(__file__).parent.glob("*.py"), Path(__file__).parent.with_name("table.py")])
+    own = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    return [own, *(metadata.version(package) for package in ("numpy", "pandas"))]
+
+
+def kept(place: Path) -> Samples | None:
+    """What `keep` wrote there, its inputs mapped into memory; None where it is not there, or damaged."""
+    try:
+        told = json.loads((place / TOLD).read_text(encoding="utf-8"))
+        inputs = np.load(place / INPUTS, mmap_mode="r", allow_pickle=False)
+        targets = np.load(place / TARGETS, allow_pickle=False)
+        digest = str(told.pop("digest"))
+        samples = Samples(Mapped(np.asarray(inputs)), targets, **told)
+    except Exception:  # whatever a damaged file makes them raise: it is read anew
+        return None
+    if inputs.ndim != 2 or inputs.dtype.kind != "f" or len(inputs) != len(targets):
+        return None
+    samples.digest = digest
+    with suppress(OSError):
+        os.utime(place)  # those used longest ago make room
+    return samples
+
+
+def keep(place: Path, parts: Sequence[tuple[Column, np.ndarray]], samples: Samples) -> Samples:
+    """Write the samples into a folder that is whole or not there; the same samples, their inputs mapped from it.
+
+    parts: what the inputs are made of: columns, and the `Column.values` of each. They are written as float32 where that
+        holds all of them exactly.
+
+    Raises OSError where there is no room, or no right to write.
+    """
+    rows, features = len(samples.targets), len(samples.feature_names)
+    numbers = [values for column, values in parts if column.kind != "category"]
+    dtype = np.dtype("<f4" if all(map(_is_float32, numbers)) else "<f8")
+    new = place.with_name(f".{place.name}.{uuid4().hex}")
+    new.mkdir(parents=True)
+    try:
+        with (new / INPUTS).open("wb") as content:
+            header = {"descr": dtype.str, "fortran_order": False, "shape": (rows, features)}
+            np.lib.format.write_array_header_1_0(content, header)
+            together = max(1, WRITTEN // features)
+            for start in range(0, rows, together):
+                some = [column.spread(values[start : start + together]) for column, values in parts]
+                content.write(np.hstack(some).astype(dtype).data)
+        np.save(new / TARGETS, samples.targets)
+        samples = replace(samples, inputs=Mapped(np.load(new / INPUTS, mmap_mode="r")))
+        told = {key: getattr(samples, key) for key in ("task", "feature_names", "class_names", "notes", "encoding")}
+        text = json.dumps({**told, "digest": samples.digest})
+        (new / TOLD).write_text(text, encoding="utf-8")
+        if kept(place) is None:  # else another process was first
+            shutil.rmtree(place, ignore_errors=True)
+            new.rename(place)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    _make_room(place)
+    found = kept(place)
+    if found is None:
+        raise OSError(f"{place.name} cannot be read back")
+    return found
+
+
+def _is_float32(values: np.ndarray) -> bool:
+    """Whether float32 holds these numbers exactly."""
+    if values.dtype == np.float32:
+        return True
+    with np.errstate(over="ignore"):
+        return np.array_equal(values.astype(np.float32), values, equal_nan=True)
+
+
+def _make_room(place: Path) -> None:
+    """Delete what killed processes left, and the tables used longest ago until all take no more than ROOM, this one
+    apart."""
+    with suppress(OSError):
+        for left in place.parent.glob(".*"):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
+        folders = [folder for folder in place.parent.iterdir() if folder.is_dir() and folder != place]
+        sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in (place, *folders)}
+        for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime):
+            if sum(sizes.values()) <= ROOM:
+                return
+            shutil.rmtree(folder, ignore_errors=True)  # whoever has mapped it keeps what he has
+            del sizes[folder]
