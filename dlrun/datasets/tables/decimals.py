@@ -23,7 +23,7 @@ def decimal_of(raws: Sequence[Raw], separator: str | None, categories: Collectio
     """
     raws = [raw for raw in raws if raw.stored == "text" and raw.name not in categories and raw.texts]
     doubtful = re.compile(r"[.,]" if separator == "semicolon" else r",|\..*\.")
-    if not any(doubtful.search(text) for raw in raws for text in raw.texts):
+    if not any(doubtful.search("\n".join(raw.texts)) for raw in raws):  # a point matches no line's end
         return "point"
     votes: dict[str, str] = {}  # by point or comma: a column that asks for it
     undecided = ""
