@@ -154,7 +154,7 @@ def test_ctrl_c_leaves_a_complete_folder(tmp_path: Path) -> None:
     assert started.stdout is not None
     assert "epoch" in next(line for line in started.stdout if "train_loss" in line)
     started.send_signal(signal.SIGINT)
-    _, errors = started.communicate(timeout=60)
+    _, errors = started.communicate(timeout=200)
     assert started.returncode == 130 and errors == ""
     assert summary(tmp_path / "run")["status"] == "interrupted"
     assert int(metrics(tmp_path / "run")[-1]["step"]) == summary(tmp_path / "run")["steps"] > 0

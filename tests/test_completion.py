@@ -193,7 +193,7 @@ class Shell:
     def type(self, text: str, answer: str) -> None:
         """Type a text and wait until the shell shows what matches the answer."""
         os.write(self.terminal, text.encode())
-        shown, end = "", time.monotonic() + 20
+        shown, end = "", time.monotonic() + 60
         while not re.search(answer, re.sub(r"\x1b\[[\d;?]*[A-Za-z]|\x1b\([AB]|[\r\n\b\a]", "", shown)):
             assert time.monotonic() < end, f"{text!r} shows {shown!r}"
             if select.select([self.terminal], [], [], 0.2)[0]:

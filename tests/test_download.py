@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         if path == "together":
-            self.server.together.wait(timeout=30)
+            self.server.together.wait(timeout=100)
         self.send_response(200)
         self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         if path == "stalled":
             self.wfile.flush()
             self.server.half_sent.set()
-            self.server.go_on.wait(timeout=30)
+            self.server.go_on.wait(timeout=100)
             return
         self.wfile.write(CONTENT[half:][::-1] if path == "corrupted" else CONTENT[half:])
 
@@ -123,14 +123,14 @@ def start(url: str, folder: Path) -> subprocess.Popen[bytes]:
 
 def test_two_processes_fetch_the_same_file_at_once(server, tmp_path):
     processes = [start(server.url("together"), tmp_path) for _ in range(2)]
-    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    assert [process.wait(timeout=200) for process in processes] == [0, 0]
     assert server.asked == {"together": 2}  # neither waited for the other's file
     assert os.listdir(tmp_path) == ["data.bin"] and (tmp_path / "data.bin").read_bytes() == CONTENT
 
 
 def test_a_killed_process_leaves_no_file_under_the_final_name(server, tmp_path):
     process = start(server.url("stalled"), tmp_path)
-    assert server.half_sent.wait(timeout=30)
+    assert server.half_sent.wait(timeout=100)
     process.kill()
     process.wait()
     assert not (tmp_path / "data.bin").exists()

@@ -336,7 +336,7 @@ def test_the_command_ends_with_2_one_message_and_no_folder(case: str, tmp_path: 
     }
     command = [sys.executable, "-m", "dlrun", *arguments[case]]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, env=environment)
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, env=environment)
     assert ended.returncode == 2 and ended.stderr.startswith("dlrun: ") and "Traceback" not in ended.stderr
     assert f"{case}." in ended.stderr
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["config.yaml", "table.csv"]

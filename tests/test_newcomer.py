@@ -56,11 +56,11 @@ def test_a_first_session_from_a_run_to_a_resumed_one(tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     table = tmp_path / "outputs" / "long" / "metrics.csv"
-    until = time.monotonic() + 60
+    until = time.monotonic() + 200
     while not (table.exists() and table.read_text().count("\n") > 5) and time.monotonic() < until:
         time.sleep(0.01)
     begun.send_signal(signal.SIGINT)
-    told = begun.communicate(timeout=60)[1]
+    told = begun.communicate(timeout=200)[1]
     assert begun.returncode == 130, told
     dlrun("resume outputs/long")
     steps = [int(row.split(",")[1]) for row in table.read_text().splitlines()[1:]]

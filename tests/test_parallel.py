@@ -41,7 +41,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def done(process: subprocess.Popen[str]) -> str:
-    told, _ = process.communicate(timeout=120)
+    told, _ = process.communicate(timeout=200)
     assert process.returncode == 0, told[-3000:]
     return told
 
@@ -124,12 +124,12 @@ def test_a_signal_to_torchrun_leaves_a_run_that_goes_on_to_the_same_bytes(tmp_pa
     whole = start(tmp_path / "whole", "-m", "dlrun", *NOISY.split())
     done(whole)
     cut = start(tmp_path / "cut", "-m", "dlrun", *NOISY.split())
-    metrics, until = tmp_path / "cut" / "metrics.csv", time.monotonic() + 60
+    metrics, until = tmp_path / "cut" / "metrics.csv", time.monotonic() + 200
     while not metrics.exists() or metrics.read_text().count("\n") < 4:
         assert time.monotonic() < until and cut.poll() is None
         time.sleep(0.02)
     cut.send_signal(signal.SIGTERM)
-    cut.communicate(timeout=60)
+    cut.communicate(timeout=200)
     assert cut.returncode and json.loads((tmp_path / "cut" / "summary.json").read_text())["status"] == "interrupted"
     shutil.copytree(tmp_path / "cut", tmp_path / "alone")
     assert "continuing after step" in done(start(tmp_path / "cut", "-m", "dlrun", *NOISY.split()))
@@ -140,7 +140,7 @@ def test_a_signal_to_torchrun_leaves_a_run_that_goes_on_to_the_same_bytes(tmp_pa
     told = "the checkpoint was written with processes 2, now 1: the last digits differ, and so does noise"
     assert "processes" not in (tmp_path / "cut" / "dlrun.log").read_text()
     command = [sys.executable, "-m", "dlrun", "resume", str(tmp_path / "alone")]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=200)
     assert told in (tmp_path / "alone" / "dlrun.log").read_text()
     assert len(pd.read_csv(tmp_path / "alone" / "metrics.csv")) == len(tables[0])
 

@@ -338,7 +338,7 @@ def test_no_settings_of_matplotlib_are_taken_from_the_working_directory(library:
         pytest.importorskip("optuna")
         words = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "lr=interval(0.01,0.1)", "dataset=iris"]
         lines = f"import sys; from dlrun.command.cli import main; sys.argv = {['dlrun', *words, 'steps=1']}; main()"
-    subprocess.run([sys.executable, "-c", lines], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    subprocess.run([sys.executable, "-c", lines], cwd=tmp_path, check=True, capture_output=True, timeout=200)
 
 
 def test_pipes_and_devices_among_configs_do_not_hold_anybody_up(
