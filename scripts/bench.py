@@ -13,6 +13,7 @@ guard   fails where dlrun takes far fewer steps than a loop by hand, in one proc
 growth  how time grows with runs, epochs, rows and parameters: slopes, and growth.png in the working directory
 page    the report of 1,000 runs of 50 evaluations: its size, the time until it can be used, and that of a brush
         (scripts/bench_page.py); wants Debian's chromium and chromium-driver
+tables  what the first start with a large table takes, and every other one (scripts/bench_tables.py); 2 GB on disk
 checkpoint  seconds that one takes, and its share of the training at the default interval
 
 Every contestant runs in a process of its own, and the contestants take turns within a round, so that a machine which
@@ -28,6 +29,7 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,6 +45,7 @@ import bench_growth
 import bench_looks
 import bench_page
 import bench_rivals
+import bench_tables
 
 from dlrun import __version__
 
@@ -280,6 +283,19 @@ def page(rounds: int, folder: Path) -> str:
     return "\n\n".join(parts)
 
 
+def tables(rounds: int, folder: Path) -> str:
+    file, found = folder / "table.parquet", []
+    bench_tables.write(file)
+    for turn in range(rounds):
+        found.append(bench_tables.measured(DLRUN, file, folder / str(turn)))
+        shutil.rmtree(folder / str(turn))
+    forms = {"s": ("s of CPU time until training", ".1f"), "MiB": ("MiB at most", ".0f"), "steps/s": ("steps/s", ".0f")}
+    told = [f"{bench_tables.ROWS:,} rows of {bench_tables.COLUMNS} numbers, float32 in Parquet"]
+    for key, (unit, form) in forms.items():
+        told.append(table(unit, [{way: n[key] for way, n in turn.items() if key in n} for turn in found], form))
+    return "\n\n".join(told)
+
+
 def rivals(rounds: int, folder: Path) -> str:
     parts, notes = list[str](), dict[str, None]()
     for name in bench_rivals.JOBS:
@@ -319,7 +335,7 @@ def growth(rounds: int, folder: Path) -> str:
 
 MEASUREMENTS = {
     each.__name__: each
-    for each in (speed, sweep, runs, start, memory, checkpoint, diagnostics, rivals, guard, growth, page)
+    for each in (speed, sweep, runs, start, memory, checkpoint, diagnostics, rivals, guard, growth, page, tables)
 }
 
 
@@ -385,8 +401,8 @@ if __name__ == "__main__":
     for what in args.what:
         load = os.getloadavg()[0]
         with tempfile.TemporaryDirectory() as temporary:
-            tables = MEASUREMENTS[what](args.rounds or (1 if what == "diagnostics" else 5), Path(temporary))
-        reports.append(f"## {what}\n\n{tables}\n\n{machine(load)}\n")
+            found = MEASUREMENTS[what](args.rounds or (1 if what == "diagnostics" else 5), Path(temporary))
+        reports.append(f"## {what}\n\n{found}\n\n{machine(load)}\n")
         print(reports[-1], flush=True)
         if args.output:
             args.output.write_text("\n".join(reports), encoding="utf-8")

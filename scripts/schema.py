@@ -120,7 +120,9 @@ def _lines(value: Any, depth: int) -> str:
 
 def value_schema(constraint: Constraint) -> Schema:
     """What a constraint allows, `allows` as a schema."""
-    return {"anyOf": [*map(_alternative, constraint.text.split(" or ")), {"$ref": "#/definitions/interpolation"}]}
+    alternatives = constraint.text.split(" or ")
+    schemas = [{"const": told} if told == "any" != constraint.text else _alternative(told) for told in alternatives]
+    return {"anyOf": [*schemas, {"$ref": "#/definitions/interpolation"}]}
 
 
 def _alternative(told: str) -> Schema:

@@ -94,6 +94,8 @@ GRAMMAR = [
     ("path", ["data/x.csv"], [1, None]),
     ("duration", ["5min", "0.5min", "90s", "1.5h"], ["0min", "0.0h", "min", "-1s", "5 min", "5m", "1.h", 5, None]),
     ("any", [1, None, "x", [1], {"a": 1}], []),
+    ("none or any", ["none", "any"], ["some", 1, True, None, ["any"]]),
+    ("list of any", [[], [1, "a", None, [2]]], ["any", None, {"a": 1}]),
     ("full", ["full"], ["Full", "ful", None, True]),
     ("int", [0, -3, 10**400], [1.0, True, "1", None]),
     ("number", [0, -3.5, 1e300], [True, "1.0", None, [1.0], float("inf"), float("nan"), 10**400]),
@@ -113,6 +115,7 @@ GRAMMAR = [
     (">= 0 or text", [0.1, "200steps"], [-1, None]),
     ("auto or bool", ["auto", True], ["true", 1]),
 ]
+ALTERNATIVES = [each for each in GRAMMAR if each[0] != "any"]  # beside others it is a word
 
 
 @pytest.mark.parametrize(("text", "allowed", "refused"), GRAMMAR, ids=[row[0] for row in GRAMMAR])
@@ -147,7 +150,7 @@ def test_ranges_are_those_of_python(low, high, left, right, data):
 
 
 @settings(deadline=None)
-@given(st.lists(values, max_size=4), st.sampled_from(GRAMMAR), st.sampled_from(GRAMMAR))
+@given(st.lists(values, max_size=4), st.sampled_from(ALTERNATIVES), st.sampled_from(ALTERNATIVES))
 def test_alternatives_and_lists(items, one, other):
     first, second = Constraint.parse(one[0]), Constraint.parse(other[0])
     either = Constraint.parse(f"{one[0]} or {other[0]}")

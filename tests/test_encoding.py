@@ -21,12 +21,15 @@ from safetensors.numpy import load_file
 from test_images import pictures
 
 from dlrun.config.catalogue import choices
-from dlrun.datasets import bundled, image_folder, sequences, synthetic, table
+from dlrun.datasets import bundled, image_folder, new_rows, sequences, synthetic, table
 from dlrun.datasets.data import Samples
 from dlrun.datasets.dataset import Dataset
 from dlrun.datasets.describe import LISTED
+from dlrun.datasets.encoded import Encoded, read_encoding
 from dlrun.datasets.prepare import prepare
 from dlrun.datasets.split import split
+from dlrun.datasets.tables.columns import Column, Raw
+from dlrun.errors import ConfigError
 from dlrun.folder.clearing import clear
 from dlrun.folder.records import Run
 from dlrun.job.encoding import save_encoding
@@ -110,6 +113,48 @@ def test_a_tables_raw_cells_are_encoded_again_from_the_folder_alone(tmp_path: Pa
     assert np.abs(again[order] - dataset.inputs.numpy()).max() < 1e-6
     classes = [how["targets"]["classes"].index(line["kind"]) for line in lines]
     assert np.array_equal(np.array(classes)[order], dataset.targets.numpy())
+
+
+@pytest.mark.parametrize("way", ["csv", "frame"])
+def test_decimals_that_are_written_otherwise_than_in_training_are_refused(way: str, tmp_path: Path) -> None:
+    """6.733 is six thousand where commas stand before decimals, which nobody sees in a prediction."""
+    number = [f"{1000 + 37 * i}" for i in range(20)]  # as many digits as there are
+    by_comma = "a;b;y\n" + "".join(f"{n[0]},{n[1:]};{i},5;{i}\n" for i, n in enumerate(number))
+    by_point = "a,b,y\n" + "".join(f"{n[0]}.{n[1:]},{i}.5,{i}\n" for i, n in enumerate(number))
+
+    def encoded(content: str) -> Encoded:
+        (tmp_path / "data.csv").write_text(content)
+        samples = table.table(str(tmp_path / "data.csv"), target="y")
+        dataset = prepare(samples, scale="none", scale_target=False, val_fraction=0.2, test_fraction=0.2, split_seed=0)
+        assert dataset.encoding is not None
+        (tmp_path / "encoding.json").write_text(dataset.encoding.text)
+        return read_encoding(tmp_path)
+
+    def rows(content: str, encoding: Encoded) -> list[list[float]]:
+        (tmp_path / "new.csv").write_text(content)
+        if way == "csv":
+            return new_rows.of_file(tmp_path / "new.csv", encoding).tolist()
+        separator = ";" if ";" in content.splitlines()[0] else ","
+        found = pd.read_csv(tmp_path / "new.csv", sep=separator, dtype=str)
+        return new_rows.of_frame(found, encoding).tolist()
+
+    comma, point = encoded(by_comma), encoded(by_point)
+    for encoding, good, bad in (
+        (comma, "a;b\n6,733;3,5\n", "a,b\n6.733,3\n"),
+        (point, "a,b\n6.733,3.5\n", 'a,b\n"6,733",3\n'),
+    ):
+        assert rows(good, encoding) == [[6.733, 3.5]]
+        with pytest.raises(ConfigError, match=r"'a' holds '6.733', which is 6733 as .* and 6\.733 otherwise"):
+            rows(bad, encoding)
+    # Digits in groups, where another number of the same rows tells that these are no decimals.
+    assert rows("a;b\n6.733;3,5\n", comma) == [[6733, 3.5]]
+    assert rows('a,b\n"6,733",3.5\n', point) == [[6733, 3.5]]
+
+
+def test_an_empty_text_where_training_had_none_is_told(tmp_path: Path) -> None:
+    column = Column("garden", "category", categories=("no", "yes"))
+    with pytest.raises(ConfigError, match="'garden' is empty in row 2, and in training it was nowhere"):
+        column.encode(Raw.of_texts("garden", ["yes", "", "no"], []))
 
 
 def test_an_image_is_encoded_again_from_the_folder_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def same(ours: Samples, theirs: Samples) -> None:
     assert np.array_equal(ours.inputs[:], theirs.inputs, equal_nan=True)
     assert np.array_equal(ours.targets, theirs.targets) and ours.targets.dtype == theirs.targets.dtype
     assert ours.digest == theirs.digest
-    for key in ("task", "feature_names", "class_names", "parts", "surface", "notes", "encoding"):
+    assert ours.notes[:-1] == theirs.notes and ours.notes[-1].startswith("its numbers are kept in ")
+    for key in ("task", "feature_names", "class_names", "parts", "surface", "encoding"):
         assert getattr(ours, key) == getattr(theirs, key), key
 
 
@@ -141,6 +143,64 @@ def test_what_is_damaged_is_read_anew(name: str, content: bytes | str | None, tm
     assert [each.name for each in cache.iterdir()] == [folder.name] and file.read_bytes() == whole
 
 
+@pytest.mark.parametrize("name", [kept.INPUTS, kept.TARGETS, kept.TOLD])
+def test_what_was_changed_since_is_read_anew(name: str, tmp_path: Path, cache: Path) -> None:
+    """Whatever it still looks like: the digest that stands there is that of what was written."""
+    path = written(tmp_path, "parquet")
+    table(path, **KEYS)
+    [folder] = cache.iterdir()
+    whole = (folder / name).read_bytes()
+    changed = whole.replace(b"color=red", b"color=rot") if name == kept.TOLD else whole[:-8] + b"\1" * 8
+    assert changed != whole
+    (folder / name).write_bytes(changed)
+    same(table(path, **KEYS), in_memory(path, **KEYS))
+    assert (folder / name).read_bytes() == whole
+
+
+@pytest.mark.parametrize("there", ["file", "link", "folder"])
+def test_something_else_in_its_place_is_replaced(there: str, tmp_path: Path, cache: Path) -> None:
+    path = written(tmp_path, "csv")
+    table(path, **KEYS)
+    [folder] = cache.iterdir()
+    shutil.rmtree(folder)
+    if there == "file":
+        folder.write_text("no folder")
+    elif there == "link":
+        folder.symlink_to(tmp_path / "nowhere")
+    else:
+        (folder / "other").mkdir(parents=True)
+    same(table(path, **KEYS), in_memory(path, **KEYS))
+    assert kept.kept(folder) is not None and list(cache.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_two_that_are_written_at_once_are_both_mapped(
+    damaged: bool, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process's entry comes just before ours takes its place; whole, or damaged since."""
+    path, rename, came = written(tmp_path, "csv"), Path.rename, []
+
+    def late(self: Path, target: Path) -> Path:
+        if not came:
+            came.append(target)
+            same(table(path, **KEYS), in_memory(path, **KEYS))
+            if damaged:
+                (target / kept.INPUTS).write_bytes(b"")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    same(table(path, **KEYS), in_memory(path, **KEYS))
+    assert came == list(cache.iterdir()) and kept.kept(came[0]) is not None
+
+
+def test_names_of_files_are_cut_and_hide_nothing(tmp_path: Path, cache: Path) -> None:
+    for name in (f"{'ä' * 120}.csv", ".hidden.csv"):
+        written(tmp_path, "csv")
+        (tmp_path / "data.csv").rename(tmp_path / name)
+        same(table(str(tmp_path / name), **KEYS), in_memory(str(tmp_path / name), **KEYS))
+    assert len(list(cache.glob("[!.]*"))) == 2
+
+
 def test_other_rows_than_targets_are_no_table(tmp_path: Path, cache: Path) -> None:
     path = written(tmp_path, "csv")
     table(path, **KEYS)
@@ -196,6 +256,7 @@ def test_those_used_longest_ago_make_room(tmp_path: Path, cache: Path, monkeypat
     abandoned, begun = oldest.with_name(".old"), oldest.with_name(".new")
     abandoned.mkdir()
     begun.mkdir()
+    (begun / "inputs.npy").write_bytes(bytes(2 * size))  # counts for nothing: another process is at it
     os.utime(abandoned, (0, 0))
     held = np.load(oldest / kept.INPUTS, mmap_mode="r")
     content = held.copy()
@@ -230,11 +291,12 @@ def test_the_numbers_are_those_of_floats(stored: type, scale: str, dtype: torch.
         assert torch.equal(our.inputs[:], their.inputs) and torch.equal(our.inputs[-3:], their.inputs[-3:])
         assert torch.equal(our.inputs.index_select(0, rows), their.inputs[rows])
         assert our.encoding and their.encoding and our.encoding.text == their.encoding.text
-        assert our.description == their.description
+        assert {**our.description, "notes": []} == {**their.description, "notes": []}
         for part in ("train", "val", "test"):
             assert torch.equal(our.part(part)[0], their.part(part)[0])
     for chosen, lazy in ((slice(0, 1), True), (slice(0, 2), True), (slice(0, 3), False)):
-        whole, views = joined([each.inputs for each in ours[chosen]])
+        assert all(isinstance(each.inputs, Numbers) for each in ours)
+        whole, views = joined([each.inputs for each in ours[chosen]], torch.device("cpu"))
         assert isinstance(whole, Numbers) == lazy
         assert torch.equal(whole[:], torch.cat([each.inputs[:] for each in floats[chosen]]))
         for view, each in zip(views, floats[chosen], strict=True):

@@ -62,7 +62,7 @@ def test_the_numbers_are_those_of_floats(
         for part in ("train", "val", "test"):
             assert torch.equal(ours.part(part)[0], theirs.part(part)[0])
     for chosen, images in ((slice(0, 2), 40), (slice(0, 3), 80)):
-        whole, views = joined([each.inputs for each in kept[chosen]])
+        whole, views = joined([each.inputs for each in kept[chosen]], torch.device("cpu"))
         expected = torch.cat([each.inputs[:] for each in floats[chosen]])
         assert isinstance(whole, Pixels) and len(whole.stored) == images  # of one source there is one copy
         assert torch.equal(whole[:], expected)

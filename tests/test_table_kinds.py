@@ -221,11 +221,20 @@ def test_dates_become_the_numbers_that_are_asked_for(tmp_path):
         [2023, 12, 31, 365, 6, 0, 19722],
         [1969, 12, 31, 365, 2, 0, -1],
     ]
-    assert "dates, as year, month, day, day_of_year, weekday, hour, days: x" in samples.notes
+    told = "dates, as year, month, day, day_of_year, weekday, hour, days: x ('2024-02-29' is 2024-02-29)"
+    assert told in samples.notes
     times = column(
         tmp_path, ["2024-01-01T06:45:00+02:00", "2024-01-01T12:00:00Z", ""], dates=["hour", "days"], impute=True
     )
     np.testing.assert_array_equal(times.inputs, [[4.75, 19723 + 4.75 / 24], [12, 19723.5], [np.nan, np.nan]])
+    assert "dates, as hour, days: x ('2024-01-01T12:00:00Z' is 2024-01-01 12:00:00 UTC)" in times.notes
+    mixed = column(tmp_path, ["2024-01-01T06:45", "2024-01-01T12:00:00+05:00"], dates=["hour"])
+    assert mixed.inputs.tolist() == [[6.75], [7]]
+    [told] = [note for note in mixed.notes if note.startswith("dates")]
+    assert told.endswith("('2024-01-01T12:00:00+05:00' is 2024-01-01 07:00:00 UTC, as are those without an offset)")
+    short = column(tmp_path, ["10.03.60", "11.03.68", "12.03.69"], dates=["year"])  # the century is a guess
+    assert short.inputs.tolist() == [[2060], [2068], [1969]]
+    assert "dates, as year: x ('11.03.68' is 2068-03-11)" in short.notes
     assert column(tmp_path, cells, categories=["x"]).inputs.shape == (3, 3)
 
 
@@ -298,6 +307,15 @@ def test_what_may_mislead_is_told(tmp_path):
         "read as numbers, though all look like dates such as 20210131, which 'dataset.date_format=%Y%m%d' reads in "
         "text files: date ('dataset.drop=[date]' leaves it out)",
     ]
+    # Another unit is the target, too; what is near it is not.
+    cells = [f"{x / 7},{x / 7 * 0.035:.4f},{-100 * x / 7:.0f},{x / 7 + (-1) ** x / 20},{5}" for x in range(12, 40)]
+    (tmp_path / "data.csv").write_text("\n".join(["y,tax,cents,near,one", *cells]))
+    told = "rises or falls with the target 'y' in a straight line (a correlation of 1): tax, cents"
+    notes = table(str(tmp_path / "data.csv"), target="y").notes
+    assert any(note.startswith(f"{told} (") for note in notes) and not any("exactly" in note for note in notes)
+    # Of classes that hardly repeat any column tells each.
+    (tmp_path / "data.csv").write_text("x,y\n" + "".join(f"{i * i % 97}.5,k{i // 2 * (i > 3)}\n" for i in range(16)))
+    assert not any("exactly" in note for note in table(str(tmp_path / "data.csv"), task="multiclass").notes)
     few = column(tmp_path, ["1", "3", "2"] * 4 + ["7"], target="x", task="multiclass")
     assert "classes with too few rows for training, validation and test part: 7 (1)" in few.notes
 

@@ -306,6 +306,14 @@ def test_a_pandas_index_in_parquet_is_a_column_like_others(tmp_path):
     assert table(dated, dates=["month"]).inputs.tolist() == [[1, 1], [2, 2], [3, 3]]
 
 
+def test_parquet_columns_of_one_name_are_told(tmp_path):
+    parquet, arrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    path = str(tmp_path / "data.parquet")
+    parquet.write_table(arrow.table([[1.0, 2.0], [3.0, 4.0], [0, 1]], names=["a", "a", "y"]), path)
+    with pytest.raises(ConfigError, match=r"several columns of one name: 'a' \(columns 1 and 2\)"):
+        table(path)
+
+
 def test_parquet_columns_that_are_neither_numbers_nor_texts(tmp_path):
     frame = pd.DataFrame({"x": [1.0, 2], "list": [[1], [2]], "raw": [b"a", b"b"], "y": [0.5, 1.5]})
     path = written(tmp_path, frame)

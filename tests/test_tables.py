@@ -117,7 +117,7 @@ REFUSED = {
     "has a header but no rows": ("a,b\n", {}),
     "has no column but 'a_b', so no inputs; it was split at commas, see dataset.separator": ("a_b\n1_2\n", {}),
     "dataset.target=kidn: no such column in .*; did you mean 'kind'": (FLOWERS, {"target": "kidn"}),
-    "dataset.target=z: no such column in .*; It has width, color, tall, kind": (FLOWERS, {"target": "z"}),
+    "dataset.target=z: no such column in .*; it has 'width', 'color', 'tall', 'kind'": (FLOWERS, {"target": "z"}),
     "the target 'y' is 1 in every row: there is nothing to learn": ("x,y\n1,1\n2,1\n", {}),
     "the target 'y' is a in every row": ("x,y\n1,a\n2,a\n", {}),
     "the target 'y' of .* has 3 classes, not 2": (column(["a", "b", "c"]), {"task": "binary"}),
@@ -139,6 +139,7 @@ REFUSED = {
     r"of 4 rows, some miss a value: 'y' \(1 missing\); correct the file, or leave out rows without a target by "
     r"dataset\.drop_missing=target$": (HOLES, {"impute": True}),
     r"holds numbers that are not finite: 'x' \(1 infinite\)": ("x,y\n1,0\n1e999,1\n", {}),
+    r"are not finite: 'y' \(1 infinite\): correct them$": ("x,y\n1,0.5\n2,1e999\n", {}),
 }
 
 
@@ -155,9 +156,12 @@ def test_missing_and_foreign_files_are_told_with_their_place(tmp_path, monkeypat
     with pytest.raises(ConfigError, match=re.escape(f"there is no file {tmp_path / 'data.csv'}")):
         table("data.csv")
     with pytest.raises(
-        ConfigError, match=r"data\.xlsx ends in none of \.csv, \.tsv, .*\.parquet; save a spreadsheet as CSV"
+        ConfigError, match=r"data\.xlsx ends in none of \.csv, \.tsv, .*\.parquet, .*\.gz.*; save a spreadsheet as CSV"
     ):
         table("data.xlsx")
+    Path("spark.parquet").mkdir()
+    with pytest.raises(ConfigError, match=r"spark\.parquet is a folder, and a file is wanted"):
+        table("spark.parquet")
     Path("bad.csv.gz").write_bytes(b"not gzipped")
     with pytest.raises(ConfigError, match=r"bad\.csv\.gz cannot be read: Not a gzipped file"):
         table("bad.csv.gz")

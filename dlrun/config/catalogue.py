@@ -130,25 +130,26 @@ class Constraint:
 
     def allows(self, value: Any) -> bool:
         """Whether any alternative fits the value."""
-        return any([_fits(alternative, value) for alternative in self.text.split(" or ")])
+        return self.text == "any" or any([_fits(alternative, value) for alternative in self.text.split(" or ")])
 
     @property
     def words(self) -> list[str]:
         """The alternatives that are literal words."""
-        return [a for a in self.text.split(" or ") if re.fullmatch(r"[A-Za-z]\w*", a) and a not in _KEYWORDS]
+        words = [a for a in self.text.split(" or ") if re.fullmatch(r"[A-Za-z]\w*", a) and a not in _KEYWORDS]
+        return [] if words == ["any"] else words
 
 
-_KEYWORDS = {"null", "bool", "path", "duration", "any", *_TYPES}
+_KEYWORDS = {"null", "bool", "path", "duration", *_TYPES}  #: and any, where it is all that a constraint says
 
 
 def _fits(alternative: str, value: Any) -> bool:
     if alternative.startswith("list of "):
         rest = alternative.removeprefix("list of ")
         rest = re.sub("^numbers", "number", rest)
+        if rest == "any":
+            return isinstance(value, list)
         fits = [_fits(rest, item) for item in value] if isinstance(value, list) else [_fits(rest, None)]
         return isinstance(value, list) and all(fits)
-    if alternative == "any":
-        return True
     if alternative == "null":
         return value is None
     if alternative == "bool":

@@ -91,8 +91,33 @@ def _of_columns(names: Sequence[str], raw: Callable[[int], Raw], encoded: Encode
         raise ConfigError(f"{place} has no column {named}; the run was trained on {_some(map(repr, wanted))}")
     if twins := [name for name in wanted if known.count(name) > 1]:
         raise ConfigError(f"{place} has several columns of the name {twins[0]!r}")
-    parts = [_encode(column, raw(known.index(column.name)), place) for column in encoded.columns]
-    return np.hstack(parts)
+    raws = [raw(known.index(column.name)) for column in encoded.columns]
+    _refuse_other_decimals(encoded.columns, raws, place)
+    return np.hstack([_encode(column, each, place) for column, each in zip(encoded.columns, raws, strict=True)])
+
+
+def _refuse_other_decimals(columns: Sequence[Column], raws: Sequence[Raw], place: str) -> None:
+    """Raise ConfigError where 6.733 would be six thousand, as the training's numbers were written, and no number of the
+    rows tells that they are written so, too."""
+    texts = {
+        column: raw
+        for column, raw in zip(columns, raws, strict=True)
+        if column.kind == "number" and raw.stored in ("text", "string") and raw.texts
+    }
+    both = {
+        column: (raw.read(column.decimal)[0], raw.read("," if column.decimal == "." else ".")[0])
+        for column, raw in texts.items()
+    }
+    if any((~np.isnan(trained) & np.isnan(other)).any() for trained, other in both.values()):
+        return
+    for column, (trained, other) in both.items():
+        if (differ := ~np.isnan(trained) & ~np.isnan(other) & (trained != other)).any():
+            at = int(np.argmax(differ))
+            raise ConfigError(
+                f"{place}: {column.name!r} holds {texts[column].texts[at]!r}, which is {trained[at]:.15g} as the "
+                f"training's numbers were written and {other[at]:.15g} otherwise: leave out what groups digits, write "
+                f"decimals as there, with {column.decimal!r}, or give a DataFrame of numbers"
+            )
 
 
 def _encode(column: Column, raw: Raw, place: str) -> np.ndarray:

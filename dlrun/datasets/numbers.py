@@ -81,6 +81,12 @@ class Numbers:
         order = torch.cat([each.order for each in several])
         return cls(several[0].stored, order, [each.maps[0] for each in several], several[0].dtype)
 
+    def part(self, variant: int) -> Numbers:
+        """One of the sets of samples that lie one after the other."""
+        size = len(self) // len(self.maps)
+        order = self.order[variant * size : (variant + 1) * size]
+        return Numbers(self.stored, order, [self.maps[variant]], self.dtype)
+
     def __len__(self) -> int:
         return len(self.order)
 

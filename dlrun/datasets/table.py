@@ -85,7 +85,7 @@ def table(
 
     Raises ConfigError for whatever in the file cannot be trained on, by the column's name.
     """
-    asked = dict(locals())
+    asked = {key: value for key, value in locals().items() if key != "path"}
     if not path:
         raise ConfigError("dataset=table needs a file: dataset.path=data.csv")
     file = Path(path).expanduser().absolute()
@@ -131,7 +131,7 @@ def table(
         raise ConfigError(f"{key}: no column of {file} that is used holds such dates")
     found = target_of(columns[label], raws[label], task, file, asked=raws[label].name in rules.categories)
     values = {i: column.values(raws[i]) for i, column in enumerate(columns) if i != label}
-    _refuse_infinite(columns, {**values, label: found.values}, file)
+    _refuse_infinite(columns, {**values, label: found.values}, label, file)
 
     notes = [how_read(file, total, size, form), *notes, *chosen.notes]
     if target is None:
@@ -160,7 +160,7 @@ def table(
         try:
             return keep(place, parts, samples)
         except OSError as problem:
-            samples.notes.append(
+            samples.notes.append(  # in place of what is said where they are kept
                 f"its numbers cannot be kept in {place.parent} ({problem.strerror or problem}): they stay in the "
                 "memory, and are read again at the next start; DLRUN_DATA=FOLDER before the command names another place"
             )
@@ -175,9 +175,11 @@ def read_columns(
     ending = Path(file.name.lower().removesuffix(".gz")).suffix
     if ending not in (*ENDINGS, ".parquet"):
         excel = "; save a spreadsheet as CSV" if ending in (".xlsx", ".xls", ".ods") else ""
-        raise ConfigError(f"dataset.path: {file} ends in none of {', '.join([*ENDINGS, '.parquet'])}{excel}")
+        endings = f"{', '.join([*ENDINGS, '.parquet'])}, or of text with .gz behind it"
+        raise ConfigError(f"dataset.path: {file} ends in none of {endings}{excel}")
     if not file.is_file():
-        raise ConfigError(f"dataset.path: there is no file {file}")
+        what = "is a folder, and a file is wanted" if file.is_dir() else ""
+        raise ConfigError(f"dataset.path: {file} {what}" if what else f"dataset.path: there is no file {file}")
     if ending == ".parquet":
         for key, value in layout.items():
             if value is not None:
@@ -208,10 +210,9 @@ def _decided(raws: Sequence[Raw], rules: Rules, remarks: Mapping[str, list[str]]
     return columns
 
 
-def _refuse_infinite(columns: Sequence[Column], values: Mapping[int, np.ndarray], file: Path) -> None:
+def _refuse_infinite(columns: Sequence[Column], values: Mapping[int, np.ndarray], target: int, file: Path) -> None:
     infinite = {i: int(np.isinf(each).sum()) for i, each in values.items()}
     if found := {columns[i].name: count for i, count in infinite.items() if count}:
         told = ", ".join(f"{name!r} ({count} infinite)" for name, count in found.items())
-        raise ConfigError(
-            f"{file} holds numbers that are not finite: {told}: correct them, or {typed('drop', found)} leaves out"
-        )
+        way = "correct them" + (f", or {typed('drop', found)} leaves out" if columns[target].name not in found else "")
+        raise ConfigError(f"{file} holds numbers that are not finite: {told}: {way}")

@@ -69,13 +69,18 @@ LOOKS = {
 
 
 def figure(
-    diagnostic: str, tables: Mapping[str, Sequence[pd.DataFrame]], heading: str, *, left_out: str = ""
+    diagnostic: str,
+    tables: Mapping[str, Sequence[pd.DataFrame]],
+    heading: str,
+    *,
+    over: str = "seeds",
+    left_out: str = "",
 ) -> Figure:
-    """The look of this diagnostic into the networks of each setting, of 8 at most; means over seeds.
+    """The look of this diagnostic into the networks of each setting, of 8 at most; means over its runs.
 
     tables: by the settings' names, the best first, the tables of their runs. A line ends where the first of its runs
     does. The axes have what the better half of the settings takes, and what of the others is not far off.
-    left_out: what the picture has to say of settings that it lacks.
+    over: what the runs of a setting are. left_out: what the picture has to say of settings that it lacks.
     """
     look, shown = LOOKS[diagnostic], dict(list(tables.items())[:DRAWN])
     unit = "epoch" if any(unit_of(frame) == "epoch" for frames in shown.values() for frame in frames) else "step"
@@ -113,7 +118,7 @@ def figure(
     if look.layers:
         bar = page.colorbar(ScalarMappable(Normalize(0, 1), depths()), ax=panels, pad=0.01, aspect=40, ticks=[0, 1])
         bar.ax.set_yticklabels(["first\nlayer", "last\nlayer"], fontsize=size)
-    what = "mean over seeds" if look.layers else "15th, 50th and 85th percentile, mean over seeds"
+    what = f"mean over {over}" if look.layers else f"15th, 50th and 85th percentile, mean over {over}"
     sentence = textwrap.fill("; ".join(filter(None, [left_out, what, told])), 88)
     page.legend([], [], loc="outside lower center", frameon=False, title=sentence, title_fontsize=SMALL)
     heading = textwrap.fill(f"{diagnostic}: {heading}", 60)

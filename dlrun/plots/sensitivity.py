@@ -23,14 +23,21 @@ SPARSE = 4  #: times as many pairs of values as settings, from which most cells 
 
 
 def figure(
-    found: pd.DataFrame, lines: Sequence[str], metric: str, heading: str, *, many: bool = False, left_out: str = ""
+    found: pd.DataFrame,
+    lines: Sequence[str],
+    metric: str,
+    heading: str,
+    *,
+    many: bool = False,
+    over: str = "seeds",
+    left_out: str = "",
 ) -> Figure:
     """The metric over lr on a logarithmic axis, a line for each of the first 8 combinations of the other axes; where
     none has a second rate, as in a search whose points are drawn, the other settings lie in grey behind them.
 
     found: a row per setting: lr, `line` (the name of the other axes' values), mean, low and high (the band's ends),
     runs, diverged. lines: the lines' names, the best first. many: what the bands are, see `comparison.spread`.
-    left_out: what the picture has to say of settings that it lacks.
+    over: what the runs of a setting are. left_out: what the picture has to say of settings that it lacks.
     """
     page = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(page)
@@ -44,7 +51,7 @@ def figure(
         lr = rows["lr"].to_numpy()
         axes.plot(
             lr, gaps(rows["mean"]), f"o{style(colour)}", color=colour, linewidth=3, markersize=9,
-            label=line or "mean over seeds",
+            label=line or f"mean over {over}",
         )  # fmt: skip
         axes.fill_between(lr, gaps(rows["low"]), gaps(rows["high"]), color=colour, alpha=alpha, linewidth=0)
         lost = rows[rows["diverged"] > 0]
@@ -70,7 +77,7 @@ def figure(
     best = f"the {DRAWN} best of {len(lines)} settings by validation, and the others in grey; " if drawn else best
     crosses = "; cross: runs that diverged" if found["diverged"].any() else ""
     band = band_told([(found["low"], found["high"])], many)
-    finish(page, [axes], heading, f"{best}line: mean over seeds{band}; {TABLES}{crosses}{left_out}")
+    finish(page, [axes], heading, f"{best}line: mean over {over}{band}; {TABLES}{crosses}{left_out}")
     return page
 
 
@@ -81,14 +88,16 @@ def heatmap(
     heading: str,
     *,
     larger_is_better: bool,
+    over: str = "seeds",
     left_out: str = "",
 ) -> Figure:
-    """The mean over seeds for each pair of values of two axes, the brighter the better; empty where no run finished.
+    """The mean over the runs of each pair of values of two axes, the brighter the better; empty where no run finished.
     Where few of the pairs were tried, as in a search whose points are drawn, each is a dot where its numbers lie.
 
     found: a row per setting: the two axes' values, NaN where a run was given none, mean, runs, diverged.
-    left_out: what the picture has to say of settings without a finished run.
+    over: what the runs of a setting are. left_out: what the picture has to say of settings without a finished run.
     """
+    metric = f"{metric}, mean over {over}"
     (x, y) = sorted(axes_swept, key=lambda axis: axis != "lr")
     places = [pd.to_numeric(found[axis], errors="coerce") for axis in (x, y)]
     if SPARSE * len(found) < places[0].nunique() * places[1].nunique() and not any(
@@ -174,7 +183,7 @@ def _name(
     axes.set_xlabel(x, fontsize=LARGE, parse_math=False)
     axes.set_ylabel(y, fontsize=LARGE, parse_math=False)
     bar = page.colorbar(image, ax=axes, extend=extend)
-    bar.set_label(f"{metric}, mean over seeds", fontsize=LARGE)
+    bar.set_label(metric, fontsize=LARGE)
     bar.ax.tick_params(labelsize=SMALL)
     page.suptitle(textwrap.fill(heading, 60), fontsize=LARGE, fontweight="bold", parse_math=False)
 

@@ -87,7 +87,7 @@ def draw(
             tables, left_out, damaged = seen(diagnostic, found, folders, told)
             found.notes.extend(damaged)
             if tables:
-                add(diagnostic, beside.figure(diagnostic, tables, heading, left_out=left_out))
+                add(diagnostic, beside.figure(diagnostic, tables, heading, over=found.repeats.over, left_out=left_out))
     with _told(found, "race", table_of("trajectory")):
         if running := racers(found, folders, by_setting):
             add("race", race.figure(running, heading))
@@ -162,13 +162,21 @@ def _of_results(
             left_out += without
             if others_lost := int(lost.sum()) - len(gone):
                 left_out += f"; without {counted(others_lost, 'setting')} of which no run finished"
-            page = sensitivity.figure(swept, lines, f"last {column}", heading, many=many, left_out=left_out)
+            page = sensitivity.figure(
+                swept, lines, f"last {column}", heading, many=many, over=found.repeats.over, left_out=left_out
+            )
             yield "sensitivity", page
     if len(found.axes) == 2 and (not found.strata or (over and over.comparable)):
         x, y = found.axes
         told = without.removeprefix("; ")
         page = sensitivity.heatmap(
-            data, (x, y), f"last {column}", heading, larger_is_better=found.larger_is_better, left_out=told
+            data,
+            (x, y),
+            f"last {column}",
+            heading,
+            larger_is_better=found.larger_is_better,
+            over=found.repeats.over,
+            left_out=told,
         )
         yield "heatmap", page
 

@@ -116,8 +116,8 @@ def _built(nodes: list[Node], progress: Callable[[str, int, int], None] | None, 
     if all(bool(trained.all()) for trained in phases):
         phases = []
     weights, everything = here(layout.mask("weight")), here(torch.ones(layout.params))
-    inputs, own_inputs = joined([each.inputs.to(device) for each in variants])
-    targets, own_targets = joined([each.targets.to(device) for each in variants])
+    inputs, own_inputs = joined([each.inputs for each in variants], device)
+    targets, own_targets = joined([each.targets for each in variants], device)
     variants = [
         replace(each, inputs=x, targets=y) for each, x, y in zip(variants, own_inputs, own_targets, strict=True)
     ]

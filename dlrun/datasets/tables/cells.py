@@ -17,6 +17,7 @@ PARTS = ("year", "month", "day", "day_of_year", "weekday", "hour", "days")  #: n
 _PLAIN = frozenset("0123456789+-.eE")  # of these alone, Python's float takes what _pattern(".") takes, and is faster
 _TIME = re.compile(r"(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?: ?([AaPp])\.?[Mm]\.?)?", re.ASCII)
 _ISO = re.compile(r"\d{4}-\d\d(?:-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?)?", re.ASCII)
+OFFSET = re.compile(r":\d\d\S*(Z|[+-]\d\d:?\d\d)$", re.ASCII)  #: to UTC, behind a time
 _DAYS = ["%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d"]
 _DAYS += [f"%{a}{mark}%{b}{mark}%{y}" for mark in "/-" for a, b in ("dm", "md") for y in "Yy"]
 _DAYS += ["%d.%m.%Y", "%d.%m.%y"]  # between points the day comes first

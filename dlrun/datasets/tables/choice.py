@@ -146,7 +146,7 @@ def _refuse_unknown(key: str, name: str, known: Collection[str], file: Path) -> 
     near = difflib.get_close_matches(name, list(known), 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     said = f"dataset.{key}={name}" if key == "target" else f"dataset.{key}: {name!r}"
-    raise ConfigError(f"{said}: no such column in {file}; {hint}It has {in_line(', '.join(known))}")
+    raise ConfigError(f"{said}: no such column in {file}; {hint}it has {in_line(', '.join(map(repr, known)))}")
 
 
 def _refuse_twins(used: Sequence[Raw], target: str, raws: Sequence[Raw], file: Path) -> None:

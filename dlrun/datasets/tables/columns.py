@@ -164,7 +164,8 @@ class Column:
         """(rows, features) float64 of some rows' `values`."""
         if self.kind == "category":
             return np.eye(len(self.categories))[values]
-        return values.astype(np.float64).reshape(len(values), -1)
+        values = values.astype(np.float64)
+        return values[:, None] if values.ndim == 1 else values
 
     def numbers(self, raw: Raw) -> np.ndarray:
         """(rows,) of numbers, booleans and times, NaN where one is missing: doubles, or float32 of such a column."""
@@ -190,7 +191,8 @@ class Column:
             return raw.values
         found = dates(raw.texts, self.form or "ISO")
         if found is None:
-            raise ConfigError(f"{self.name!r} holds other texts than dates written {self.form}")
+            form = self.form if self.form not in (None, "ISO") else "as 2021-12-31"
+            raise ConfigError(f"{self.name!r} holds other texts than dates written {form}")
         return np.append(found, np.datetime64("NaT"))[raw.values]
 
     def codes(self, raw: Raw) -> np.ndarray:
@@ -199,6 +201,9 @@ class Column:
         place = {category: i for i, category in enumerate(self.categories)}
         texts = [*raw.texts, *([MISSING] if (raw.values < 0).any() else [])]
         unknown = [text for text in texts if text not in place]
+        if unknown == [MISSING] and MISSING not in raw.texts:
+            row = int(np.argmax(raw.values < 0)) + 1
+            raise ConfigError(f"{self.name!r} is empty in row {row}, and in training it was nowhere")
         if unknown:
             known = ", ".join(map(repr, self.categories[:LISTED])) + ", ..." * (len(place) > LISTED)
             raise ConfigError(

@@ -21,11 +21,14 @@ from dlrun.datasets.data import Samples
 from dlrun.datasets.download import cache_folder
 from dlrun.datasets.mapped import Mapped
 from dlrun.datasets.tables.columns import Column
+from dlrun.terminal.console import amount
+from dlrun.terminal.printable import in_line
 
 LARGE = 2**26  #: numbers beyond which a table is kept: 268 MB as float32, as of images that stay bytes
 ABANDONED = 86400  #: seconds after which nobody goes on with a folder that was begun
 ROOM = 2**34  #: bytes that all of them may take
 WRITTEN = 2**20  #: numbers that are in the memory at a time while they are written
+NAMED = 40  #: letters of a file's name that its folder has
 INPUTS, TARGETS, TOLD = "inputs.npy", "targets.npy", "samples.json"
 
 
@@ -37,7 +40,8 @@ def place_of(file: Path, asked: Mapping[str, Any]) -> Path:
     state = file.stat()
     known = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
     key = repr([_readers(), os.path.realpath(file), known, sorted(asked.items())])
-    return cache_folder() / "tables" / f"{file.stem}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    name = file.stem.lstrip(".")[:NAMED]
+    return cache_folder() / "tables" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
 def _readers() -> list[str]:
@@ -48,16 +52,16 @@ def _readers() -> list[str]:
 
 
 def kept(place: Path) -> Samples | None:
-    """What `keep` wrote there, its inputs mapped into memory; None where it is not there, or damaged."""
+    """What `keep` wrote there, its inputs mapped into memory; None where it is not there, or not as it was written."""
     try:
         told = json.loads((place / TOLD).read_text(encoding="utf-8"))
+        if told.pop("written") != _digest(place, told):
+            return None
+        digest = told.pop("digest")
         inputs = np.load(place / INPUTS, mmap_mode="r", allow_pickle=False)
         targets = np.load(place / TARGETS, allow_pickle=False)
-        digest = str(told.pop("digest"))
         samples = Samples(Mapped(np.asarray(inputs)), targets, **told)
     except Exception:  # whatever a damaged file makes them raise: it is read anew
-        return None
-    if inputs.ndim != 2 or inputs.dtype.kind != "f" or len(inputs) != len(targets):
         return None
     samples.digest = digest
     with suppress(OSError):
@@ -76,7 +80,7 @@ def keep(place: Path, parts: Sequence[tuple[Column, np.ndarray]], samples: Sampl
     rows, features = len(samples.targets), len(samples.feature_names)
     numbers = [values for column, values in parts if column.kind != "category"]
     dtype = np.dtype("<f4" if all(map(_is_float32, numbers)) else "<f8")
-    new = place.with_name(f".{place.name}.{uuid4().hex}")
+    new, aside = (place.with_name(f".{place.name}.{uuid4().hex}") for _ in range(2))
     new.mkdir(parents=True)
     try:
         with (new / INPUTS).open("wb") as content:
@@ -87,20 +91,37 @@ def keep(place: Path, parts: Sequence[tuple[Column, np.ndarray]], samples: Sampl
                 some = [column.spread(values[start : start + together]) for column, values in parts]
                 content.write(np.hstack(some).astype(dtype).data)
         np.save(new / TARGETS, samples.targets)
-        samples = replace(samples, inputs=Mapped(np.load(new / INPUTS, mmap_mode="r")))
+        size = amount((new / INPUTS).stat().st_size)
+        note = f"its numbers are kept in {in_line(str(place))} ({size}), from where every other start takes them"
+        inputs = Mapped(np.load(new / INPUTS, mmap_mode="r"))
+        samples = replace(samples, inputs=inputs, notes=[*samples.notes, note])
         told = {key: getattr(samples, key) for key in ("task", "feature_names", "class_names", "notes", "encoding")}
-        text = json.dumps({**told, "digest": samples.digest})
-        (new / TOLD).write_text(text, encoding="utf-8")
-        if kept(place) is None:  # else another process was first
-            shutil.rmtree(place, ignore_errors=True)
+        told["digest"] = samples.digest
+        (new / TOLD).write_text(json.dumps({**told, "written": _digest(new, told)}), encoding="utf-8")
+        # Another process may have been first, or be between any two of these lines: it writes the same.
+        try:
             new.rename(place)
+        except OSError:
+            if kept(place) is None:
+                place.rename(aside)
+                new.rename(place)
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        for left in (new, aside):
+            shutil.rmtree(left, ignore_errors=True)  # whoever has mapped a file keeps what he has
+            with suppress(OSError):
+                left.unlink(missing_ok=True)
     _make_room(place)
-    found = kept(place)
-    if found is None:
-        raise OSError(f"{place.name} cannot be read back")
-    return found
+    return samples
+
+
+def _digest(place: Path, told: Mapping[str, Any]) -> str:
+    """A hash of what is kept: what has changed since it was written trains nobody."""
+    found = hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16)
+    for name in (INPUTS, TARGETS):
+        with (place / name).open("rb") as content:
+            while part := content.read(2**20):
+                found.update(part)
+    return found.hexdigest()
 
 
 def _is_float32(values: np.ndarray) -> bool:
@@ -118,10 +139,10 @@ def _make_room(place: Path) -> None:
         for left in place.parent.glob(".*"):
             if time.time() - left.stat().st_mtime > ABANDONED:
                 shutil.rmtree(left, ignore_errors=True)
-        folders = [folder for folder in place.parent.iterdir() if folder.is_dir() and folder != place]
-        sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in (place, *folders)}
-        for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime):
+        folders = [folder for folder in place.parent.glob("[!.]*") if folder.is_dir()]
+        sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in folders}
+        for folder in sorted(set(folders) - {place}, key=lambda folder: folder.stat().st_mtime):
             if sum(sizes.values()) <= ROOM:
                 return
-            shutil.rmtree(folder, ignore_errors=True)  # whoever has mapped it keeps what he has
+            shutil.rmtree(folder, ignore_errors=True)
             del sizes[folder]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dlrun.datasets.tables.cells import OFFSET
 from dlrun.datasets.tables.columns import Column, Raw, in_order
 from dlrun.datasets.tables.delimited import plural
 from dlrun.datasets.tables.target import Target
@@ -18,10 +20,12 @@ SHOWN = 8  #: columns that a note names
 ODD = 2**63 - 25  #: by which a row's number is multiplied before its next value's is added
 FIRST = 1000  #: rows that are looked at before all are
 RARE = 3  #: rows below which a class cannot be in training, validation and test part
+STRAIGHT = 0.99999  #: the correlation from which a column is the target in another unit, most likely
 ENOUGH = 10  #: rows from which it is no chance that a column counts them, or tells each row's target
 #: what may mislead a training, by a word for it
 ODDITIES = {
     "tells": "tells the target {target} exactly",
+    "follows": "rises or falls with the target {target} in a straight line (a correlation of 1)",
     "counts": "counts the rows",
     "ordered": "rises or falls with the rows",
     "dates": "read as numbers, though all look like dates such as 20210131, which 'dataset.date_format=%Y%m%d' reads "
@@ -57,7 +61,7 @@ def of_columns(
     told = [f"{what}: {named(remarks[kind])}" for kind, what in REMARKS.items() if remarks.get(kind)]
     if texts := [f"{column.name} ({len(column.categories)})" for column, _ in inputs if column.kind == "category"]:
         told.insert(0, f"categories, as a column of 0 and 1 each: {named(texts)}")
-    if dated := [column.name for column, _ in inputs if column.kind == "date"]:
+    if dated := [_example(column, raw) for column, raw in inputs if column.kind == "date"]:
         parts = next(column.parts for column, _ in inputs if column.kind == "date")
         told.append(f"dates, as {', '.join(parts)}: {named(dated)}")
     if alike := [f"{raw.name} ({raw.alike[0]!r} and {raw.alike[1]!r})" for raw in raws if raw.alike]:
@@ -73,6 +77,18 @@ def of_columns(
     if own := [f"{column.name} ({count})" for column, count in lacking if column.kind == "category"]:
         told.append(f"missing values, as a category of their own: {named(own)}")
     return told
+
+
+def _example(column: Column, raw: Raw) -> str:
+    """A column of dates with what its latest text is taken for, as of two digits of a year the century is guessed."""
+    if column.form is None:
+        return column.name
+    moments = column.moments(replace(raw, values=np.arange(len(raw.texts))))
+    latest = int(np.argmax(moments))
+    told = [column.form.endswith("%z") or OFFSET.search(text) is not None for text in raw.texts]
+    utc = " UTC, as are those without an offset" if any(told) and not all(told) else " UTC" if any(told) else ""
+    moment = str(moments[latest].astype("datetime64[s]")).removesuffix("T00:00:00").replace("T", " ")
+    return f"{column.name} ({raw.texts[latest]!r} is {moment}{utc})"
 
 
 def cautions(
@@ -118,6 +134,8 @@ def _odd(kind: str, values: np.ndarray, target: Target) -> Iterator[str]:
     if len(values) >= ENOUGH:
         if _tells(line, target) and (single or target.task != "regression"):
             yield "tells"
+        elif single and target.task == "regression" and _follows(line, target.values):
+            yield "follows"
         if single and _counts(line):
             yield "counts"
         elif single and in_order(line):
@@ -136,12 +154,20 @@ def _tells(line: np.ndarray, target: Target) -> bool:
 
     if target.task == "regression":
         return np.array_equal(line, target.values)
-    if np.isnan(line).any():
+    if np.isnan(line).any() or 2 * len(target.class_names) > len(line):  # of single rows anything tells each
         return False
     for rows in (FIRST, len(line)):  # nearly all columns part from the target early
         if not np.array_equal(pd.factorize(line[:rows])[0], pd.factorize(target.values[:rows])[0]):
             return False
     return True
+
+
+def _follows(line: np.ndarray, targets: np.ndarray) -> bool:
+    """Whether what a column holds is a straight line of the targets, but for some rounding."""
+    present = np.isfinite(line) & np.isfinite(targets)
+    x, y = line[present] - line[present].mean(), targets[present] - targets[present].mean()
+    with np.errstate(over="ignore", invalid="ignore"):  # a number that is none compares as false
+        return len(x) >= ENOUGH and bool(abs(x @ y) > STRAIGHT * np.sqrt((x @ x) * (y @ y)) > 0)
 
 
 def _counts(values: np.ndarray) -> bool:

@@ -29,11 +29,12 @@ def read_parquet(file: Path) -> Iterator[pd.Series]:
 
     try:
         from pyarrow import default_memory_pool
-        from pyarrow.parquet import read_schema, read_table
+        from pyarrow.parquet import ParquetFile
 
-        declared = (read_schema(file).pandas_metadata or {}).get("columns", [])
+        with ParquetFile(file, pre_buffer=False) as content:
+            declared = (content.schema_arrow.pandas_metadata or {}).get("columns", [])
+            table = content.read(use_pandas_metadata=True)
         categorical = {each["name"] for each in declared if each["pandas_type"] == "categorical"}  # lost for numbers
-        table = read_table(file, use_pandas_metadata=True, partitioning=None, pre_buffer=False)
         frame = table.to_pandas(split_blocks=True, self_destruct=True)
         del table
     except ImportError as error:
