@@ -289,7 +289,11 @@ def tables(rounds: int, folder: Path) -> str:
     for turn in range(rounds):
         found.append(bench_tables.measured(DLRUN, file, folder / str(turn)))
         shutil.rmtree(folder / str(turn))
-    forms = {"s": ("s of CPU time, a run of one step", ".1f"), "MiB": ("MiB at most", ".0f"), "steps/s": ("steps/s", ".0f")}
+    forms = {
+        "s": ("s of CPU time, a run of one step", ".1f"),
+        "MiB": ("MiB at most", ".0f"),
+        "steps/s": ("steps/s", ".0f"),
+    }
     told = [f"{bench_tables.ROWS:,} rows of {bench_tables.COLUMNS} numbers, float32 in Parquet"]
     for key, (unit, form) in forms.items():
         told.append(table(unit, [{way: n[key] for way, n in turn.items() if key in n} for turn in found], form))
