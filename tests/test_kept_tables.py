@@ -363,3 +363,32 @@ def test_a_training_is_the_same_to_the_last_bit(
     assert torch.equal(ours[0], theirs[0])
     assert ours[1].rows == theirs[1].rows and ours[1].tables == theirs[1].tables
     assert ours[2] == theirs[2]
+
+
+def test_what_was_made_of_it_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the runs of a sweep that ask for the same, until the table is read anew."""
+    from dlrun.training import sources
+    from dlrun.training.build import plain
+
+    path = written(tmp_path, "csv")
+    keys = ["dataset=table", f"dataset.path={path}", "dataset.target=y", "dataset.impute=true", "dataset.dates=[year]"]
+
+    def made(*words: str) -> Dataset:
+        [dataset], _ = sources.datasets_of([plain(config(*keys, *words))])
+        return dataset
+
+    sources._last_samples.clear()
+    first = made()
+    assert made("seed=1", "lr=0.5") is first
+    for words in (["dataset.split_seed=1"], ["dataset.scale=minmax"], ["precision=float64"]):
+        other = made(*words)
+        assert other is not first and other is made(*words, "seed=3")
+    assert made() is first
+    sources._last_samples.clear()
+    again = made()
+    assert again is not first and torch.equal(again.inputs[:], first.inputs[:])
+    monkeypatch.setattr(sources, "PREPARED", 2)
+    for seed in range(3):
+        made(f"dataset.split_seed={seed}")
+    assert len(sources._prepared) == 2 and made() is not again
+    sources._last_samples.clear()

@@ -12,14 +12,16 @@ class Mapped:
 
     Args:
         stored: (rows, features) float32 or float64.
+        bounds: (2, features) doubles, the least and the greatest number of each.
+        holed: whether any is missing, NaN.
         filling: (features,) what stands for a missing number, NaN; None leaves it.
     """
 
     ndim, dtype = 2, np.dtype(np.float64)
 
-    def __init__(self, stored: np.ndarray, filling: np.ndarray | None = None) -> None:
-        self.stored, self.filling, self.shape = stored, filling, stored.shape
-        self.size = stored.size
+    def __init__(self, stored: np.ndarray, bounds: np.ndarray, holed: bool, filling: np.ndarray | None = None) -> None:
+        self.stored, self.bounds, self.holed, self.filling = stored, bounds, holed, filling
+        self.shape, self.size = stored.shape, stored.size
 
     def __len__(self) -> int:
         return len(self.stored)

@@ -90,7 +90,10 @@ def prepare(
             inputs = Pixels.of(filled, rows, scaled, dtype)
         else:
             inputs = _gather(filled, rows, scaled, dtype)
-    if filled.dtype.kind == "f" and not (good := _finite(inputs)).all():
+    some = inputs
+    if isinstance(filled, Mapped) and isinstance(inputs, Numbers):  # what lies between is finite if the bounds are
+        some = inputs.maps[0](torch.from_numpy(filled.bounds)).to(dtype)
+    if filled.dtype.kind == "f" and not (good := _finite(some)).all():
         names = _columns(~good, samples.feature_names)
         raise ConfigError(f"dataset: values too large for {dtype}: {names}; dataset.scale=standard may bring them down")
     if samples.task in ("regression", "none"):
@@ -157,8 +160,8 @@ def center(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def fill_missing(inputs: Values, train: np.ndarray, names: list[str]) -> tuple[Values, np.ndarray | None]:
     """The inputs with NaN replaced by the median of the numbers that their column holds in the rows `train`, and these
     medians; None where no number is missing."""
-    starts = range(0, len(inputs), CHUNK)
-    if inputs.dtype.kind != "f" or not any(np.isnan(inputs[start : start + CHUNK]).any() for start in starts):
+    holed = inputs.holed if isinstance(inputs, Mapped) else inputs.dtype.kind == "f" and np.isnan(inputs).any()
+    if not holed:
         return inputs, None
     blocks = [slice(i, i + COLUMNS) for i in range(0, inputs.shape[1], COLUMNS)]  # of a large table not all at once
     empty = np.concatenate([np.isnan(inputs[train, block]).all(axis=0) for block in blocks])
@@ -166,7 +169,7 @@ def fill_missing(inputs: Values, train: np.ndarray, names: list[str]) -> tuple[V
         raise ConfigError(f"dataset: no number in the training part to fill with: {_columns(empty, names)}")
     medians = np.concatenate([np.nanmedian(inputs[train, block], axis=0) for block in blocks])
     if isinstance(inputs, Mapped):
-        return Mapped(inputs.stored, medians), medians
+        return Mapped(inputs.stored, inputs.bounds, inputs.holed, medians), medians
     return np.where(np.isnan(inputs), medians, inputs), medians
 
 
@@ -192,13 +195,9 @@ def _columns(chosen: np.ndarray, names: list[str]) -> str:
 
 def _finite(inputs: Inputs) -> np.ndarray:
     """Of each column, channel or feature whether all its numbers are finite, (columns,)."""
-    if isinstance(inputs, Pixels):
+    if not isinstance(inputs, Tensor):  # bytes
         return np.ones(1, bool)
-    good = np.ones(inputs.shape[-1 if inputs.ndim == 3 else 1], bool)
-    for start in range(0, len(inputs), CHUNK):
-        x = inputs[start : start + CHUNK]
-        good &= torch.isfinite(x).movedim(-1 if x.ndim == 3 else 1, 0).flatten(1).all(1).numpy()
-    return good
+    return torch.isfinite(inputs).movedim(-1 if inputs.ndim == 3 else 1, 0).flatten(1).all(1).numpy()
 
 
 def _gather(values: Values, rows: np.ndarray, scaled: Scaling, dtype: torch.dtype) -> Tensor:

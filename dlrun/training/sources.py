@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from dlrun.datasets.data import Samples
 from dlrun.datasets.dataset import Dataset
 from dlrun.datasets.mapped import Mapped
@@ -33,15 +35,26 @@ def _dataset(node: Node) -> Dataset:
     options = {key: value for key, value in node["dataset"].items() if key != "_target_"}
     common = {key: options.pop(key) for key in keywords(prepare) & options.keys()}
     target = node["dataset"]["_target_"]
-    dataset = prepare(_samples(target, options), **common, dtype=dtype_of(node["precision"]))
+    samples = _samples(target, options)
+    key = repr((node["dataset"], node["precision"]))
+    if key in _prepared and _prepared[key][0] is samples:
+        return _prepared[key][1]
+    dataset = prepare(samples, **common, dtype=dtype_of(node["precision"]))
     file = Path(str(options["path"])).name if options.get("path") else ""
     dataset.description = {
         "name": " ".join(filter(None, [re.split("[.:]", target)[-1], in_line(file)])),
         **dataset.description,
     }
+    if not isinstance(dataset.inputs, Tensor):
+        _prepared[key] = samples, dataset
+        while len(_prepared) > PREPARED:
+            del _prepared[next(iter(_prepared))]
     return dataset
 
 
+#: what was made of the samples that stay in a file, which takes little memory, and a while: a sweep's workers find it
+_prepared: dict[str, tuple[Samples, Dataset]] = {}
+PREPARED = 16  #: of them
 _last_samples: dict[str, Samples] = {}
 
 

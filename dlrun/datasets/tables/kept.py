@@ -60,7 +60,8 @@ def kept(place: Path) -> Samples | None:
         digest = told.pop("digest")
         inputs = np.load(place / INPUTS, mmap_mode="r", allow_pickle=False)
         targets = np.load(place / TARGETS, allow_pickle=False)
-        samples = Samples(Mapped(np.asarray(inputs)), targets, **told)
+        mapped = Mapped(np.asarray(inputs), np.array(told.pop("bounds"), np.float64), told.pop("holed"))
+        samples = Samples(mapped, targets, **told)
     except Exception:  # whatever a damaged file makes them raise: it is read anew
         return None
     samples.digest = digest
@@ -82,21 +83,24 @@ def keep(place: Path, parts: Sequence[tuple[Column, np.ndarray]], samples: Sampl
     dtype = np.dtype("<f4" if all(map(_is_float32, numbers)) else "<f8")
     new, aside = (place.with_name(f".{place.name}.{uuid4().hex}") for _ in range(2))
     new.mkdir(parents=True)
+    low, high, holed = np.full(features, np.nan), np.full(features, np.nan), False
     try:
         with (new / INPUTS).open("wb") as content:
             header = {"descr": dtype.str, "fortran_order": False, "shape": (rows, features)}
             np.lib.format.write_array_header_1_0(content, header)
             together = max(1, WRITTEN // features)
             for start in range(0, rows, together):
-                some = [column.spread(values[start : start + together]) for column, values in parts]
-                content.write(np.hstack(some).astype(dtype).data)
+                some = np.hstack([column.spread(values[start : start + together]) for column, values in parts])
+                content.write(some.astype(dtype).data)
+                low, high = np.fmin(low, np.fmin.reduce(some)), np.fmax(high, np.fmax.reduce(some))
+                holed = holed or bool(np.isnan(some).any())
         np.save(new / TARGETS, samples.targets)
         size = amount((new / INPUTS).stat().st_size)
         note = f"its numbers are kept in {in_line(str(place))} ({size}), from where every other start takes them"
-        inputs = Mapped(np.load(new / INPUTS, mmap_mode="r"))
+        inputs = Mapped(np.load(new / INPUTS, mmap_mode="r"), np.stack([low, high]), holed)
         samples = replace(samples, inputs=inputs, notes=[*samples.notes, note])
         told = {key: getattr(samples, key) for key in ("task", "feature_names", "class_names", "notes", "encoding")}
-        told["digest"] = samples.digest
+        told |= {"digest": samples.digest, "bounds": [low.tolist(), high.tolist()], "holed": holed}
         (new / TOLD).write_text(json.dumps({**told, "written": _digest(new, told)}), encoding="utf-8")
         # Another process may have been first, or be between any two of these lines: it writes the same.
         try:
