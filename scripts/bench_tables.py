@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 ROWS, COLUMNS, CHUNK = 2_000_000, 100, 100_000
-STEPS = 4000
+STEPS = 20_000  #: nearly an epoch
 #: the same command with all tables in memory
 IN_MEMORY = """
 import sys

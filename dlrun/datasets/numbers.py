@@ -95,17 +95,20 @@ class Numbers:
 
     def index_select(self, dim: int, rows: Tensor) -> Tensor:
         """The numbers of these samples, (rows, features); dim is 0, as a tensor would have it."""
-        found = torch.empty(len(rows), self.shape[1], dtype=self.dtype, device=self.device)
         together = max(1, TOGETHER // self.shape[1])
-        for some, into in zip(rows.split(together), found.split(together), strict=True):
-            doubles = self.stored.index_select(dim, self.order.index_select(0, some)).double()
-            if len(self.maps) == 1:
-                into.copy_(self.maps[0](doubles))
-                continue
-            own = some.div(len(self) // len(self.maps), rounding_mode="floor")
-            for variant in own.unique().tolist():
-                places = (own == variant).nonzero()[:, 0]
-                into[places] = self.maps[variant](doubles[places]).to(self.dtype)
+        if len(rows) <= together:
+            return self._scaled(rows)
+        return torch.cat([self._scaled(some) for some in rows.split(together)])
+
+    def _scaled(self, rows: Tensor) -> Tensor:
+        doubles = self.stored.index_select(0, self.order.index_select(0, rows)).double()
+        if len(self.maps) == 1:
+            return self.maps[0](doubles).to(self.dtype)
+        found = torch.empty_like(doubles, dtype=self.dtype)
+        own = rows.div(len(self) // len(self.maps), rounding_mode="floor")
+        for variant in own.unique().tolist():
+            places = (own == variant).nonzero()[:, 0]
+            found[places] = self.maps[variant](doubles[places]).to(self.dtype)
         return found
 
     def to(self, device: torch.device) -> Numbers:
