@@ -253,7 +253,7 @@ def test_those_used_longest_ago_make_room(tmp_path: Path, cache: Path, monkeypat
     oldest, *others = sorted(cache.iterdir())
     size = sum(file.stat().st_size for file in oldest.iterdir())
     monkeypatch.setattr(kept, "ROOM", 3 * size + 1000)  # their paths are of one length
-    abandoned, begun = oldest.with_name(".old"), oldest.with_name(".new")
+    abandoned, begun = (oldest.with_name(f".{oldest.name}.{sign * 32}") for sign in "ab")
     abandoned.mkdir()
     begun.mkdir()
     (begun / "inputs.npy").write_bytes(bytes(2 * size))  # counts for nothing: another process is at it
@@ -265,9 +265,37 @@ def test_those_used_longest_ago_make_room(tmp_path: Path, cache: Path, monkeypat
     assert np.array_equal(held, content, equal_nan=True)  # who has mapped it keeps it
 
 
-def prepared(samples: Samples, scale: str, dtype: torch.dtype, seed: int) -> Dataset:
+def test_room_is_made_of_own_tables_alone(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user may have named a folder in which there is one of this name."""
+    monkeypatch.setattr(kept, "ROOM", 0)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / kept.INPUTS).write_text("theirs")
+    digits = "0123456789abcdef" * 2
+    theirs = [cache / "mine" / kept.INPUTS, cache / ".hidden" / "a", cache / "a.csv"]
+    theirs += [cache / f"x-{digits}" / "notes.txt", cache / f".x-{digits}.{digits}" / "notes.txt"]
+    for file in theirs:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("theirs")
+        os.utime(file.parent, (0, 0))
+    (cache / f"link-{digits}").symlink_to(elsewhere)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        table(written(tmp_path / name, "csv"), **KEYS)
+    assert all(file.read_text() == "theirs" for file in [*theirs, elsewhere / kept.INPUTS])
+    assert (cache / f"link-{digits}").is_symlink() and len(list(cache.glob("data-*"))) == 1
+
+
+def prepared(samples: Samples, scale: str, dtype: torch.dtype, seed: int, train_size: int | None = None) -> Dataset:
     return prepare(
-        samples, scale=scale, scale_target="auto", val_fraction=0.2, test_fraction=0.1, split_seed=seed, dtype=dtype
+        samples,
+        scale=scale,
+        scale_target="auto",
+        val_fraction=0.2,
+        test_fraction=0.1,
+        split_seed=seed,
+        train_size=train_size,
+        dtype=dtype,
     )
 
 
@@ -326,6 +354,17 @@ def test_what_cannot_be_trained_on_is_refused_likewise(tmp_path: Path) -> None:
     file.write_text("a,b,y\n" + "".join(f"{i}.5,{1e300 * (i - 30)},{i % 7 / 2}\n" for i in range(ROWS)))
     with pytest.raises(ConfigError, match=r"values too large for torch\.float32: b; dataset\.scale=standard"):
         prepared(table(str(file)), "none", torch.float32, 0)
+    # A row that train_size leaves out may hold what it likes.
+    file.write_text("a,b,y\n" + "".join(f"{i}.5,{1e300 if i == 9 else i / 3},{i % 7 / 2}\n" for i in range(ROWS)))
+    found = []
+    for samples in (table(str(file)), in_memory(str(file))):
+        for seed in range(6):
+            try:
+                whole = prepared(samples, "none", torch.float32, seed, train_size=10)
+                found.append(whole.inputs[:].tolist())
+            except ConfigError as problem:
+                found.append(str(problem))
+    assert found[:6] == found[6:] and {type(each) for each in found} == {str, list}
     file.write_text("a,b,y\n" + "".join(f"{i}.5,{'' if i else 1},{i % 7 / 2}\n" for i in range(ROWS)))
     samples = table(str(file), impute=True)
     trains = [0 in split(samples, {"test": 0.1, "val": 0.2}, seed)["train"] for seed in range(20)]
@@ -386,6 +425,7 @@ def test_what_was_made_of_it_is_found_again(tmp_path: Path, monkeypatch: pytest.
     assert made() is first
     sources._last_samples.clear()
     again = made()
+    assert len(sources._prepared) == 1  # what was made of others is gone with them
     assert again is not first and torch.equal(again.inputs[:], first.inputs[:])
     monkeypatch.setattr(sources, "PREPARED", 2)
     for seed in range(3):

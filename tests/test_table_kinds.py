@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -313,6 +314,10 @@ def test_what_may_mislead_is_told(tmp_path):
     told = "rises or falls with the target 'y' in a straight line (a correlation of 1): tax, cents"
     notes = table(str(tmp_path / "data.csv"), target="y").notes
     assert any(note.startswith(f"{told} (") for note in notes) and not any("exactly" in note for note in notes)
+    (tmp_path / "data.csv").write_text("x,y\n" + "".join(f"{1e308 / (1 + i % 2)},.{i}\n" for i in range(12)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # sums that are too large are nobody's concern
+        assert not any("straight" in note for note in table(str(tmp_path / "data.csv"), target="y").notes)
     # Of classes that hardly repeat any column tells each.
     (tmp_path / "data.csv").write_text("x,y\n" + "".join(f"{i * i % 97}.5,k{i // 2 * (i > 3)}\n" for i in range(16)))
     assert not any("exactly" in note for note in table(str(tmp_path / "data.csv"), task="multiclass").notes)

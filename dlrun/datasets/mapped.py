@@ -21,7 +21,7 @@ class Mapped:
 
     def __init__(self, stored: np.ndarray, bounds: np.ndarray, holed: bool, filling: np.ndarray | None = None) -> None:
         self.stored, self.bounds, self.holed, self.filling = stored, bounds, holed, filling
-        self.shape, self.size = stored.shape, stored.size
+        self.shape = stored.shape
 
     def __len__(self) -> int:
         return len(self.stored)

@@ -90,10 +90,10 @@ def prepare(
             inputs = Pixels.of(filled, rows, scaled, dtype)
         else:
             inputs = _gather(filled, rows, scaled, dtype)
-    some = inputs
-    if isinstance(filled, Mapped) and isinstance(inputs, Numbers):  # what lies between is finite if the bounds are
-        some = inputs.maps[0](torch.from_numpy(filled.bounds)).to(dtype)
-    if filled.dtype.kind == "f" and not (good := _finite(some)).all():
+    fine = False
+    if isinstance(filled, Mapped) and isinstance(inputs, Numbers):  # what lies between finite bounds is finite
+        fine = bool(_finite(inputs.maps[0](torch.from_numpy(filled.bounds)).to(dtype)).all())
+    if filled.dtype.kind == "f" and not fine and not (good := _finite(inputs[:])).all():
         names = _columns(~good, samples.feature_names)
         raise ConfigError(f"dataset: values too large for {dtype}: {names}; dataset.scale=standard may bring them down")
     if samples.task in ("regression", "none"):
@@ -193,10 +193,8 @@ def _columns(chosen: np.ndarray, names: list[str]) -> str:
     return ", ".join(names[i] if names else f"column {i}" for i in np.flatnonzero(chosen))
 
 
-def _finite(inputs: Inputs) -> np.ndarray:
+def _finite(inputs: Tensor) -> np.ndarray:
     """Of each column, channel or feature whether all its numbers are finite, (columns,)."""
-    if not isinstance(inputs, Tensor):  # bytes
-        return np.ones(1, bool)
     return torch.isfinite(inputs).movedim(-1 if inputs.ndim == 3 else 1, 0).flatten(1).all(1).numpy()
 
 

@@ -177,9 +177,10 @@ def read_columns(
         excel = "; save a spreadsheet as CSV" if ending in (".xlsx", ".xls", ".ods") else ""
         endings = f"{', '.join([*ENDINGS, '.parquet'])}, or of text with .gz behind it"
         raise ConfigError(f"dataset.path: {file} ends in none of {endings}{excel}")
+    if file.is_dir():
+        raise ConfigError(f"dataset.path: {file} is a folder, and a file is wanted")
     if not file.is_file():
-        what = "is a folder, and a file is wanted" if file.is_dir() else ""
-        raise ConfigError(f"dataset.path: {file} {what}" if what else f"dataset.path: there is no file {file}")
+        raise ConfigError(f"dataset.path: there is no file {file}")
     if ending == ".parquet":
         for key, value in layout.items():
             if value is not None:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Tensor
-
 from dlrun.datasets.data import Samples
 from dlrun.datasets.dataset import Dataset
 from dlrun.datasets.mapped import Mapped
+from dlrun.datasets.numbers import Numbers
+from dlrun.datasets.pixels import Pixels
 from dlrun.datasets.prepare import prepare
 from dlrun.errors import ConfigError
 from dlrun.matrix.rows import keywords
@@ -37,23 +37,23 @@ def _dataset(node: Node) -> Dataset:
     target = node["dataset"]["_target_"]
     samples = _samples(target, options)
     key = repr((node["dataset"], node["precision"]))
-    if key in _prepared and _prepared[key][0] is samples:
-        return _prepared[key][1]
+    if key in _prepared:
+        return _prepared[key]
     dataset = prepare(samples, **common, dtype=dtype_of(node["precision"]))
     file = Path(str(options["path"])).name if options.get("path") else ""
     dataset.description = {
         "name": " ".join(filter(None, [re.split("[.:]", target)[-1], in_line(file)])),
         **dataset.description,
     }
-    if not isinstance(dataset.inputs, Tensor):
-        _prepared[key] = samples, dataset
+    if isinstance(dataset.inputs, Numbers) or (isinstance(dataset.inputs, Pixels) and dataset.inputs.file):
+        _prepared[key] = dataset
         while len(_prepared) > PREPARED:
             del _prepared[next(iter(_prepared))]
     return dataset
 
 
-#: what was made of the samples that stay in a file, which takes little memory, and a while: a sweep's workers find it
-_prepared: dict[str, tuple[Samples, Dataset]] = {}
+#: what was made of the last samples, if these stay in a file: it takes little memory, and a while; workers find it
+_prepared: dict[str, Dataset] = {}
 PREPARED = 16  #: of them
 _last_samples: dict[str, Samples] = {}
 
@@ -63,6 +63,7 @@ def _samples(target: str, options: Node) -> Samples:
     key = repr((target, sorted(options.items())))
     if key not in _last_samples:
         _last_samples.clear()
+        _prepared.clear()
         source = named(target)
         try:
             samples = made(target, source, **options)

@@ -17,7 +17,6 @@ PARTS = ("year", "month", "day", "day_of_year", "weekday", "hour", "days")  #: n
 _PLAIN = frozenset("0123456789+-.eE")  # of these alone, Python's float takes what _pattern(".") takes, and is faster
 _TIME = re.compile(r"(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?: ?([AaPp])\.?[Mm]\.?)?", re.ASCII)
 _ISO = re.compile(r"\d{4}-\d\d(?:-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?)?", re.ASCII)
-OFFSET = re.compile(r":\d\d\S*(Z|[+-]\d\d:?\d\d)$", re.ASCII)  #: to UTC, behind a time
 _DAYS = ["%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d"]
 _DAYS += [f"%{a}{mark}%{b}{mark}%{y}" for mark in "/-" for a, b in ("dm", "md") for y in "Yy"]
 _DAYS += ["%d.%m.%Y", "%d.%m.%y"]  # between points the day comes first
@@ -74,10 +73,9 @@ def dates(texts: Sequence[str], form: str) -> np.ndarray | None:
     import pandas as pd
 
     if form == "ISO":
-        found = [_ISO.fullmatch(text) for text in texts]
-        if not all(found):
+        if not all(map(_ISO.fullmatch, texts)):
             return None
-        offset = any(match is not None and match[1] for match in found)
+        offset = any(has_offset(text, form) for text in texts)
         form = "ISO8601"
     else:
         offset = "%z" in form
@@ -87,6 +85,14 @@ def dates(texts: Sequence[str], form: str) -> np.ndarray | None:
         return None
     moments = moments.dt.tz_localize(None) if offset else moments
     return moments.to_numpy(dtype="datetime64[us]")
+
+
+def has_offset(text: str, form: str) -> bool:
+    """Whether a date of this form, as `dates` has it, tells its offset to UTC."""
+    if form != "ISO":
+        return "%z" in form
+    match = _ISO.fullmatch(text)
+    return match is not None and match[1] is not None
 
 
 def date_forms(texts: Sequence[str]) -> list[str]:

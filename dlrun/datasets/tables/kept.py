@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ ABANDONED = 86400  #: seconds after which nobody goes on with a folder that was 
 ROOM = 2**34  #: bytes that all of them may take
 WRITTEN = 2**20  #: numbers that are in the memory at a time while they are written
 NAMED = 40  #: letters of a file's name that its folder has
+OWN = re.compile(r".*-[0-9a-f]{32}|\..*-[0-9a-f]{32}\.[0-9a-f]{32}", re.DOTALL)  #: a folder's name, finished or not
 INPUTS, TARGETS, TOLD = "inputs.npy", "targets.npy", "samples.json"
 
 
@@ -44,6 +47,7 @@ def place_of(file: Path, asked: Mapping[str, Any]) -> Path:
     return cache_folder() / "tables" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
+@cache
 def _readers() -> list[str]:
     """What reads tables, of which another version may read them otherwise."""
     sources = sorted([*Path(__file__).parent.glob("*.py"), Path(__file__).parent.with_name("table.py")])
@@ -118,6 +122,12 @@ def keep(place: Path, parts: Sequence[tuple[Column, np.ndarray]], samples: Sampl
     return samples
 
 
+def _is_own(folder: Path) -> bool:
+    """Whether `keep` made this folder, by its name and all that is in it."""
+    named = OWN.fullmatch(folder.name) is not None and folder.is_dir() and not folder.is_symlink()
+    return named and {file.name for file in folder.iterdir()} <= {INPUTS, TARGETS, TOLD}
+
+
 def _digest(place: Path, told: Mapping[str, Any]) -> str:
     """A hash of what is kept: what has changed since it was written trains nobody."""
     found = hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16)
@@ -138,12 +148,13 @@ def _is_float32(values: np.ndarray) -> bool:
 
 def _make_room(place: Path) -> None:
     """Delete what killed processes left, and the tables used longest ago until all take no more than ROOM, this one
-    apart."""
+    apart. What else lies there is the user's, who named the folder, perhaps."""
     with suppress(OSError):
-        for left in place.parent.glob(".*"):
-            if time.time() - left.stat().st_mtime > ABANDONED:
+        own = [folder for folder in place.parent.iterdir() if _is_own(folder)]
+        for left in own:
+            if left.name.startswith(".") and time.time() - left.stat().st_mtime > ABANDONED:
                 shutil.rmtree(left, ignore_errors=True)
-        folders = [folder for folder in place.parent.glob("[!.]*") if folder.is_dir()]
+        folders = [folder for folder in own if not folder.name.startswith(".")]
         sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in folders}
         for folder in sorted(set(folders) - {place}, key=lambda folder: folder.stat().st_mtime):
             if sum(sizes.values()) <= ROOM:

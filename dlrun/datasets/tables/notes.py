@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dlrun.datasets.tables.cells import OFFSET
+from dlrun.datasets.tables.cells import has_offset
 from dlrun.datasets.tables.columns import Column, Raw, in_order
 from dlrun.datasets.tables.delimited import plural
 from dlrun.datasets.tables.target import Target
@@ -85,7 +85,7 @@ def _example(column: Column, raw: Raw) -> str:
         return column.name
     moments = column.moments(replace(raw, values=np.arange(len(raw.texts))))
     latest = int(np.argmax(moments))
-    told = [column.form.endswith("%z") or OFFSET.search(text) is not None for text in raw.texts]
+    told = [has_offset(text, column.form) for text in raw.texts]
     utc = " UTC, as are those without an offset" if any(told) and not all(told) else " UTC" if any(told) else ""
     moment = str(moments[latest].astype("datetime64[s]")).removesuffix("T00:00:00").replace("T", " ")
     return f"{column.name} ({raw.texts[latest]!r} is {moment}{utc})"
@@ -165,8 +165,8 @@ def _tells(line: np.ndarray, target: Target) -> bool:
 def _follows(line: np.ndarray, targets: np.ndarray) -> bool:
     """Whether what a column holds is a straight line of the targets, but for some rounding."""
     present = np.isfinite(line) & np.isfinite(targets)
-    x, y = line[present] - line[present].mean(), targets[present] - targets[present].mean()
     with np.errstate(over="ignore", invalid="ignore"):  # a number that is none compares as false
+        x, y = line[present] - line[present].mean(), targets[present] - targets[present].mean()
         return len(x) >= ENOUGH and bool(abs(x @ y) > STRAIGHT * np.sqrt((x @ x) * (y @ y)) > 0)
 
 
